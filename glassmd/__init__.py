@@ -1,1 +1,66 @@
-"""glassmd"""
+"""glassmd: simulate supercooled liquids and train graph networks on them while they run.
+
+The public names are listed in `__all__`; each is imported when it is first used, so that a simulating process
+never loads torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glassmd.configuration import Configuration as Configuration
+    from glassmd.errors import GlassmdError as GlassmdError
+    from glassmd.evaluate import evaluate as evaluate
+    from glassmd.graphs import to_graph as to_graph
+    from glassmd.mixtures import Mixture as Mixture
+    from glassmd.mixtures import get_mixture as get_mixture
+    from glassmd.models.card import load_model as load_model
+    from glassmd.predict import predict as predict
+    from glassmd.settings import RunSettings as RunSettings
+    from glassmd.settings import Settings as Settings
+    from glassmd.settings import TrainSettings as TrainSettings
+    from glassmd.settings import load_settings as load_settings
+    from glassmd.stream.dataset import Run as Run
+    from glassmd.stream.dataset import open_run as open_run
+    from glassmd.stream.samples import Sample as Sample
+    from glassmd.trajectory import read_configuration as read_configuration
+    from glassmd.training.session import train as train
+    from glassmd.training.session import train_stream as train_stream
+
+_HOME = {
+    "Configuration": "configuration",
+    "GlassmdError": "errors",
+    "Mixture": "mixtures",
+    "Run": "stream.dataset",
+    "RunSettings": "settings",
+    "Sample": "stream.samples",
+    "Settings": "settings",
+    "TrainSettings": "settings",
+    "evaluate": "evaluate",
+    "get_mixture": "mixtures",
+    "load_model": "models.card",
+    "load_settings": "settings",
+    "open_run": "stream.dataset",
+    "predict": "predict",
+    "read_configuration": "trajectory",
+    "simulate": "simulate.pool",
+    "to_graph": "graphs",
+    "train": "training.session",
+    "train_stream": "training.session",
+}
+
+__all__ = sorted(_HOME)
+__version__ = version("glassmd")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'glassmd' has no attribute {name!r}")
+    return getattr(import_module(f"glassmd.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
+from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
 __all__ = ["Engine", "Observation", "Thermostat"]
@@ -103,3 +104,17 @@ class Engine(ABC):
     def preferred_block(self, n_particles: int, n_replicas: int) -> int:
         """Replicas to commit together: as many as run at once, so that a kill loses little."""
         return 1
+
+    def check_box(self, shortest_edge: float, mixture: Mixture) -> None:
+        """Refuse a box in which a particle would meet another one twice.
+
+        Raises:
+            EngineError: The box is shorter than twice the longest cutoff.
+        """
+        needed = 2.0 * float(mixture.r_cut.max())
+        if shortest_edge < needed:
+            raise EngineError(
+                f"found a box of edge {shortest_edge:.4g} σ_AA",
+                f"at least {needed:g}, twice the longest cutoff of {mixture.name} ({mixture.truncation})",
+                f"try --particles {int(mixture.density * needed**mixture.dimensions) + 1} or more",
+            )

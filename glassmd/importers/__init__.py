@@ -1,1 +1,1 @@
-""""""
+"""Published data and weights as run and model directories."""

@@ -1,1 +1,1 @@
-""""""
+"""Tables, figures and progress for people to look at."""

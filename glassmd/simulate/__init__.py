@@ -1,1 +1,1 @@
-""""""
+"""Equilibration and the isoconfigurational protocol, in one process or many."""

@@ -1,1 +1,1 @@
-""""""
+"""From committed segments to samples, while they appear or afterwards."""

@@ -1,1 +1,1 @@
-""""""
+"""Training, offline or while the simulations run."""

@@ -1,0 +1,97 @@
+"""The glassmd command: parses, calls and prints; the logic is in the glassmd package."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import typer
+
+from glassmd.errors import GlassmdError, storage_errors
+from glassmd_cli import (
+    demo,
+    doctor,
+    evaluate,
+    import_,
+    info,
+    init,
+    predict,
+    simulate,
+    train,
+)
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="glassmd",
+    help="Simulate supercooled liquids and train graph networks on their isoconfigurational propensities.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _command in (simulate, train, predict, evaluate):
+    app.command()(getattr(_command, _command.__name__.rsplit(".", 1)[-1]))
+app.command("import")(import_.import_)
+for _command in (init, info, doctor, demo):
+    app.command()(getattr(_command, _command.__name__.rsplit(".", 1)[-1]))
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"glassmd {version('glassmd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    show: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Simulate supercooled liquids and train graph networks on their isoconfigurational propensities."""
+
+
+def _keep_traceback() -> Path:
+    """Write the traceback where it can be found and is in nobody's way."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glassmd"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "traceback.txt"
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        path = Path(tempfile.gettempdir()) / "glassmd-traceback.txt"
+        with path.open("w", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the return value is the exit code."""
+    try:
+        with storage_errors(Path.cwd()):
+            result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except GlassmdError as error:
+        _keep_traceback()
+        print(f"glassmd: {error}", file=sys.stderr)  # noqa: T201  (what the user is meant to read)
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return int(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 75
+    except Exception as error:
+        path = _keep_traceback()
+        print(f"glassmd: internal error: {error!r}; the traceback is in {path}", file=sys.stderr)  # noqa: T201
+        return 1
+    return int(result) if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

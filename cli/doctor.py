@@ -1,0 +1,18 @@
+"""glassmd doctor."""
+
+from __future__ import annotations
+
+from glassmd.doctor import diagnose
+from glassmd.report.tables import key_value_table
+from glassmd_cli.options import JsonFlag, console, emit
+
+__all__ = ["doctor"]
+
+
+def doctor(json_mode: JsonFlag = False) -> None:
+    """Say what this machine can do, and what to type for what it cannot."""
+    facts = diagnose()
+    if json_mode:
+        emit(facts)
+    else:
+        console().print(key_value_table("this machine", facts))

@@ -1,0 +1,55 @@
+"""glassmd import."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from glassmd.importers.botan import import_botan
+from glassmd.importers.deepmind import import_deepmind
+from glassmd.importers.deepmind_weights import import_deepmind_weights
+from glassmd.report.information import information
+from glassmd.report.tables import key_value_table
+from glassmd.settings import parse_times
+from glassmd_cli.options import JsonFlag, console, emit
+
+__all__ = ["import_"]
+
+
+class Format(StrEnum):
+    """Formats that can be imported."""
+
+    botan = "botan"
+    deepmind = "deepmind"
+    deepmind_weights = "deepmind-weights"
+
+
+def import_(
+    source: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Files or folders.")],
+    out: Annotated[Path, typer.Option("--out", help="Run directory, or model directory for weights.")],
+    format_: Annotated[Format, typer.Option("--format", help="What the files are.")],
+    truncation: Annotated[
+        str | None, typer.Option("--truncation", help="Of the potential; default: as published.", show_default=False)
+    ] = None,
+    times: Annotated[
+        str | None, typer.Option("--times", help="Output time where files do not tell.", show_default=False)
+    ] = None,
+    json_mode: JsonFlag = False,
+) -> None:
+    """Turn published data into a run directory, or published weights into a model directory."""
+    chosen: dict[str, Any] = {} if truncation is None else {"truncation": truncation}
+    if format_ is Format.botan:
+        time = None if times is None else float(parse_times(times)[0])
+        import_botan(source, out, time=time, **chosen)
+    elif format_ is Format.deepmind:
+        import_deepmind(source, out, **chosen)
+    else:
+        import_deepmind_weights(source[0], out, **chosen)
+    facts = information(out)
+    if json_mode:
+        emit(facts)
+    else:
+        console().print(key_value_table(f"imported into {out}", facts))

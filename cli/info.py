@@ -1,0 +1,27 @@
+"""glassmd info."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glassmd.report.information import information
+from glassmd.report.tables import key_value_table
+from glassmd_cli.options import JsonFlag, console, emit
+
+__all__ = ["info"]
+
+
+def info(
+    path: Annotated[Path, typer.Argument(metavar="RUN|MODEL|FILE.gsd", help="What to describe.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Check every committed file of a run.")] = False,
+    json_mode: JsonFlag = False,
+) -> None:
+    """Say what a run, a model or a GSD file holds."""
+    facts = information(path, verify=verify)
+    if json_mode:
+        emit(facts)
+    else:
+        console().print(key_value_table(str(path), facts))

@@ -1,0 +1,112 @@
+"""Options that several commands share, in one place."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from glassmd.errors import SettingsError
+
+__all__ = ["JsonFlag", "console", "emit", "overrides_of", "run_options"]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+
+_PANEL = "Simulation"
+
+
+def _option(kind: Any, flag: str, text: str) -> Any:
+    return Annotated[kind, typer.Option(flag, help=text, rich_help_panel=_PANEL, show_default=False)]
+
+
+_RUN_OPTIONS: dict[str, Any] = {
+    "mixture": _option(str | None, "--mixture", "Name of the mixture."),
+    "truncation": _option(str | None, "--truncation", "shifted, force-shifted or truncated."),
+    "particles": _option(int | None, "--particles", "Particles in the box."),
+    "temperature": _option(float | None, "--temperature", "Temperature, ε_AA."),
+    "density": _option(float | None, "--density", "Number density, σ_AA^-d."),
+    "lineages": _option(int | None, "--lineages", "Independently equilibrated liquids, held-out ones included."),
+    "parents": _option(int | None, "--parents", "Parents per lineage."),
+    "replicas": _option(int | None, "--replicas", "Replicas per parent."),
+    "times": _option(str | None, "--times", "Output times: 0.1,1,10 or log:0.1:1000:12."),
+    "engine": _option(str | None, "--engine", "auto, hoomd or lammps."),
+    "device": _option(str | None, "--device", "auto, cpu or gpu."),
+    "workers": _option(int | None, "--workers", "Simulating processes."),
+    "seed": _option(int | None, "--seed", "Every random number follows from it."),
+    "walltime": _option(float | None, "--walltime", "Stop with exit code 75 after this many seconds."),
+    "accept_unequilibrated": _option(
+        bool, "--accept-unequilibrated", "Use lineages that were not shown to be equilibrated."
+    ),
+    "set": _option(list[str] | None, "--set", "Any key of the settings: key=value. Repeatable."),
+}
+
+
+def _value(text: str) -> Any:
+    """A TOML-like value: number, truth value, list or text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def overrides_of(flags: dict[str, Any]) -> dict[str, Any]:
+    """Flag values by settings key; `--set key=value` pairs are spread out, and flags win over the file."""
+    found = {key: value for key, value in flags.items() if key != "set" and value not in (None, False)}
+    for pair in flags.get("set") or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise SettingsError(f"found --set {pair}", "key=value", "for example --set time_step=0.003")
+        found[key.strip()] = _value(value)
+    return found
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a run; it receives those that were used as `overrides`."""
+
+    @functools.wraps(command)
+    def wrapper(**arguments: Any) -> Any:
+        flags = {name: arguments.pop(name) for name in _RUN_OPTIONS}
+        return command(**arguments, overrides=overrides_of(flags))
+
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "overrides"]
+    added = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=False if name.startswith("accept") else None
+        )
+        for name, kind in _RUN_OPTIONS.items()
+    ]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    wrapper.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
+    return wrapper
+
+
+def console(json_mode: bool = False) -> Console:
+    """Where tables go: standard output, or standard error when that belongs to the JSON object."""
+    return Console(stderr=json_mode, highlight=False)
+
+
+def messages() -> Console:
+    """Where progress and notices go."""
+    return Console(stderr=True, highlight=False)
+
+
+def emit(result: dict[str, Any]) -> None:
+    """Print one JSON object; NaN becomes null."""
+    sys.stdout.write(json.dumps(_clean(result), allow_nan=False) + "\n")
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, dict):
+        return {str(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value

@@ -1,0 +1,37 @@
+"""glassmd predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glassmd.predict import predict_file
+from glassmd.report.figures import plot_propensity
+from glassmd.report.tables import key_value_table
+from glassmd.settings import parse_times
+from glassmd_cli.options import JsonFlag, console, emit
+
+__all__ = ["predict"]
+
+
+def predict(
+    snapshot: Annotated[Path, typer.Argument(metavar="SNAPSHOT.gsd", help="What to predict for.")],
+    model: Annotated[Path, typer.Option("--model", help="Model directory.")],
+    out: Annotated[Path | None, typer.Option("--out", help="GSD file to write.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Also draw a slice of the box.")] = None,
+    frame: Annotated[int, typer.Option("--frame", help="Frame of the snapshot, from the end if negative.")] = -1,
+    times: Annotated[str | None, typer.Option("--times", help="Some of the model's times.")] = None,
+    json_mode: JsonFlag = False,
+) -> None:
+    """Write a snapshot with the predicted propensity of every particle, ready to colour by in OVITO."""
+    chosen = None if times is None else parse_times(times)
+    facts, configuration, prediction = predict_file(snapshot, model, out, frame=frame, times=chosen)
+    if plot is not None:
+        plot_propensity(plot, configuration, prediction.times, prediction.propensity)
+        facts["plot"] = str(plot)
+    if json_mode:
+        emit(facts)
+    else:
+        console().print(key_value_table("prediction", facts))

@@ -1,0 +1,51 @@
+"""glassmd simulate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from glassmd.interrupt import StopRequest
+from glassmd.report.progress import Display
+from glassmd.report.tables import key_value_table
+from glassmd.settings import Settings, load_settings
+from glassmd.simulate.pool import plan, simulate as run_simulation
+from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
+
+__all__ = ["simulate"]
+
+
+@run_options
+def simulate(
+    settings_file: Annotated[Path | None, typer.Argument(metavar="[RUN.toml]", help="Settings.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run directory; continues where it stopped.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")] = False,
+    json_mode: JsonFlag = False,
+    *,
+    overrides: dict[str, Any],
+) -> None:
+    """Equilibrate lineages, then generate isoconfigurational data into a run directory."""
+    settings = load_settings(settings_file, overrides)
+    if dry_run:
+        show_plan(settings, json_mode)
+        return
+    if out is None:
+        raise typer.BadParameter("missing; try --out RUN", param_hint="--out")
+    stop = StopRequest(walltime=settings.run.walltime).install()
+    with Display(messages()) as display:
+        result = run_simulation(settings.run, out, stop=stop, show=display.simulation)
+    if json_mode:
+        emit(result)
+    else:
+        console().print(key_value_table(f"run {out}", result))
+
+
+def show_plan(settings: Settings, json_mode: bool) -> None:
+    """Print what a simulation would do, without doing it."""
+    facts = plan(settings.run)
+    if json_mode:
+        emit({**facts, "settings": settings.model_dump()})
+    else:
+        console().print(key_value_table("dry run: nothing was simulated or written", facts))

@@ -1,0 +1,69 @@
+"""glassmd train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from glassmd.errors import InputError
+from glassmd.interrupt import StopRequest
+from glassmd.report.progress import Display
+from glassmd.report.tables import key_value_table
+from glassmd.settings import load_settings
+from glassmd.training.session import train as run_training
+from glassmd.training.session import train_stream
+from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
+from glassmd_cli.simulate import show_plan
+
+__all__ = ["train"]
+
+
+def _sort(paths: list[Path]) -> tuple[Path | None, list[Path]]:
+    """Settings file and run directories among the arguments."""
+    files = [path for path in paths if path.suffix == ".toml"]
+    if len(files) > 1:
+        raise InputError(f"found {len(files)} settings files", "at most one")
+    return (files[0] if files else None), [path for path in paths if path not in files]
+
+
+@run_options
+def train(
+    data: Annotated[list[Path] | None, typer.Argument(metavar="DATA... | [RUN.toml]", help="Run directories, settings.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Model directory; continues where it stopped.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Train while simulations run.")] = False,
+    model: Annotated[str | None, typer.Option("--model", help="Which learner.", show_default=False)] = None,
+    max_steps: Annotated[int | None, typer.Option("--max-steps", help="Optimiser steps in all.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")] = False,
+    json_mode: JsonFlag = False,
+    *,
+    overrides: dict[str, Any],
+) -> None:
+    """Train a model on what run directories hold, or, with --stream, while the simulations generate it.
+
+    With --stream and no DATA the simulations are started too (into OUT/run); with --stream and DATA, runs that
+    others are writing are followed.
+    """
+    file, runs = _sort(data or [])
+    settings = load_settings(file, {**overrides, "train.model": model, "train.max_steps": max_steps})
+    if not runs and not stream:
+        raise InputError("found no DATA", "run directories, or --stream to simulate", "try glassmd train RUN --out MODEL")
+    if dry_run:
+        if runs:
+            emit({"data": [str(run) for run in runs], "settings": settings.train.model_dump()})
+        else:
+            show_plan(settings, json_mode)
+        return
+    if out is None:
+        raise typer.BadParameter("missing; try --out MODEL", param_hint="--out")
+    stop = StopRequest(walltime=settings.run.walltime).install()
+    with Display(messages()) as display:
+        if runs:
+            result = run_training(runs, out, settings, follow=stream, stop=stop, show=display.training)
+        else:
+            result = train_stream(settings, out, stop=stop, show=display.training)
+    if json_mode:
+        emit(result)
+    else:
+        console().print(key_value_table(f"model {out}", result))

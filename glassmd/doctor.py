@@ -1,0 +1,48 @@
+"""What this machine can do, and what to type for what it cannot."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glassmd.engines import available_engines, get_engine
+from glassmd.errors import EngineError
+
+__all__ = ["diagnose"]
+
+_PACKAGES = ("glassmd", "numpy", "torch", "torch-geometric", "gsd", "vesin", "safetensors", "typer", "pydantic")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def diagnose() -> dict[str, Any]:
+    """Cores, devices, engines, versions and room on the disk (JSON types only)."""
+    try:
+        engine = get_engine("auto", "auto")
+        chosen = f"{engine.name} {engine.version} on {engine.device}"
+    except EngineError as error:
+        chosen = str(error)
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "gpus": gpus,
+        "engines": available_engines(),
+        "engine_auto": chosen,
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "free_disk_here_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
+        "temporary_directory": tempfile.gettempdir(),
+    }

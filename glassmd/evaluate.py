@@ -1,0 +1,132 @@
+"""How well a model predicts runs that it has not seen, beside the ceiling of their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from glassmd.errors import RunError
+from glassmd.metrics import SpeciesScores, intraclass_correlation, score
+from glassmd.models.card import load_model
+from glassmd.predict import predict
+from glassmd.published import published_scores
+from glassmd.stream.dataset import Run, open_run
+from glassmd.stream.samples import Sample
+
+__all__ = ["evaluate", "label_quality"]
+
+Subset = Literal["auto", "all", "train", "validation", "test"]
+
+
+def evaluate(model: Path | str, data: Sequence[Path | str], *, subset: Subset = "auto") -> dict[str, Any]:
+    """Score a model on run directories.
+
+    Args:
+        model: Model directory.
+        data: Run directories of the model's mixture.
+        subset: Which lineages: `auto` takes the test lineages where the run has some, else all of them.
+
+    Returns:
+        What `glassmd evaluate --json` prints.
+
+    Raises:
+        ModelError: The model does not fit the data.
+        RunError: No data.
+    """
+    loaded = load_model(Path(model))
+    species = loaded.card.mixture["species"]
+    samples: list[Sample] = []
+    seen_in_training = False
+    for path in data:
+        run = open_run(path)
+        loaded.card.check_mixture(run.identity["mixture"])
+        loaded.card.check_times(run.times)
+        chosen = _select(run, subset)
+        in_training = run.identity["id"] in loaded.card.provenance.get("runs", [])
+        seen_in_training |= in_training and any(sample.role != "test" for sample in chosen)
+        samples += chosen
+    if not samples:
+        raise RunError(f"found no samples of the {subset} lineages in the data", "at least one", "try --subset all")
+    times = samples[0].times
+    if any(not np.allclose(sample.times, times) for sample in samples):
+        raise RunError("found data with different output times", "one set of times", "evaluate them one by one")
+    columns = [int(np.argmin(np.abs(np.asarray(loaded.card.times) - t))) for t in times]
+    predictions = [predict(sample.parent, loaded).propensity[columns] for sample in samples]
+    result = {
+        name: _as_json(_score(samples, predictions, name), samples)
+        for name in species
+        if any(sample.parent.of_species(name).any() for sample in samples)
+    }
+    return {
+        "model": str(model),
+        "n_configurations": len(samples),
+        "n_lineages": len({(sample.key.run, sample.key.lineage) for sample in samples}),
+        "seen_in_training": seen_in_training,
+        "replicas": sorted({sample.n_replicas for sample in samples}),
+        "times": times.tolist(),
+        "species": result,
+        "published": published_scores(loaded.card.mixture, {sample.temperature for sample in samples}, times.tolist()),
+    }
+
+
+def label_quality(run: Run) -> dict[str, Any]:
+    """Reliability and ceiling of a run's labels per species and time, averaged over parents."""
+    samples = run.samples()
+    if not samples:
+        return {}
+    zeros = [np.zeros_like(sample.propensity) for sample in samples]
+    return {
+        name: {
+            "reliability": _plain(found.reliability),
+            "ceiling": _plain(found.ceiling),
+            "propensity_mean": _plain(
+                np.mean([s.propensity[:, s.parent.of_species(name)].mean(axis=1) for s in samples], axis=0)
+            ),
+        }
+        for name in run.identity["mixture"]["species"]
+        if all(sample.parent.of_species(name).any() for sample in samples)
+        for found in [_score(samples, zeros, name)]
+    }
+
+
+def _select(run: Run, subset: Subset) -> list[Sample]:
+    samples = run.samples()
+    if subset == "all":
+        return samples
+    if subset == "auto":
+        return [sample for sample in samples if sample.role == "test"] or samples
+    return [sample for sample in samples if sample.role == subset]
+
+
+def _score(samples: list[Sample], predictions: list[Any], name: str) -> SpeciesScores:
+    return score(
+        predictions,
+        [sample.propensity for sample in samples],
+        [sample.variance for sample in samples],
+        [sample.n_replicas for sample in samples],
+        [sample.parent.of_species(name) for sample in samples],
+    )
+
+
+def _plain(values: Any) -> list[float | None]:
+    """Numbers for JSON, which knows no NaN."""
+    return [float(value) if np.isfinite(value) else None for value in np.asarray(values)]
+
+
+def _as_json(found: SpeciesScores, samples: list[Sample]) -> dict[str, Any]:
+    counts = {sample.n_replicas for sample in samples}
+    kappa = (
+        [intraclass_correlation(r, next(iter(counts))) for r in found.reliability]
+        if len(counts) == 1
+        else [float("nan")] * len(found.reliability)
+    )
+    return {
+        "pearson_per_configuration": {"mean": _plain(found.mean), "sd": _plain(found.sd)},
+        "pearson_pooled": _plain(found.pooled),
+        "reliability": _plain(found.reliability),
+        "ceiling": _plain(found.ceiling),
+        "intraclass_correlation": _plain(kappa),
+    }

@@ -1,0 +1,31 @@
+"""Names, shapes and units of everything glassmd writes into files and graphs.
+
+One constant per field, with its meaning on the line above it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# bumped when a file written today can no longer be read by yesterday's program
+SCHEMA_VERSION: Final = 1
+
+# GSD log chunk, (n_bytes,) uint8: UTF-8 JSON of Mixture.identity() and the temperature, in frame 0
+GSD_IDENTITY: Final = "glassmd/identity"
+# GSD log chunk, (1,) int64: number of the replica a frame belongs to; absent in frame 0, the parent
+GSD_REPLICA: Final = "glassmd/replica"
+# GSD log chunk, (1,) float64: time since the parent, √(mσ²/ε)
+GSD_TIME: Final = "glassmd/time"
+# GSD log chunk, (n_particles,) float32: propensity ⟨|Δr|⟩ at the time in the name, σ_AA
+GSD_PROPENSITY: Final = "particles/propensity_t{time:g}"
+# GSD log chunk, (n_particles,) float32: standard deviation of the prediction above, σ_AA
+GSD_PROPENSITY_STD: Final = "particles/propensity_t{time:g}_std"
+
+# graph, (n_particles, 1) float32: species index as the published network takes it
+NODE_INPUT: Final = "x"
+# graph, (n_particles,) int64: species index
+NODE_SPECIES: Final = "species"
+# graph, (2, n_edges) int64: sender in row 0, receiver in row 1, sorted by receiver
+EDGE_INDEX: Final = "edge_index"
+# graph, (n_edges, d) float32: minimum-image r_receiver − r_sender, σ_AA
+EDGE_VECTOR: Final = "edge_attr"

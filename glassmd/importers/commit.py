@@ -1,0 +1,107 @@
+"""How imported configurations enter a run directory: one lineage each, because nobody knows better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassmd.configuration import Configuration
+from glassmd.errors import ImportDataError
+from glassmd.fields import GSD_IDENTITY, GSD_PROPENSITY, GSD_REPLICA, GSD_TIME
+from glassmd.mixtures import Mixture
+from glassmd.run import ParentKey, RunDirectory, SegmentKey
+from glassmd.trajectory import Frame, encode_identity
+
+__all__ = ["Imported", "commit_imported"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """One published configuration.
+
+    Attributes:
+        parent: The configuration.
+        times: Output times, √(mσ²/ε).
+        source: File name it came from.
+        n_replicas: Replicas behind the labels.
+        ends: (n_replicas, n_times, n_particles, d) unwrapped positions, or None if only labels were published.
+        propensity: (n_times, n_particles) labels where `ends` is None, σ_AA.
+        variance: (n_times, n_particles) variances between replicas where known, else NaN.
+    """
+
+    parent: Configuration
+    times: list[float]
+    source: str
+    n_replicas: int
+    ends: FloatArray | None = None
+    propensity: FloatArray | None = None
+    variance: FloatArray | None = None
+
+
+def _frames(item: Imported, identity: dict[str, Any]) -> list[Frame]:
+    log: dict[str, NDArray[Any]] = {GSD_IDENTITY: encode_identity(identity)}
+    if item.ends is None:
+        assert item.propensity is not None, "an importer gives replicas or labels"  # noqa: S101
+        for index, time in enumerate(item.times):
+            name = GSD_PROPENSITY.format(time=time)
+            log[name] = item.propensity[index].astype(np.float32)
+            if item.variance is not None and np.isfinite(item.variance[index]).all():
+                log[f"{name}_variance"] = item.variance[index].astype(np.float32)
+        return [Frame(item.parent, 0, log)]
+    frames = [Frame(item.parent, 0, log)]
+    for replica, ends in enumerate(item.ends):
+        for time, positions in zip(item.times, ends, strict=True):
+            label = {GSD_REPLICA: np.array([replica], np.int64), GSD_TIME: np.array([time], np.float64)}
+            parent = item.parent
+            frames.append(Frame(Configuration(parent.box, parent.species, positions, parent.species_names), 0, label))
+    return frames
+
+
+def commit_imported(
+    items: Iterable[Imported], out: Path, mixture: Mixture, temperature: float, origin: str
+) -> RunDirectory:
+    """Write published configurations as a run; what is there already is kept.
+
+    Raises:
+        ImportDataError: Nothing to import, or configurations that do not belong in one run.
+        RunError: `out` holds another run.
+    """
+    run: RunDirectory | None = None
+    for lineage, item in enumerate(items):
+        if run is None:
+            run = RunDirectory.create(
+                out,
+                mixture,
+                temperature=temperature,
+                times=item.times,
+                n_particles=item.parent.n_particles,
+                density=round(item.parent.density, 9),
+                origin=origin,
+            )
+        if item.times != run.times:
+            raise ImportDataError(
+                f"{item.source} has times {item.times}", f"{run.times} as the files before it", "import it into another --out"
+            )
+        identity = {"mixture": mixture.identity(), "temperature": temperature}
+        frames = _frames(item, identity)
+        facts = {
+            "holds": "propensity" if item.ends is None else "replicas",
+            "source": item.source,
+            "times": item.times,
+            "n_replicas": item.n_replicas,
+            "replicas": list(range(item.n_replicas)),
+            "steps": 0,
+            "engine": origin,
+        }
+        run.commit("parents", ParentKey(lineage, 0), frames[:1], {"source": item.source})
+        run.commit("segments", SegmentKey(lineage, 0, 0), frames, facts)
+    if run is None:
+        raise ImportDataError("found no files to import", "at least one")
+    return run

@@ -1,0 +1,139 @@
+"""How good a prediction is, and how good it could be.
+
+Pearson's ρ is reported in two aggregations: per configuration (mean ± sd over configurations) and pooled over
+all particles. Beside it stand the reliability of the labels and the ceiling that their noise puts on ρ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["SpeciesScores", "intraclass_correlation", "pearson", "reliability", "score"]
+
+FloatArray = NDArray[np.float64]
+
+
+def pearson(x: ArrayLike, y: ArrayLike) -> float:
+    """Pearson's correlation coefficient; NaN if either side does not vary.
+
+    Args:
+        x: (n,) numbers.
+        y: (n,) numbers.
+
+    Example:
+        >>> round(pearson([1, 2, 3], [2, 4, 6.5]), 3)
+        0.997
+    """
+    x, y = np.asarray(x, np.float64).ravel(), np.asarray(y, np.float64).ravel()
+    x, y = x - x.mean(), y - y.mean()
+    norm = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / norm) if norm > 0 else float("nan")
+
+
+def reliability(label: ArrayLike, variance: ArrayLike, n_replicas: int) -> float:
+    """Share of a label's variance between particles that is not noise, r_R.
+
+    `r_R = 1 − ⟨var_i / R⟩ / Var_i(label)`, the one-way analysis of variance's estimate of
+    `Rκ / (1 + (R−1)κ)` (Shrout & Fleiss, Psychol. Bull. 86, 420 (1979)). The largest ρ that any predictor can
+    show is √r_R.
+
+    Args:
+        label: (n,) means over replicas.
+        variance: (n,) unbiased variances between replicas.
+        n_replicas: R.
+
+    Returns:
+        r_R, at most 1; NaN where the variance is unknown.
+
+    Example:
+        >>> reliability([1.0, 2.0, 3.0], [0.4, 0.4, 0.4], 4)
+        0.9
+    """
+    label, variance = np.asarray(label, np.float64), np.asarray(variance, np.float64)
+    between = float(label.var(ddof=1)) if label.size > 1 else 0.0
+    if between == 0.0:
+        return float("nan")
+    return float(1.0 - variance.mean() / n_replicas / between)
+
+
+def intraclass_correlation(r: float, n_replicas: int) -> float:
+    """κ, the reliability of one replica, from that of `n_replicas` (Spearman–Brown, inverted).
+
+    Example:
+        >>> round(intraclass_correlation(0.84, 32), 3)
+        0.141
+    """
+    return r / (n_replicas - (n_replicas - 1) * r)
+
+
+@dataclass(frozen=True, eq=False)
+class SpeciesScores:
+    """Scores of one species at every time.
+
+    Attributes:
+        per_configuration: (n_configurations, n_times) ρ.
+        pooled: (n_times,) ρ over all particles of all configurations.
+        reliability: (n_times,) mean over configurations.
+        ceiling: (n_times,) √reliability; NaN where that is unknown or not positive.
+    """
+
+    per_configuration: FloatArray
+    pooled: FloatArray
+    reliability: FloatArray
+
+    @property
+    def mean(self) -> FloatArray:
+        """(n_times,) mean of ρ over configurations."""
+        return self.per_configuration.mean(axis=0)
+
+    @property
+    def sd(self) -> FloatArray:
+        """(n_times,) standard deviation of ρ over configurations; NaN for a single one."""
+        if len(self.per_configuration) < 2:
+            return np.full(self.per_configuration.shape[1], np.nan)
+        return self.per_configuration.std(axis=0, ddof=1)
+
+    @property
+    def ceiling(self) -> FloatArray:
+        """(n_times,) largest ρ that any predictor can show against these labels."""
+        return np.sqrt(np.where(self.reliability > 0, self.reliability, np.nan))
+
+
+def score(
+    predicted: Sequence[FloatArray],
+    labels: Sequence[FloatArray],
+    variances: Sequence[FloatArray],
+    n_replicas: Sequence[int],
+    masks: Sequence[NDArray[np.bool_]],
+) -> SpeciesScores:
+    """Compare predictions with labels for the particles of one species.
+
+    Args:
+        predicted: One (n_times, n_particles) array per configuration, σ_AA.
+        labels: The same shapes, σ_AA.
+        variances: The same shapes, σ_AA²; NaN where unknown.
+        n_replicas: One per configuration.
+        masks: One (n_particles,) array per configuration.
+    """
+    n_times = labels[0].shape[0]
+    chosen = [
+        (guess[:, mask], label[:, mask], variance[:, mask], count)
+        for guess, label, variance, count, mask in zip(
+            predicted, labels, variances, n_replicas, masks, strict=True
+        )
+    ]
+    per_configuration = np.array(
+        [[pearson(guess[t], label[t]) for t in range(n_times)] for guess, label, _, _ in chosen]
+    )
+    pooled = [
+        pearson(np.concatenate([c[0][t] for c in chosen]), np.concatenate([c[1][t] for c in chosen]))
+        for t in range(n_times)
+    ]
+    reliable = np.array(
+        [[reliability(label[t], variance[t], count) for t in range(n_times)] for _, label, variance, count in chosen]
+    )
+    return SpeciesScores(per_configuration, np.array(pooled), reliable.mean(axis=0))

@@ -1,0 +1,134 @@
+"""The graph network of V. Bapst et al., Nature Physics 16, 448 (2020)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from glassmd.errors import ModelError
+from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT
+from glassmd.models.base import PropensityModel
+from glassmd.models.edge_blocks import MessagePassing, Weights, edge_layout
+
+__all__ = ["BapstModel"]
+
+
+class BapstModel(PropensityModel):
+    """Encoder, `n_steps` message-passing steps with shared weights, decoder.
+
+    | published                                          | here                                   |
+    |----------------------------------------------------|----------------------------------------|
+    | encoder of nodes, type → n → n                     | `node_encoder`                         |
+    | encoder of edges, r_receiver − r_sender → n → n    | `edge_encoder`                         |
+    | edge network, 6n → n → n                           | `edge_network`                         |
+    | node network, 3n → n → n                           | `node_network`                         |
+    | decoder of nodes, n → n → n → n_times              | `decoder`                              |
+
+    Edge network inputs are, in this order, an edge, its receiver and its sender, node network inputs are the
+    sum of the received edges and the node, where "edge" and "node" stand for the latent vector followed by
+    the encoder's. A ReLU follows every layer but the decoder's last. Node types and positions enter as they
+    are; mirror images and rotations are learned from :func:`glassmd.graphs.random_cube_symmetry`.
+
+    Args:
+        n_times: Number of times predicted at once (1 in the paper).
+        n_species: Number of species.
+        dimensions: d, 2 or 3.
+        width: n, size of every layer (64).
+        n_steps: Message-passing steps (7).
+
+    Example:
+        >>> from glassmd.configuration import Configuration
+        >>> from glassmd.graphs import to_graph
+        >>> pair = Configuration(box=[9, 9, 9], species=[0, 1], positions=[[0, 0, 0], [1, 0, 0]])
+        >>> tuple(BapstModel(n_times=5)(to_graph(pair)).shape)
+        (2, 5)
+    """
+
+    name: ClassVar[str] = "bapst"
+    cutoff: ClassVar[float] = 2.0
+    self_edges: ClassVar[bool] = True
+
+    def __init__(
+        self, *, n_times: int = 1, n_species: int = 2, dimensions: int = 3, width: int = 64, n_steps: int = 7
+    ) -> None:
+        super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions)
+        if width < 1 or n_steps < 1:
+            raise ModelError(f"found width={width}, n_steps={n_steps}", "at least 1 of each")
+        self.width, self.n_steps = width, n_steps
+        self.node_encoder = _layers(1, width, width)
+        self.edge_encoder = _layers(dimensions, width, width)
+        self.edge_network = _layers(6 * width, width, width)
+        self.node_network = _layers(3 * width, width, width)
+        self.decoder = _layers(width, width, width, n_times)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Arguments that make the same network again (JSON types only)."""
+        return {**super().hyperparameters(), "width": self.width, "n_steps": self.n_steps}
+
+    def normalised(self, data: Data) -> Tensor:
+        """Raw output, (n_particles, n_times); the published network's prediction.
+
+        Edges that are not sorted by receiver are sorted first.
+        """
+        sender, receiver = data[EDGE_INDEX]
+        vectors = data[EDGE_VECTOR].to(self.scale.dtype)
+        if bool((receiver[1:] < receiver[:-1]).any()):
+            order = torch.argsort(receiver, stable=True)
+            sender, receiver, vectors = sender[order], receiver[order], vectors[order]
+        inputs = data[NODE_INPUT].to(self.scale.dtype)
+        encoded = _apply(self.node_encoder, inputs).relu()
+        constant, weights = self._weights(encoded)
+        layout = edge_layout(sender, receiver, len(inputs))
+        latent = MessagePassing.apply(layout, self.n_steps, vectors, encoded, constant, *weights)
+        return _apply(self.decoder, cast("Tensor", latent))
+
+    def _weights(self, encoded: Tensor) -> tuple[Tensor, Weights]:
+        """What encoded nodes and biases add at every step, (n_particles, 3 width), and the weights by part."""
+        edge_1, edge_2 = cast("list[nn.Linear]", list(self.edge_network))
+        node_1, node_2 = cast("list[nn.Linear]", list(self.node_network))
+        encode_1, encode_2 = cast("list[nn.Linear]", list(self.edge_encoder))
+        edge, edge_encoded, receiver, receiver_encoded, sender, sender_encoded = edge_1.weight.T.split(self.width)
+        node_sum, node, node_encoded = node_1.weight.T.split(self.width)
+        from_encoded = torch.cat([receiver_encoded, sender_encoded, node_encoded], dim=1)
+        bias = torch.cat([edge_1.bias, torch.zeros_like(edge_1.bias), node_1.bias])
+        weights = Weights(
+            encode_1=encode_1.weight.T,
+            encode_1_bias=encode_1.bias,
+            encode_2=encode_2.weight.T,
+            encode_2_bias=encode_2.bias,
+            edge_latent=edge,
+            edge_encoded=edge_encoded,
+            edge_2=edge_2.weight.T,
+            edge_2_bias=edge_2.bias,
+            node_sum=node_sum,
+            node_2=node_2.weight.T,
+            node_2_bias=node_2.bias,
+            node_latent=torch.cat([receiver, sender, node], dim=1),
+        )
+        return torch.addmm(bias, encoded, from_encoded), weights
+
+
+def _layers(*sizes: int) -> nn.ModuleList:
+    """Linear layers with the start of Sonnet, which the paper used.
+
+    Weights are normal with standard deviation 1/√inputs, cut at two standard deviations; biases are zero.
+    """
+    layers = nn.ModuleList()
+    for n_inputs, n_outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        layer = nn.Linear(n_inputs, n_outputs)
+        deviation = 1 / math.sqrt(n_inputs)
+        nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+        nn.init.zeros_(layer.bias)
+        layers.append(layer)
+    return layers
+
+
+def _apply(layers: nn.ModuleList, values: Tensor) -> Tensor:
+    """The layers with a ReLU between them."""
+    for i, layer in enumerate(layers):
+        values = layer(values if i == 0 else values.relu())
+    return values

@@ -1,0 +1,288 @@
+"""The message passing of Bapst's network as one differentiable function, written for memory that is slow.
+
+Symbols of the source (V. Bapst et al., Nature Physics 16, 448 (2020), supplement) and names here:
+e, n the latent edges and nodes, e⁰, n⁰ the encoded ones; φ = ReLU. One step is
+
+    hᵏ   = φ(eᵏ⁻¹ Wᵉ + [e⁰ Wᵉ⁰ + b] + (nᵏ⁻¹ Wʳ + n⁰ Wʳ⁰)[receiver] + (nᵏ⁻¹ Wˢ + n⁰ Wˢ⁰)[sender])
+    eᵏ   = φ(hᵏ V + c)
+    aᵏ_i = Σ_(j→i) eᵏ_ji
+    nᵏ   = φ(φ(aᵏ Wᵃ + nᵏ⁻¹ Wⁿ + n⁰ Wⁿ⁰ + b') V' + c')
+
+The first layer is linear in the 384 numbers it is given, so that the four node parts are computed per node (40 times
+fewer than edges) and gathered, and the bracket is computed once for all steps. What remains per edge and step is two
+64 × 64 products, and then memory traffic decides: edges go through in blocks that stay in the cache, every
+intermediate is written in place, and the derivative is written out by hand to keep that so. Sums over a node's
+edges are segment sums over sorted edges: no atomics, the same bits every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding_bag
+
+__all__ = ["EdgeLayout", "MessagePassing", "Weights", "edge_layout"]
+
+_BLOCK = 2048
+"""Edges of a block and thread: three blocks of 64 float32 fit into the second-level cache."""
+
+
+class EdgeLayout(NamedTuple):
+    """Edges sorted by receiver, and how to sum over them.
+
+    Attributes:
+        sender: (n_edges,) int64.
+        receiver: (n_edges,) int64, ascending.
+        offsets: (n_nodes + 1,) int64; edges of receiver i are offsets[i]:offsets[i + 1].
+        identity: (n_edges,) int64, 0 … n_edges − 1.
+        by_sender: (n_edges,) int64 order of the edges by sender.
+        sender_offsets: (n_nodes + 1,) int64, as `offsets` in that order.
+    """
+
+    sender: Tensor
+    receiver: Tensor
+    offsets: Tensor
+    identity: Tensor
+    by_sender: Tensor
+    sender_offsets: Tensor
+
+
+def edge_layout(sender: Tensor, receiver: Tensor, n_nodes: int) -> EdgeLayout:
+    """Prepare the sums over edges that are sorted by receiver."""
+    return EdgeLayout(
+        sender=sender,
+        receiver=receiver,
+        offsets=_offsets(receiver, n_nodes),
+        identity=torch.arange(receiver.numel(), device=receiver.device),
+        by_sender=torch.argsort(sender, stable=True),
+        sender_offsets=_offsets(sender, n_nodes),
+    )
+
+
+def _offsets(index: Tensor, n_nodes: int) -> Tensor:
+    offsets = torch.zeros(n_nodes + 1, dtype=torch.int64, device=index.device)
+    torch.cumsum(torch.bincount(index, minlength=n_nodes), 0, out=offsets[1:])
+    return offsets
+
+
+class Weights(NamedTuple):
+    """Matrices (inputs, outputs) and biases of the edge encoder, the edge network and the node network."""
+
+    encode_1: Tensor
+    encode_1_bias: Tensor
+    encode_2: Tensor
+    encode_2_bias: Tensor
+    edge_latent: Tensor
+    edge_encoded: Tensor
+    edge_2: Tensor
+    edge_2_bias: Tensor
+    node_sum: Tensor
+    node_2: Tensor
+    node_2_bias: Tensor
+    node_latent: Tensor  # (n, 3n): to the edge network as receiver, as sender, and to the node network
+
+
+def _sum(values: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
+    """Sum of values[order] within each segment, (n_segments, n)."""
+    return embedding_bag(order, values, offsets, mode="sum", include_last_offset=True)
+
+
+def _empty(n_rows: int, like: Tensor) -> Tensor:
+    """Uninitialised (n_rows, width) memory for edges.
+
+    On a CPU it comes from numpy, which asks the system for huge pages; ordinary ones cost more to map than
+    the arithmetic that fills them.
+    """
+    width = like.shape[-1]
+    if like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64):
+        dtype = np.float32 if like.dtype == torch.float32 else np.float64
+        return torch.from_numpy(np.empty((n_rows, width), dtype))
+    return like.new_empty((n_rows, width))
+
+
+def _blocks(n_edges: int, device: torch.device) -> Iterator[slice]:
+    size = _block_size(n_edges, device)
+    for start in range(0, n_edges, size):
+        yield slice(start, min(start + size, n_edges))
+
+
+def _block_size(n_edges: int, device: torch.device) -> int:
+    most = max(n_edges, 1)
+    return min(_BLOCK * torch.get_num_threads(), most) if device.type == "cpu" else most
+
+
+def _scratch(like: Tensor) -> Tensor:
+    """Memory for one block of `like`, (block, width)."""
+    return like.new_empty((_block_size(like.shape[0], like.device), like.shape[1]))
+
+
+def _columns(joined: Tensor) -> list[Tensor]:
+    """(n_nodes, 3n) → three contiguous (n_nodes, n): to the receiver, to the sender, to the node network."""
+    return [part.contiguous() for part in joined.chunk(3, dim=1)]
+
+
+class MessagePassing(torch.autograd.Function):
+    """Edge vectors and encoded nodes → latent nodes after all steps; no derivative with respect to vectors."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, layout: EdgeLayout, n_steps: int, vectors: Tensor, encoded: Tensor, constant: Tensor, *w: Tensor
+    ) -> Tensor:
+        """Latent nodes nᵏ after the last step, (n_nodes, n).
+
+        Args:
+            ctx: Keeps what the derivative needs.
+            layout: The edges.
+            n_steps: Number of steps.
+            vectors: (n_edges, d).
+            encoded: (n_nodes, n) encoded nodes n⁰.
+            constant: (n_nodes, 3n), what n⁰ and the biases add to nᵏ⁻¹ `node_latent` at every step.
+            w: The members of :class:`Weights`.
+        """
+        weights, keep = Weights(*w), any(ctx.needs_input_grad)
+        hidden, edges = [_empty(len(vectors), encoded)], [_empty(len(vectors), encoded)]
+        fixed = _empty(len(vectors), encoded)
+        _encode(weights, vectors, hidden[0], edges[0], fixed)
+        nodes: list[Tensor] = [encoded]
+        sums: list[Tensor] = []
+        middles: list[Tensor] = []
+        for _ in range(n_steps):
+            # without a derivative to come, everything is overwritten in place
+            h, e = (_empty(len(vectors), encoded), _empty(len(vectors), encoded)) if keep else (hidden[0], edges[0])
+            to_receiver, to_sender, to_node = _columns(torch.addmm(constant, nodes[-1], weights.node_latent))
+            _edge_step(weights, layout, fixed, edges[-1], to_receiver, to_sender, h, e)
+            total = _sum(e, layout.identity, layout.offsets)
+            middle = torch.addmm(to_node, total, weights.node_sum).relu_()
+            nodes.append(torch.addmm(weights.node_2_bias, middle, weights.node_2).relu_())
+            hidden.append(h)
+            edges.append(e)
+            sums.append(total)
+            middles.append(middle)
+        if keep:
+            ctx.layout, ctx.n_steps = layout, n_steps
+            ctx.save_for_backward(vectors, *w, *hidden, *edges, *nodes, *sums, *middles)
+        return nodes[-1]
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Derivatives with respect to `encoded`, `constant` and every weight, last step first."""
+        steps, layout = ctx.n_steps, ctx.layout
+        vectors, *saved = ctx.saved_tensors
+        weights, saved = Weights(*saved[: len(Weights._fields)]), saved[len(Weights._fields) :]
+        hidden, edges, nodes = saved[: steps + 1], saved[steps + 1 : 2 * steps + 2], saved[2 * steps + 2 :]
+        nodes, sums, middles = nodes[: steps + 1], nodes[steps + 1 : 2 * steps + 1], nodes[2 * steps + 1 :]
+        grads = Weights(*(torch.zeros_like(weight, memory_format=torch.contiguous_format) for weight in weights))
+        grad_edges, grad_fixed, grad_hidden = (_empty(len(vectors), grad_output).zero_() for _ in range(3))
+        grad_constant = grad_output.new_zeros((len(grad_output), weights.node_latent.shape[1]))
+        grad_nodes = grad_output
+        for k in range(steps, 0, -1):
+            outer = _through_relu(grad_nodes, nodes[k])
+            grads.node_2.addmm_(middles[k - 1].T, outer)
+            grads.node_2_bias.add_(outer.sum(0))
+            inner = _through_relu(outer @ weights.node_2.T, middles[k - 1])
+            grads.node_sum.addmm_(sums[k - 1].T, inner)
+            grad_sum = inner @ weights.node_sum.T
+            _edge_step_backward(
+                weights, grads, layout, edges[k - 1], hidden[k], edges[k], grad_sum, grad_edges, grad_hidden, grad_fixed
+            )
+            to_receiver = _sum(grad_hidden, layout.identity, layout.offsets)
+            to_sender = _sum(grad_hidden, layout.by_sender, layout.sender_offsets)
+            grad_joined = torch.cat([to_receiver, to_sender, inner], dim=1)
+            grads.node_latent.addmm_(nodes[k - 1].T, grad_joined)
+            grad_constant.add_(grad_joined)
+            grad_nodes = grad_joined @ weights.node_latent.T
+        _encode_backward(weights, grads, vectors, hidden[0], edges[0], grad_edges, grad_fixed)
+        return (None, None, None, grad_nodes, grad_constant, *grads)
+
+
+def _through_relu(grad: Tensor, output: Tensor) -> Tensor:
+    """Derivative before a ReLU from that behind it, with the ReLU's output."""
+    return torch.ops.aten.threshold_backward(grad, output, 0)  # type: ignore[no-any-return]
+
+
+def _mask_(grad: Tensor, output: Tensor) -> None:
+    """:func:`_through_relu` in place."""
+    torch.ops.aten.threshold_backward.grad_input(grad, output, 0, grad_input=grad)
+
+
+def _encode(weights: Weights, vectors: Tensor, hidden: Tensor, edges: Tensor, fixed: Tensor) -> None:
+    """Fill `hidden`, e⁰ and e⁰ Wᵉ⁰, each (n_edges, n)."""
+    for block in _blocks(len(vectors), vectors.device):
+        torch.addmm(weights.encode_1_bias, vectors[block], weights.encode_1, out=hidden[block]).relu_()
+        torch.addmm(weights.encode_2_bias, hidden[block], weights.encode_2, out=edges[block]).relu_()
+        torch.mm(edges[block], weights.edge_encoded, out=fixed[block])
+
+
+def _encode_backward(
+    weights: Weights, grads: Weights, vectors: Tensor, hidden: Tensor, edges: Tensor, grad_edges: Tensor, grad_fixed: Tensor
+) -> None:
+    """Derivatives of :func:`_encode`; uses up `grad_edges`."""
+    scratch = _scratch(hidden)
+    for block in _blocks(len(vectors), vectors.device):
+        outer, inner = grad_edges[block], scratch[: block.stop - block.start]
+        grads.edge_encoded.addmm_(edges[block].T, grad_fixed[block])
+        outer.addmm_(grad_fixed[block], weights.edge_encoded.T)
+        _mask_(outer, edges[block])
+        grads.encode_2.addmm_(hidden[block].T, outer)
+        grads.encode_2_bias.add_(outer.sum(0))
+        torch.mm(outer, weights.encode_2.T, out=inner)
+        _mask_(inner, hidden[block])
+        grads.encode_1.addmm_(vectors[block].T, inner)
+        grads.encode_1_bias.add_(inner.sum(0))
+
+
+def _edge_step(
+    weights: Weights,
+    layout: EdgeLayout,
+    fixed: Tensor,
+    before: Tensor,
+    to_receiver: Tensor,
+    to_sender: Tensor,
+    hidden: Tensor,
+    after: Tensor,
+) -> None:
+    """Fill hᵏ and eᵏ (`after`) from eᵏ⁻¹ (`before`), all (n_edges, n); `after` may be `before`."""
+    scratch = _scratch(fixed)
+    for block in _blocks(len(fixed), fixed.device):
+        gathered, h = scratch[: block.stop - block.start], hidden[block]
+        torch.addmm(fixed[block], before[block], weights.edge_latent, out=h)
+        h.add_(torch.index_select(to_receiver, 0, layout.receiver[block], out=gathered))
+        h.add_(torch.index_select(to_sender, 0, layout.sender[block], out=gathered)).relu_()
+        torch.addmm(weights.edge_2_bias, h, weights.edge_2, out=after[block]).relu_()
+
+
+def _edge_step_backward(
+    weights: Weights,
+    grads: Weights,
+    layout: EdgeLayout,
+    before: Tensor,
+    hidden: Tensor,
+    after: Tensor,
+    grad_sum: Tensor,
+    grad_edges: Tensor,
+    grad_hidden: Tensor,
+    grad_fixed: Tensor,
+) -> None:
+    """Derivatives of :func:`_edge_step`.
+
+    `grad_edges` comes in for eᵏ and leaves for eᵏ⁻¹, `grad_hidden` is filled with the derivative before the
+    ReLU of hᵏ, which is added to `grad_fixed`; all (n_edges, n). `grad_sum` is (n_nodes, n).
+    """
+    scratch = _scratch(hidden)
+    for block in _blocks(len(hidden), hidden.device):
+        gathered, outer, inner = scratch[: block.stop - block.start], grad_edges[block], grad_hidden[block]
+        outer.add_(torch.index_select(grad_sum, 0, layout.receiver[block], out=gathered))
+        _mask_(outer, after[block])
+        grads.edge_2.addmm_(hidden[block].T, outer)
+        grads.edge_2_bias.add_(outer.sum(0))
+        torch.mm(outer, weights.edge_2.T, out=inner)
+        _mask_(inner, hidden[block])
+        grads.edge_latent.addmm_(before[block].T, inner)
+        torch.mm(inner, weights.edge_latent.T, out=outer)
+        grad_fixed[block].add_(inner)

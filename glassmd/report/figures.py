@@ -1,0 +1,117 @@
+"""Figures: what a prediction looks like, and how good it is at every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from glassmd.configuration import Configuration
+from glassmd.errors import storage_errors
+
+__all__ = ["plot_propensity", "plot_scores", "plot_slices"]
+
+FloatArray = NDArray[np.float64]
+
+_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
+_RADIUS = {"A": 0.5, "B": 0.44, "C": 0.47}
+"""Drawn radii, half of σ_aa; a species without one is drawn like A."""
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, bbox_inches="tight", facecolor="white")
+
+
+def _slice(axes: Axes, configuration: Configuration, values: FloatArray, limits: tuple[float, float], title: str) -> Any:
+    """Draw a layer one particle thick (all particles in 2D), coloured by `values`."""
+    x = configuration.positions
+    layer = np.ones(len(x), bool) if x.shape[1] == 2 else np.abs(x[:, 2]) < 0.5
+    width = float(axes.get_window_extent().width) * 72 / axes.figure.dpi
+    radius = np.array([_RADIUS.get(name, 0.5) for name in configuration.species_names])[configuration.species[layer]]
+    size = (1.8 * radius / configuration.box[0] * width) ** 2
+    drawn = axes.scatter(
+        x[layer, 0], x[layer, 1], c=values[layer], s=size, cmap="viridis", vmin=limits[0], vmax=limits[1],
+        edgecolors="black", linewidths=0.3,
+    )  # fmt: skip
+    half = configuration.box / 2
+    axes.set(xlim=(-half[0], half[0]), ylim=(-half[1], half[1]), aspect="equal", title=title, xlabel="x / σ")
+    return drawn
+
+
+def _limits(values: Sequence[FloatArray]) -> tuple[float, float]:
+    low, high = np.percentile(np.concatenate(values), [2, 98])
+    return float(low), float(max(high, low + 1e-9))
+
+
+def plot_slices(
+    path: Path,
+    configuration: Configuration,
+    rows: Sequence[tuple[str, FloatArray]],
+    times: Sequence[float],
+) -> None:
+    """Draw the propensity in a slice of the box: one row per kind (predicted, measured), one column per time.
+
+    Args:
+        path: PNG, PDF or SVG.
+        configuration: The snapshot.
+        rows: Title and (n_times, n_particles) propensity, σ_AA, of every row.
+        times: √(mσ²/ε).
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(2.9 * len(times) + 0.4, 2.9 * len(rows)), layout="constrained")
+        axes = figure.subplots(len(rows), len(times), squeeze=False, sharex=True, sharey=True)
+        figure.draw_without_rendering()
+        for column, time in enumerate(times):
+            limits = _limits([values[column] for _, values in rows])
+            for row, (title, values) in enumerate(rows):
+                place = axes[row, column]
+                drawn = _slice(place, configuration, values[column], limits, f"{title}, t = {time:g}")
+                if column == 0:
+                    place.set_ylabel("y / σ")
+            figure.colorbar(drawn, ax=list(axes[:, column]), label="propensity ⟨|Δr|⟩ / σ", shrink=0.8)
+        _save(figure, path)
+
+
+def plot_propensity(path: Path, configuration: Configuration, times: Sequence[float], propensity: FloatArray) -> None:
+    """Draw the predicted propensity of a snapshot at up to three of the times.
+
+    Args:
+        path: PNG, PDF or SVG.
+        configuration: The snapshot.
+        times: √(mσ²/ε).
+        propensity: (n_times, n_particles), σ_AA.
+    """
+    chosen = sorted({0, len(times) // 2, len(times) - 1})
+    plot_slices(path, configuration, [("predicted", propensity[chosen])], [times[index] for index in chosen])
+
+
+def plot_scores(path: Path, result: dict[str, Any]) -> None:
+    """Draw ρ against time with the ceiling, for every species of an evaluation.
+
+    Args:
+        path: PNG, PDF or SVG.
+        result: What `glassmd evaluate --json` prints.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.2, 3.0), layout="constrained")
+        axes = figure.subplots()
+        times = result["times"]
+        for name, found in result["species"].items():
+            mean = np.array(found["pearson_per_configuration"]["mean"], np.float64)
+            sd = np.nan_to_num(np.array(found["pearson_per_configuration"]["sd"], np.float64))
+            line = axes.errorbar(times, mean, sd, marker="o", ms=4, capsize=2, label=f"{name}, mean ± sd")
+            ceiling = np.array(found["ceiling"], np.float64)
+            axes.plot(times, ceiling, "--", color=line[0].get_color(), lw=1, label=f"{name}, ceiling")
+        for method, values in result.get("published", {}).get("per-configuration", {}).items():
+            axes.plot(times, np.array(values, np.float64), "x", ms=5, label=f"{method} (published)")
+        axes.set(xscale="log", xlabel="t / √(mσ²/ε)", ylabel="Pearson ρ", ylim=(min(0.0, axes.get_ylim()[0]), 1.02))
+        axes.legend(fontsize=7, frameon=False)
+        _save(figure, path)

@@ -1,0 +1,116 @@
+"""What a run, a model or a GSD file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from glassmd.errors import RunError
+from glassmd.evaluate import label_quality
+from glassmd.models.card import load_model
+from glassmd.stream.dataset import Run, open_run
+from glassmd.trajectory import read_frames
+
+__all__ = ["information"]
+
+
+def information(path: Path | str, *, verify: bool = False) -> dict[str, Any]:
+    """Describe a run directory, a model directory or a GSD file (JSON types only).
+
+    Args:
+        path: What to describe.
+        verify: Check every committed file of a run against its checksum.
+
+    Raises:
+        InputError: There is nothing at `path`, or it is damaged.
+    """
+    path = Path(path)
+    if (path / "run.json").exists():
+        return _run(open_run(path), verify)
+    if (path / "model.json").exists():
+        return _model(path)
+    if path.is_file():
+        return _gsd(path)
+    raise RunError(f"found no run, model or GSD file at {path}", "one of these", "check the path")
+
+
+def _run(run: Run, verify: bool) -> dict[str, Any]:
+    entries = run.entries("segments")
+    mixture = run.identity["mixture"]
+    counts: dict[Any, int] = {}
+    for entry in entries:
+        counts[entry.key.of] = counts.get(entry.key.of, 0) + len(entry.sidecar.get("replicas", ()))
+    per_parent = sorted(set(counts.values()))
+    facts = {
+        "kind": "run",
+        "path": str(run.path),
+        "origin": run.identity["origin"],
+        "mixture": mixture["name"],
+        "truncation": mixture["truncation"],
+        "dimensions": mixture["dimensions"],
+        "temperature": run.identity["temperature"],
+        "density": run.identity["density"],
+        "n_particles": run.identity["n_particles"],
+        "times": run.times,
+        "lineages": len({key.lineage for key in counts}),
+        "parents": len(counts),
+        "replicas": per_parent[0] if len(per_parent) == 1 else per_parent,
+        "replicas_total": sum(counts.values()),
+        "segments": len(entries),
+        "expected_segments": len(run.expected_segments),
+        "complete": bool(entries) and run.complete,
+        "bytes": sum(entry.sidecar["size"] for entry in entries),
+        "labels": label_quality(run),
+    }
+    if run.settings is not None:
+        facts["equilibration"] = [
+            {
+                "lineage": entry.key.lineage,
+                "role": run.role(entry.key.lineage),
+                **{k: report.get(k) for k in ("equilibrated", "tau_alpha", "run_tau_alphas", "reasons")},
+            }
+            for entry in run.entries("parents")
+            if (report := entry.sidecar.get("equilibration")) is not None
+        ]
+    if verify:
+        facts["verified_files"] = run.verify()
+    return facts
+
+
+def _model(path: Path) -> dict[str, Any]:
+    loaded = load_model(path)
+    card = loaded.card
+    return {
+        "kind": "model",
+        "path": str(path),
+        "model": card.model,
+        "parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "hyperparameters": card.hyperparameters,
+        "mixture": card.mixture["name"],
+        "truncation": card.mixture["truncation"],
+        "dimensions": card.mixture["dimensions"],
+        "temperatures": list(card.temperatures),
+        "density": card.density,
+        "times": list(card.times),
+        "trained_species": list(card.trained_species),
+        "residual_std": card.residual_std,
+        "provenance": card.provenance,
+    }
+
+
+def _gsd(path: Path) -> dict[str, Any]:
+    frames = read_frames(path)
+    first = frames[0]
+    configuration = first.configuration
+    return {
+        "kind": "gsd",
+        "path": str(path),
+        "frames": len(frames),
+        "n_particles": configuration.n_particles,
+        "dimensions": configuration.dimensions,
+        "species": {name: int(configuration.of_species(name).sum()) for name in configuration.species_names},
+        "box": configuration.box.tolist(),
+        "density": configuration.density,
+        "identity": first.identity,
+        "logged": sorted({name for frame in frames for name in frame.log}),
+    }

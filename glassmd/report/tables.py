@@ -1,0 +1,57 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+__all__ = ["key_value_table", "score_table"]
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def score_table(result: dict[str, Any], species: str = "A") -> Table:
+    """ρ of one species per time in both aggregations, with reliability, ceiling and ρ/ceiling.
+
+    Args:
+        result: What `glassmd evaluate --json` prints.
+        species: Which species.
+    """
+    found = result["species"][species]
+    n = result["n_configurations"]
+    table = Table(title=f"species {species}, {n} configuration{'s' if n != 1 else ''}", title_justify="left")
+    for heading in ("t", "ρ per configuration", "ρ pooled", "reliability", "ceiling", "ρ / ceiling"):
+        table.add_column(heading, justify="right")
+    published = result.get("published", {}).get("per-configuration", {})
+    for method in published:
+        table.add_column(f"{method}*", justify="right", style="dim")
+    per = found["pearson_per_configuration"]
+    for index, time in enumerate(result["times"]):
+        mean, sd, ceiling = per["mean"][index], per["sd"][index], found["ceiling"][index]
+        ratio = mean / ceiling if mean is not None and ceiling else None
+        spread = "" if sd is None else f" ± {sd:.3f}"
+        table.add_row(
+            f"{time:g}",
+            _number(mean) + spread,
+            _number(found["pearson_pooled"][index]),
+            _number(found["reliability"][index]),
+            _number(ceiling),
+            _number(ratio),
+            *(_number(values[index]) for values in published.values()),
+        )
+    if published:
+        table.caption = "* published, per configuration, on other configurations of the same state point"
+    return table
+
+
+def key_value_table(title: str, rows: dict[str, Any]) -> Table:
+    """Two columns, for `info` and `doctor`."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in rows.items():
+        table.add_row(key, str(value))
+    return table

@@ -1,0 +1,282 @@
+"""Settings of a run and of a training, checked strictly: an unknown key is an error with its nearest match.
+
+A TOML file holds the run's keys at the top and the training's under `[train]`; a command-line flag of the
+same name wins over the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from glassmd.errors import SettingsError
+from glassmd.mixtures import Mixture, get_mixture
+
+__all__ = ["RunSettings", "Settings", "TrainSettings", "load_settings", "parse_times", "steps_of_times", "template"]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def parse_times(text: Any) -> Any:
+    """Output times from `0.1,1,10`, `log:FIRST:LAST:COUNT` or a list of numbers.
+
+    Example:
+        >>> parse_times("0.1, 1,10")
+        [0.1, 1.0, 10.0]
+        >>> [round(t, 6) for t in parse_times("log:0.1:10:3")]
+        [0.1, 1.0, 10.0]
+    """
+    if not isinstance(text, str):
+        return text
+    try:
+        if text.startswith("log:"):
+            first, last, count = text[4:].split(":")
+            return [float(t) for t in np.geomspace(float(first), float(last), int(count))]
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"times {text!r} are neither '0.1,1,10' nor 'log:FIRST:LAST:COUNT'") from error
+
+
+def steps_of_times(times: list[float], time_step: float) -> list[int]:
+    """Step numbers of output times.
+
+    Raises:
+        SettingsError: Times not increasing, not positive or not multiples of the step.
+
+    Example:
+        >>> steps_of_times([0.1, 1.0], 0.005)
+        [20, 200]
+    """
+    if not times or min(times) <= 0 or any(b <= a for a, b in zip(times, times[1:], strict=False)):
+        raise SettingsError(f"found times {times}", "positive times in increasing order", "for example --times 0.1,1,10")
+    steps = [round(t / time_step) for t in times]
+    for time, step in zip(times, steps, strict=True):
+        if step < 1 or abs(step * time_step - time) > 1e-6 * time_step * max(1, step):
+            raise SettingsError(
+                f"found time {time:g}, which is not a multiple of time_step = {time_step:g}",
+                f"for example {max(1, step) * time_step:g}",
+                "change --times or --set time_step=...",
+            )
+    return steps
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class RunSettings(_Strict):
+    """What is simulated: the liquid, its lineages, parents, replicas and times.
+
+    Lengths in σ_AA, energies and temperatures in ε_AA, times in √(mσ²/ε).
+    """
+
+    mixture: str = Field("kob-andersen", description="name of the mixture")
+    truncation: str = Field("shifted", description="shifted, force-shifted or truncated; part of the mixture's identity")
+    particles: Annotated[int, Field(ge=10)] = Field(1000, description="particles in the box")
+    temperature: Positive = Field(0.64, description="temperature of the liquid")
+    density: Positive | None = Field(None, description="number density; default: the mixture's")
+    lineages: Count = Field(6, description="independently equilibrated liquids, held-out ones included")
+    validation_lineages: Annotated[int, Field(ge=0)] = Field(1, description="lineages that choose the checkpoint")
+    test_lineages: Annotated[int, Field(ge=0)] = Field(1, description="lineages that no training ever sees")
+    parents: Count = Field(4, description="parent configurations per lineage")
+    replicas: Count = Field(4, description="replicas per parent of a training lineage")
+    held_out_replicas: Count | None = Field(None, description="replicas per held-out parent; default: as replicas")
+    times: Annotated[list[float], BeforeValidator(parse_times)] = Field(
+        [0.1, 1.0, 10.0], description="output times: a list, '0.1,1,10' or 'log:0.1:1000:12'"
+    )
+    time_step: Positive = Field(0.005, description="integration step")
+    ensemble: Literal["nvt", "nve"] = Field("nvt", description="replicas at constant temperature or energy")
+    thermostat_time: Positive = Field(20.0, description="coupling time of the replicas' thermostat (nvt)")
+    parent_spacing: NonNegative = Field(
+        0.0, description="time between parents of a lineage; at least the last output time, whatever is given"
+    )
+    block: Count | None = Field(None, description="replicas committed together; default: the engine's choice")
+    melt_temperature: Positive | None = Field(None, description="temperature of the melt; default: max(2, 2 T)")
+    melt_time: Positive = Field(10.0, description="duration of the melt")
+    tau_alphas: Positive = Field(20.0, description="equilibrate for this many relaxation times at least")
+    max_equilibration_time: Positive = Field(1.0e5, description="give up equilibrating a lineage after this time")
+    accept_unequilibrated: bool = Field(False, description="use lineages that were not shown to be equilibrated")
+    engine: Literal["auto", "hoomd", "lammps"] = Field("auto", description="simulation engine")
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where the engine runs")
+    workers: Count | None = Field(None, description="simulating processes; default: one per core, one core less when training")
+    walltime: Positive | None = Field(None, description="stop (exit code 75) after this many seconds")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="every random number follows from it")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunSettings:
+        steps_of_times(self.times, self.time_step)
+        get_mixture(self.mixture, self.truncation)
+        if self.validation_lineages + self.test_lineages >= self.lineages:
+            raise SettingsError(
+                f"found {self.lineages} lineages of which {self.validation_lineages} are for validation and "
+                f"{self.test_lineages} for testing",
+                "at least one left for training",
+                f"try --lineages {self.validation_lineages + self.test_lineages + 1}",
+            )
+        return self
+
+    def liquid(self) -> Mixture:
+        """The mixture with its truncation."""
+        return get_mixture(self.mixture, self.truncation)
+
+    def number_density(self) -> float:
+        """The density asked for, or the mixture's own, σ_AA^-d."""
+        return self.density if self.density is not None else self.liquid().density
+
+    def role(self, lineage: int) -> Literal["train", "validation", "test"]:
+        """What lineage number `lineage` is for. Held-out ones come first, so that a run can grow."""
+        if lineage < self.validation_lineages:
+            return "validation"
+        return "test" if lineage < self.validation_lineages + self.test_lineages else "train"
+
+    def n_replicas(self, lineage: int) -> int:
+        """Replicas per parent of a lineage."""
+        if self.role(lineage) == "train" or self.held_out_replicas is None:
+            return self.replicas
+        return self.held_out_replicas
+
+    def steps(self) -> list[int]:
+        """Step numbers of the output times."""
+        return steps_of_times(self.times, self.time_step)
+
+
+class TrainSettings(_Strict):
+    """How a model is trained."""
+
+    model: str = Field("bapst", description="the learner")
+    cutoff: Positive = Field(2.0, description="edges join particles closer than this, σ_AA")
+    max_steps: Count = Field(10_000, description="optimiser steps in all, earlier sessions included")
+    batch_size: Count = Field(1, description="configurations per step")
+    learning_rate: Positive = Field(1e-4, description="of Adam")
+    clip: Positive = Field(1.0, description="largest norm of the gradient")
+    augment: bool = Field(True, description="a random element of the cube group at every step")
+    noise_weighted: bool = Field(False, description="weigh each label by its known noise, var/R")
+    species: list[str] | None = Field(None, description="species in the loss; default: all")
+    validate_every: Count = Field(200, description="steps between validations")
+    checkpoint_every: Count = Field(200, description="steps between checkpoints")
+    reservoir: Count = Field(1000, description="samples kept in memory")
+    watermark: Count = Field(1, description="samples to wait for before the first step")
+    max_reuse: Positive | None = Field(
+        None, description="steps × batch_size per sample produced before the trainer waits for the simulation"
+    )
+    train_threads: Count | None = Field(None, description="threads of the trainer; default: the cores left over")
+
+
+class Settings(_Strict):
+    """Everything: the run's settings and the training's."""
+
+    run: RunSettings = RunSettings()
+    train: TrainSettings = TrainSettings()
+
+
+_Model = TypeVar("_Model", bound=_Strict)
+
+
+def _build(model: type[_Model], values: Mapping[str, Any], where: str) -> _Model:
+    for key in values:
+        if key not in model.model_fields:
+            close = get_close_matches(key, list(model.model_fields), n=1, cutoff=0.5)
+            raise SettingsError(
+                f"found unknown key '{where}{key}'",
+                f"one of {', '.join(model.model_fields)}" if not close else "a key of the settings",
+                f"did you mean '{where}{close[0]}'?" if close else "see glassmd init",
+            )
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = where + ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(
+            f"found {path} = {first['input']!r}", message[0].lower() + message[1:], "see glassmd init"
+        ) from error
+
+
+def _spread(values: dict[str, Any], key: str, value: Any) -> None:
+    """Put one `--set key=value` where it belongs; a bare key of the training settings finds its table."""
+    if key.startswith("train."):
+        values.setdefault("train", {})[key.removeprefix("train.")] = value
+    elif key in TrainSettings.model_fields and key not in RunSettings.model_fields:
+        values.setdefault("train", {})[key] = value
+    else:
+        close = get_close_matches(key, [*RunSettings.model_fields, *TrainSettings.model_fields], n=1, cutoff=0.5)
+        if key not in RunSettings.model_fields and close and close[0] in TrainSettings.model_fields:
+            values.setdefault("train", {})[key] = value
+        else:
+            values[key] = value
+
+
+def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from a TOML file with overrides on top.
+
+    Args:
+        path: TOML file, or None for the defaults.
+        overrides: Flag values by key; `None` values are ignored. Training keys need no `train.` in front.
+
+    Raises:
+        SettingsError: A missing or malformed file, an unknown key, a value out of range.
+
+    Example:
+        >>> load_settings(None, {"temperature": 0.8, "max_steps": 30}).train.max_steps
+        30
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise SettingsError(f"found no settings file {path}", "a TOML file", f"try glassmd init {path}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise SettingsError(f"could not read {path}: {error}", "a TOML file", "see glassmd init") from error
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _spread(values, key, value)
+    train = values.pop("train", {})
+    if not isinstance(train, dict):
+        raise SettingsError(f"found train = {train!r}", "a table [train]", "see glassmd init")
+    run = _build(RunSettings, _snap_times(values), "")
+    return Settings(run=run, train=_build(TrainSettings, train, "train."))
+
+
+def _snap_times(values: dict[str, Any]) -> dict[str, Any]:
+    """Move logarithmic times, which nobody means to the last digit, to the nearest step."""
+    times = values.get("times")
+    if isinstance(times, str) and times.startswith("log:"):
+        step = float(values.get("time_step", RunSettings.model_fields["time_step"].default))
+        try:
+            raw = parse_times(times)
+        except ValueError:
+            return values  # reported by the validation that follows
+        snapped = sorted({max(1, round(t / step)) for t in raw})
+        return {**values, "times": [round(n * step, 12) for n in snapped]}
+    return values
+
+
+def template() -> str:
+    """A commented TOML file with every key at its default."""
+    lines = ["# Settings of a glassmd run. Units: σ_AA, ε_AA, √(mσ²/ε). A flag of the same name wins.", ""]
+    for model, header in ((RunSettings, None), (TrainSettings, "[train]")):
+        if header:
+            lines += ["", header]
+        for name, field in model.model_fields.items():
+            default = field.default
+            value = "" if default is None else _toml(default)
+            comment = f"  # {field.description}"
+            lines.append(f"# {name} ={comment}" if default is None else f"{name} = {value}{comment}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(value)

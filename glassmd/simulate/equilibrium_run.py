@@ -1,0 +1,157 @@
+"""A growing run at one temperature, and the averages that show whether it is in equilibrium."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassmd.configuration import Configuration
+from glassmd.crystallinity import crystalline_fraction
+from glassmd.dynamics import allowed_wave_vectors, relaxation_time, self_intermediate_scattering
+from glassmd.engines.base import Engine, Thermostat
+from glassmd.mixtures import Mixture
+
+__all__ = ["EquilibriumRun", "agree", "compare_halves"]
+
+_DISCARDED = 0.2  # of the run, while the liquid forgets the melt
+_MOST_FRAMES = 400  # frames are thinned out above this, to bound memory
+_FIRST_INTERVAL = 0.1  # between two frames, √(mσ²/ε): resolves the shortest τ_α (0.3 at T = 2)
+_BLOCK = 2.0  # length of a block, τ_α: averages over successive ones are nearly independent
+_MOST_BLOCKS = 16  # per half
+_ORIGINS, _LAGS, _WAVE_VECTORS = 24, 40, 24  # enough for τ_α to some 3%, in a tenth of a second
+
+
+def compare_halves(series: NDArray[np.float64], blocks_per_half: int) -> dict[str, float]:
+    """Mean, standard error and the difference between the halves of a correlated series.
+
+    Both halves are cut into blocks; the variance of the blocks' averages within their half, pooled over both, gives the
+    errors (Flyvbjerg & Petersen, J. Chem. Phys. 91, 461 (1989)).
+
+    Args:
+        series: (n,) values at regular times.
+        blocks_per_half: At least 2; blocks longer than the correlation time.
+
+    Returns:
+        `mean`, `error`, `halves_difference` (second minus first), `halves_difference_error`.
+
+    Example:
+        >>> halves = compare_halves(np.array([0.0, 2.0, 1.0, 3.0]), 2)
+        >>> halves["mean"], halves["halves_difference"], round(halves["halves_difference_error"], 3)
+        (1.5, 1.0, 1.414)
+    """
+    length = len(series) // (2 * blocks_per_half)
+    # What does not fill a block is left out at the start, where it is oldest.
+    blocks = series[len(series) - 2 * blocks_per_half * length :].reshape(2, blocks_per_half, length).mean(axis=2)
+    variance = float(blocks.var(axis=1, ddof=1).mean())
+    first, second = (float(mean) for mean in blocks.mean(axis=1))
+    return {
+        "mean": 0.5 * (first + second),
+        "error": float(np.sqrt(variance / (2 * blocks_per_half))),
+        "halves_difference": second - first,
+        "halves_difference_error": float(np.sqrt(2 * variance / blocks_per_half)),
+    }
+
+
+def agree(halves: dict[str, float], standard_errors: float) -> bool:
+    """Whether the two halves agree.
+
+    Example:
+        >>> agree({"halves_difference": 0.2, "halves_difference_error": 0.1}, 3.0)
+        True
+    """
+    return abs(halves["halves_difference"]) <= standard_errors * halves["halves_difference_error"]
+
+
+class EquilibriumRun:
+    """A run that can be extended, with frames of the first species kept at regular intervals.
+
+    Args:
+        start: With velocities.
+        mixture: What liquid.
+        time_step: √(mσ²/ε).
+    """
+
+    def __init__(self, start: Configuration, mixture: Mixture, time_step: float) -> None:
+        self.mixture, self.time_step, self.last = mixture, time_step, start
+        self.steps = 0
+        self.interval = max(1, round(_FIRST_INTERVAL / time_step))
+        self._first_species = start.species == 0
+        self._frames: list[NDArray[np.float32]] = []
+        self._thermo: list[tuple[float, float, float]] = []
+
+    @property
+    def time(self) -> float:
+        """Length of the run, √(mσ²/ε)."""
+        return self.steps * self.time_step
+
+    @property
+    def analysed_time(self) -> float:
+        """Length of the part that is analysed, √(mσ²/ε)."""
+        return (len(self._frames) - self._discarded) * self.interval * self.time_step
+
+    @property
+    def _discarded(self) -> int:
+        return int(_DISCARDED * len(self._frames))
+
+    def extend(
+        self, engine: Engine, time: float, thermostat: Thermostat, check: Callable[[], None] | None
+    ) -> None:
+        """Run on until `time`, √(mσ²/ε), counted from the start of the run, rounded up to a whole interval."""
+        while time / self.time_step > _MOST_FRAMES * self.interval:
+            # Those at multiples of twice the interval stay.
+            self._frames, self._thermo = self._frames[1::2], self._thermo[1::2]
+            self.interval *= 2
+        # The tolerance keeps 25 / 0.005 = 5000.0000000001 from becoming another interval.
+        final = max(1, math.ceil(time / self.time_step / self.interval - 1e-6)) * self.interval
+        steps = [s - self.steps for s in range(self.interval, final + 1, self.interval) if s > self.steps]
+        seen = None
+        for seen in engine.evolve(
+            [self.last],
+            self.mixture,
+            steps=steps,
+            time_step=self.time_step,
+            thermostat=thermostat,
+            check=check,
+        ):
+            self._frames.append(seen.positions[self._first_species].astype(np.float32))
+            self._thermo.append((seen.potential_energy, seen.pressure, seen.temperature))
+        if seen is not None:
+            self.steps += seen.step
+            before = self.last
+            self.last = Configuration(
+                box=before.box,
+                species=before.species,
+                positions=seen.positions,
+                species_names=before.species_names,
+                velocities=seen.velocities,
+            )
+
+    def tau_alpha(self) -> float | None:
+        """τ_α of the first species at its own wave number, over many time origins; None where not reached."""
+        frames = self._frames[self._discarded :]
+        vectors = allowed_wave_vectors(self.last.box, self.mixture.wave_numbers[0], most=_WAVE_VECTORS)
+        # Beyond half the run there are too few independent origins.
+        lags = np.unique(np.geomspace(1, max(1, len(frames) // 2), _LAGS).astype(int))
+        fs: list[float] = []
+        for lag in lags:
+            origins = np.unique(np.linspace(0, len(frames) - 1 - lag, _ORIGINS).astype(int))
+            moved = [self_intermediate_scattering(frames[o + lag] - frames[o], vectors) for o in origins]
+            fs.append(float(np.mean(moved)))
+            if fs[-1] < np.exp(-1):
+                break
+        return relaxation_time(lags[: len(fs)] * self.interval * self.time_step, fs)
+
+    def statistics(self, tau_alpha: float | None) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+        """U/N, pressure and kinetic temperature of the analysed part; see :func:`compare_halves`."""
+        half = 0.5 * self.analysed_time
+        blocks = 2 if tau_alpha is None else int(np.clip(half / (_BLOCK * tau_alpha), 2, _MOST_BLOCKS))
+        series = np.array(self._thermo[self._discarded :])
+        energy, pressure, temperature = (compare_halves(column, blocks) for column in series.T)
+        return energy, pressure, temperature
+
+    def crystalline_fraction(self) -> float:
+        """Of the last configuration."""
+        return crystalline_fraction(self.last)

@@ -1,0 +1,290 @@
+"""Many simulating processes on one run directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glassmd import errors
+from glassmd.engines import get_engine
+from glassmd.engines.base import Engine
+from glassmd.errors import EngineError, GlassmdError, InputError, Interrupted, RunError
+from glassmd.interrupt import StopRequest
+from glassmd.run import RunDirectory
+from glassmd.settings import RunSettings
+from glassmd.simulate.worker import Worker, settings_flags
+from glassmd.storage import read_json
+
+__all__ = ["Pool", "Progress", "make_run", "plan", "simulate"]
+
+RESTARTS = 3
+"""A worker that dies without a word (out of memory, killed) is started again this often."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        segments: Committed and expected segments.
+        replicas: Committed replicas.
+        replica_steps: Steps of single replicas committed since the pool started.
+        seconds: Since the pool started.
+        tasks: What each worker is doing.
+    """
+
+    segments: tuple[int, int]
+    replicas: int
+    replica_steps: int
+    seconds: float
+    tasks: tuple[str, ...] = ()
+
+    @property
+    def rate(self) -> float:
+        """Replica-steps per second."""
+        return self.replica_steps / self.seconds if self.seconds > 0 else 0.0
+
+
+def make_run(settings: RunSettings, out: Path) -> RunDirectory:
+    """Make the run directory of `settings`, or open the one that is there.
+
+    Raises:
+        EngineError: No engine for it is installed.
+        RunError: `out` holds a run made with other settings.
+    """
+    engine = _fitting_engine(settings)
+    if settings.block is None and not (out / "run.json").exists():
+        most = max(settings.n_replicas(lineage) for lineage in range(settings.lineages))
+        block = engine.preferred_block(settings.particles, most)
+        settings = settings.model_copy(update={"block": min(block, most)})
+    return RunDirectory.create(
+        out,
+        settings.liquid(),
+        temperature=settings.temperature,
+        times=settings.times,
+        n_particles=settings.particles,
+        density=settings.number_density(),
+        settings=settings,
+    )
+
+
+def _fitting_engine(settings: RunSettings) -> Engine:
+    """The engine of the settings, after it has said that the box suits it."""
+    engine, mixture = get_engine(settings.engine, settings.device), settings.liquid()
+    engine.check_box((settings.particles / settings.number_density()) ** (1 / mixture.dimensions), mixture)
+    return engine
+
+
+class Pool:
+    """Worker processes on one run; use as a context manager.
+
+    Args:
+        run: The run to work on.
+        settings: Run-time settings (engine, device, workers).
+        workers: Processes; default from the settings, else one per core.
+    """
+
+    def __init__(self, run: RunDirectory, settings: RunSettings, workers: int | None = None) -> None:
+        self.run, self.settings = run, settings
+        self.n_workers = workers or settings.workers or os.cpu_count() or 1
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._deaths: dict[str, int] = {}
+        self._before = {entry.path for entry in run.entries("segments")}
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Pool:
+        for index in range(self.n_workers):
+            self._start(f"{os.uname().nodename}-{os.getpid()}-{index}")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _start(self, name: str) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        log = self.run.path / "workers" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._processes[name] = subprocess.Popen(
+                [
+                    sys.executable, "-m", "glassmd.simulate.worker", str(self.run.path),
+                    "--name", name, "--parent", str(os.getpid()), *settings_flags(self.settings),
+                ],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
+                start_new_session=True,  # Ctrl-C reaches the pool, which stops its workers in order
+            )  # fmt: skip
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Process numbers of the workers that run now."""
+        return [process.pid for process in self._processes.values() if process.poll() is None]
+
+    def poll(self) -> bool:
+        """Look after the workers; whether any is still at work.
+
+        Raises:
+            GlassmdError: What a worker raised.
+            EngineError: A worker died again and again without a word.
+        """
+        busy = False
+        for name, process in list(self._processes.items()):
+            code = process.poll()
+            if code is None:
+                busy = True
+            elif code not in (0, Interrupted.exit_code):
+                self._raise_reported(name)
+                self._restart(name, code)
+                busy = True
+        return busy
+
+    def _raise_reported(self, name: str) -> None:
+        report = self.run.path / "workers" / f"{name}.error"
+        if report.exists():
+            kind, found, expected, todo = (report.read_text().split("\n") + [""] * 4)[:4]
+            report.unlink()
+            raise getattr(errors, kind, GlassmdError)(found, expected, todo)
+
+    def _restart(self, name: str, code: int) -> None:
+        self._deaths[name] = self._deaths.get(name, 0) + 1
+        log = self.run.path / "workers" / f"{name}.log"
+        if self._deaths[name] > RESTARTS:
+            raise EngineError(
+                f"a worker ended {self._deaths[name]} times with code {code}", "it to finish", f"see {log}"
+            )
+        self._start(name)
+
+    def stop(self, patience: float = 30.0) -> None:
+        """Ask every worker to stop, and wait until it has; what is committed stays."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + patience
+        for name, process in self._processes.items():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for suffix in (".log", ".json"):
+                leftover = self.run.path / "workers" / f"{name}{suffix}"
+                if leftover.exists() and (suffix == ".json" or leftover.stat().st_size == 0):
+                    leftover.unlink()
+
+    def progress(self) -> Progress:
+        """How far the run is."""
+        return progress_of(self.run, self._before, time.monotonic() - self._started, tuple(self._tasks()))
+
+    def _tasks(self) -> list[str]:
+        tasks = []
+        for name in self._processes:
+            path = self.run.path / "workers" / f"{name}.json"
+            try:
+                tasks.append(str(read_json(path)["task"]))
+            except (RunError, KeyError):
+                tasks.append("starting")
+        return tasks
+
+
+def progress_of(run: RunDirectory, before: set[Path], seconds: float, tasks: tuple[str, ...] = ()) -> Progress:
+    """How far a run is, counting steps of segments that are not in `before`."""
+    entries = run.entries("segments")
+    return Progress(
+        segments=(len(entries), len(run.expected_segments)),
+        replicas=sum(len(entry.sidecar.get("replicas", ())) for entry in entries),
+        replica_steps=sum(entry.sidecar["steps"] for entry in entries if entry.path not in before),
+        seconds=seconds,
+        tasks=tasks,
+    )
+
+
+def simulate(
+    settings: RunSettings,
+    out: Path | str,
+    *,
+    stop: StopRequest | None = None,
+    show: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Equilibrate lineages and generate isoconfigurational data into `out`; continue where it stopped.
+
+    Args:
+        settings: What to simulate.
+        out: Run directory.
+        stop: A request to stop to listen to.
+        show: Called about twice a second with the progress.
+
+    Returns:
+        What `glassmd simulate --json` prints.
+
+    Raises:
+        InputError: Settings that cannot be simulated, or a directory of another run.
+        Interrupted: Stopped early; everything finished is committed.
+    """
+    out = Path(out)
+    run = make_run(settings, out)
+    stop = stop or StopRequest(walltime=settings.walltime)
+    started = time.monotonic()
+    before = {entry.path for entry in run.entries("segments")}
+    workers = settings.workers or os.cpu_count() or 1
+    if workers == 1:
+        engine = get_engine(settings.engine, settings.device)
+        Worker(run, engine, stop, accept_unequilibrated=settings.accept_unequilibrated).work()
+    else:
+        with Pool(run, settings, workers) as pool:
+            while pool.poll():
+                stop.check()
+                if show is not None:
+                    show(pool.progress())
+                time.sleep(0.2)
+    return _summary(run, settings, progress_of(run, before, time.monotonic() - started))
+
+
+def _summary(run: RunDirectory, settings: RunSettings, progress: Progress) -> dict[str, Any]:
+    if progress.segments[0] < progress.segments[1]:
+        raise Interrupted(f"stopped at {progress.segments[0]} of {progress.segments[1]} segments", "", "run again to continue")
+    entries = run.entries("segments")
+    if not entries:
+        raise InputError(f"found no segments in {run.path}", "at least one")
+    facts = entries[-1].sidecar
+    return {
+        "run": str(run.path),
+        "engine": facts["engine"],
+        "engine_version": facts["engine_version"],
+        "device": facts["device"],
+        "segments": len(entries),
+        "replicas": progress.replicas,
+        "parents": len({entry.key.of for entry in entries}),
+        "lineages": len({entry.key.lineage for entry in entries}),
+        "steps": progress.replica_steps,
+        "seconds": progress.seconds,
+        "replica_steps_per_second": progress.rate,
+    }
+
+
+def plan(settings: RunSettings) -> dict[str, Any]:
+    """What a simulation would do, without doing it (JSON types only).
+
+    Raises:
+        EngineError: No engine for it is installed, or the box is too small.
+    """
+    engine = _fitting_engine(settings)
+    replicas = settings.parents * sum(settings.n_replicas(lineage) for lineage in range(settings.lineages))
+    roles = [settings.role(lineage) for lineage in range(settings.lineages)]
+    return {
+        "engine": f"{engine.name} {engine.version} on {engine.device}",
+        "mixture": f"{settings.mixture} ({settings.truncation})",
+        "particles": settings.particles,
+        "temperature": settings.temperature,
+        "density": settings.number_density(),
+        "lineages": {role: roles.count(role) for role in ("train", "validation", "test")},
+        "parents": settings.parents * settings.lineages,
+        "replicas": replicas,
+        "times": settings.times,
+        "replica_steps": replicas * settings.steps()[-1],
+        "workers": settings.workers or os.cpu_count() or 1,
+    }

@@ -1,0 +1,122 @@
+"""One simulating process: takes the next unclaimed piece of work until none is left."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from glassmd.engines import get_engine
+from glassmd.engines.base import Engine
+from glassmd.errors import GlassmdError, Interrupted
+from glassmd.interrupt import StopRequest
+from glassmd.run import RunDirectory
+from glassmd.settings import RunSettings
+from glassmd.simulate.isoconfigurational import Task, execute, tasks_of
+from glassmd.storage import write_text
+
+__all__ = ["Worker", "main"]
+
+WAIT = 0.2
+"""Seconds before looking again when all that is left is claimed by others or waits for them."""
+
+
+class Worker:
+    """Works on a run directory, alone or beside others; they share nothing but the directory.
+
+    Args:
+        run: The run.
+        engine: Simulates.
+        stop: Polled about once a second.
+        name: Names this worker's status file.
+        accept_unequilibrated: Use lineages that were not shown to be equilibrated.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        engine: Engine,
+        stop: StopRequest,
+        name: str = "worker",
+        *,
+        accept_unequilibrated: bool = False,
+    ) -> None:
+        self.run, self.engine, self.stop, self.name = run, engine, stop, name
+        self.steps = 0
+        self._task = ""
+        if accept_unequilibrated and (settings := run.identity["settings"]) is not None:
+            run.identity = {**run.identity, "settings": {**settings, "accept_unequilibrated": True}}
+
+    def work(self) -> None:
+        """Do whatever is left; return when everything is committed.
+
+        Raises:
+            Interrupted: A stop was requested; what is committed stays.
+        """
+        pending = tasks_of(self.run)
+        try:
+            while pending := [task for task in pending if not task.done(self.run)]:
+                if not any(self._try(task) for task in pending):
+                    self._report("waiting for other workers")
+                    self._check()
+                    time.sleep(WAIT)
+        finally:
+            self._report("stopped")
+
+    def _try(self, task: Task) -> bool:
+        """Do one piece of work unless somebody else has it; whether there was anything to do."""
+        self._check()
+        if not task.ready(self.run):
+            return False
+        with self.run.claim(task.name) as granted:
+            if not granted or task.done(self.run):
+                return False
+            self._report(task.name)
+            self.steps += execute(task, self.run, self.engine, self._check)
+            return True
+
+    def _check(self) -> None:
+        self.stop.check()
+
+    def _report(self, task: str) -> None:
+        if task != self._task:
+            self._task = task
+            self.run.report_status(self.name, {"task": task, "pid": os.getpid(), "steps": self.steps})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m glassmd.simulate.worker RUN --name NAME --parent PID`, as the pool starts it."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--name", default="worker")
+    parser.add_argument("--parent", type=int, default=None, help="stop when this process ends")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--accept-unequilibrated", action="store_true")
+    options = parser.parse_args(arguments)
+    problem = options.run / "workers" / f"{options.name}.error"
+    try:
+        run = RunDirectory.open(options.run)
+        engine = get_engine(options.engine, options.device)
+        stop = StopRequest(parent_process=options.parent).install()
+        Worker(
+            run, engine, stop, options.name, accept_unequilibrated=options.accept_unequilibrated
+        ).work()
+    except Interrupted as error:
+        return error.exit_code
+    except GlassmdError as error:
+        write_text(problem, f"{type(error).__name__}\n{error.found}\n{error.expected}\n{error.todo}\n")
+        return error.exit_code
+    return 0
+
+
+def settings_flags(settings: RunSettings) -> list[str]:
+    """Command-line arguments that hand the run-time settings to a worker."""
+    accept = ["--accept-unequilibrated"] if settings.accept_unequilibrated else []
+    return ["--engine", settings.engine, "--device", settings.device, *accept]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

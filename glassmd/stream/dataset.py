@@ -1,0 +1,143 @@
+"""A run as a stream of samples: what is there, and what appears while others simulate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from glassmd.configuration import Configuration
+from glassmd.errors import RunError
+from glassmd.run import Entry, ParentKey, RunDirectory, SegmentKey
+from glassmd.stream.samples import Moments, Sample, SampleKey, moments_of_segment
+
+__all__ = ["Run", "SegmentReader", "open_run"]
+
+
+class SegmentReader:
+    """Turns the segments of a run into samples, each segment once.
+
+    Samples grow: when more replicas of a parent commit, the parent's sample is made anew with all of them.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self._seen: set[SegmentKey] = set()
+        self._parents: dict[ParentKey, Configuration] = {}
+        self._moments: dict[ParentKey, Moments] = {}
+
+    @property
+    def n_segments(self) -> int:
+        """Segments read so far."""
+        return len(self._seen)
+
+    def state(self) -> list[list[int]]:
+        """Segments read so far, for :meth:`restore` (JSON types only)."""
+        return [list(key) for key in sorted(self._seen)]
+
+    def restore(self, state: list[list[int]]) -> list[Sample]:
+        """Read the segments of a state again; one sample per parent, as it was then."""
+        found: dict[ParentKey, Entry] = {}
+        for key in (SegmentKey(*numbers) for numbers in state):
+            entry = self.run.entry("segments", key.name)
+            if entry is None:
+                raise RunError(
+                    f"found no segment {key.name} in {self.run.path}",
+                    "every segment that training has seen",
+                    "restore the run, or train into another --out",
+                )
+            self._read(key.of, entry)
+            found[key.of] = entry
+        return [self._sample(parent, entry) for parent, entry in found.items()]
+
+    def poll(self) -> Iterator[Sample]:
+        """Read what was committed since the last call; one sample per parent that gained replicas."""
+        fresh: dict[ParentKey, list[Entry]] = {}
+        for entry in self.run.entries("segments"):
+            if entry.key not in self._seen:
+                fresh.setdefault(entry.key.of, []).append(entry)
+        for parent, entries in fresh.items():
+            for entry in entries:
+                self._read(parent, entry)
+            yield self._sample(parent, entries[0])
+
+    def _read(self, parent: ParentKey, entry: Entry) -> None:
+        configuration, moments = moments_of_segment(entry)
+        known = self._parents.setdefault(parent, configuration)
+        if not np.array_equal(known.positions, configuration.positions):
+            raise RunError(
+                f"{entry.path} starts from another configuration than the other blocks of its parent",
+                "one parent for all blocks",
+                "delete the segment and simulate again",
+            )
+        before = self._moments.get(parent)
+        self._moments[parent] = moments if before is None else before.merge(moments)
+        self._seen.add(entry.key)
+
+    def _sample(self, parent: ParentKey, entry: Entry) -> Sample:
+        moments, configuration = self._moments[parent], self._parents[parent]
+        if all(SegmentKey(*parent, block) in self._seen for block in range(self.run.n_blocks(parent.lineage))):
+            del self._moments[parent], self._parents[parent]  # nothing can be added any more: forget it
+        return Sample(
+            key=SampleKey(self.run.identity["id"], parent.lineage, parent.parent),
+            parent=configuration,
+            times=np.asarray(entry.sidecar["times"], np.float64),
+            propensity=moments.mean,
+            variance=moments.variance,
+            n_replicas=moments.count,
+            role=self.run.role(parent.lineage),
+            temperature=float(entry.sidecar["temperature"]),
+        )
+
+
+class Run(RunDirectory):
+    """A run directory that can be read as a stream of samples.
+
+    Example:
+        ::
+
+            run = glassmd.open_run("RUN")
+            for sample in run.stream(follow=True):
+                print(sample.key, sample.n_replicas, sample.propensity.mean(axis=1))
+    """
+
+    def stream(
+        self,
+        *,
+        follow: bool = False,
+        interval: float = 0.5,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[Sample]:
+        """Yield samples as segments commit.
+
+        Args:
+            follow: Wait for more until every segment of the run's settings is there; otherwise end with what
+                is there now, one sample per parent. A parent is yielded again whenever it gains replicas.
+            interval: Seconds between looks at the directory.
+            check: Called before every look; what it raises ends the stream.
+        """
+        reader = SegmentReader(self)
+        while True:
+            if check is not None:
+                check()
+            complete = self.complete
+            yield from reader.poll()
+            if complete or not follow:
+                return
+            time.sleep(interval)
+
+    def samples(self) -> list[Sample]:
+        """What is there now, one sample per parent."""
+        return list(self.stream())
+
+
+def open_run(path: Path | str) -> Run:
+    """Open a run directory, simulated or imported.
+
+    Raises:
+        RunError: There is no run at `path`.
+    """
+    found = RunDirectory.open(path)
+    return Run(found.path, found.identity)

@@ -1,0 +1,158 @@
+"""From replicas to labels: the isoconfigurational propensity and its known noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassmd.configuration import Configuration
+from glassmd.dynamics import remove_drift
+from glassmd.errors import SegmentError
+from glassmd.fields import GSD_PROPENSITY, GSD_REPLICA, GSD_TIME
+from glassmd.run import Entry, ParentKey
+from glassmd.trajectory import Frame
+
+__all__ = ["Moments", "Sample", "SampleKey", "moments_of_segment"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, order=True)
+class SampleKey:
+    """Where a sample comes from: run, lineage, parent. Splits are by (run, lineage)."""
+
+    run: str
+    lineage: int
+    parent: int
+
+    def __str__(self) -> str:
+        return f"{self.run}:{ParentKey(self.lineage, self.parent).name}"
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One parent with its labels so far.
+
+    Attributes:
+        key: Where it comes from.
+        parent: The parent configuration.
+        times: (n_times,) float64, √(mσ²/ε).
+        propensity: (n_times, n_particles) float64, ⟨|Δr|⟩ over replicas, σ_AA.
+        variance: (n_times, n_particles) float64, unbiased variance of |Δr| between replicas, σ_AA²; NaN where
+            unknown (one replica, or published labels without replicas).
+        n_replicas: Replicas behind the label.
+        role: `train`, `validation`, `test` or None where the data do not say.
+        temperature: ε_AA.
+    """
+
+    key: SampleKey
+    parent: Configuration
+    times: FloatArray
+    propensity: FloatArray
+    variance: FloatArray
+    n_replicas: int
+    role: str | None = None
+    temperature: float = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean and summed squared deviation of |Δr| over replicas, mergeable in any order.
+
+    Merging follows Chan, Golub & LeVeque, Am. Stat. 37, 242 (1983).
+
+    Attributes:
+        count: Replicas.
+        mean: (n_times, n_particles) float64, σ_AA.
+        deviation: (n_times, n_particles) float64, Σ (|Δr| − mean)², σ_AA².
+        replicas: Which replicas are in it; merging the same one twice is an error.
+
+    Example:
+        >>> import numpy as np
+        >>> one, three = (Moments(1, np.array([[x]]), np.zeros((1, 1))) for x in (1.0, 3.0))
+        >>> both = one.merge(three)
+        >>> float(both.mean[0, 0]), float(both.variance[0, 0])
+        (2.0, 2.0)
+    """
+
+    count: int
+    mean: FloatArray
+    deviation: FloatArray
+    replicas: frozenset[int] = field(default_factory=frozenset)
+
+    def merge(self, other: Moments) -> Moments:
+        """The moments of both sets of replicas."""
+        if self.replicas & other.replicas:
+            raise SegmentError(f"found replicas {sorted(self.replicas & other.replicas)} twice", "each replica once")
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        return Moments(
+            count,
+            self.mean + shift * (other.count / count),
+            self.deviation + other.deviation + shift**2 * (self.count * other.count / count),
+            self.replicas | other.replicas,
+        )
+
+    @property
+    def variance(self) -> FloatArray:
+        """Unbiased variance between replicas; NaN for a single replica."""
+        if self.count < 2:
+            return np.full_like(self.mean, np.nan)
+        return self.deviation / (self.count - 1)
+
+
+def _distances(frames: list[Frame], masses: FloatArray) -> tuple[list[float], dict[int, FloatArray]]:
+    """|Δr| of every replica: times, and (n_times, n_particles) by replica number."""
+    parent = frames[0].configuration.unwrapped
+    by_replica: dict[int, list[tuple[float, FloatArray]]] = {}
+    for frame in frames[1:]:
+        replica, time = int(frame.log[GSD_REPLICA][0]), float(frame.log[GSD_TIME][0])
+        displacement = remove_drift(frame.configuration.unwrapped - parent, masses)
+        by_replica.setdefault(replica, []).append((time, np.linalg.norm(displacement, axis=1)))
+    times: list[float] = []
+    for replica, found in by_replica.items():
+        found.sort(key=lambda pair: pair[0])
+        if times and [t for t, _ in found] != times:
+            raise SegmentError(f"replica {replica} has times {[t for t, _ in found]}", f"{times} as the others")
+        times = [t for t, _ in found]
+    return times, {replica: np.stack([r for _, r in found]) for replica, found in by_replica.items()}
+
+
+def moments_of_segment(entry: Entry) -> tuple[Configuration, Moments]:
+    """Verify and read a segment.
+
+    Returns:
+        The parent and the moments of |Δr| over the segment's replicas. Published labels that come without
+        replicas have the count they were published with and a deviation of NaN.
+
+    Raises:
+        SegmentError: The file is damaged or does not hold what its sidecar says.
+    """
+    frames = entry.read()
+    parent = frames[0].configuration
+    if entry.sidecar.get("holds") == "propensity":
+        return parent, _published(frames[0], entry)
+    masses = np.asarray(entry.sidecar["mixture"]["masses"], np.float64)[parent.species]
+    times, distances = _distances(frames, masses)
+    if not np.allclose(times, entry.sidecar["times"]) or sorted(distances) != sorted(entry.sidecar["replicas"]):
+        raise SegmentError(
+            f"{entry.path} holds replicas {sorted(distances)} at times {times}",
+            f"{entry.sidecar['replicas']} at {entry.sidecar['times']}",
+            "restore the file",
+        )
+    stacked = np.stack([distances[replica] for replica in sorted(distances)])
+    mean = stacked.mean(axis=0)
+    return parent, Moments(len(stacked), mean, ((stacked - mean) ** 2).sum(axis=0), frozenset(distances))
+
+
+def _published(frame: Frame, entry: Entry) -> Moments:
+    times, count = entry.sidecar["times"], int(entry.sidecar["n_replicas"])
+    mean = np.stack([frame.log[GSD_PROPENSITY.format(time=t)] for t in times]).astype(np.float64)
+    deviation = np.full_like(mean, np.nan)
+    for index, t in enumerate(times):
+        name = GSD_PROPENSITY.format(time=t) + "_variance"
+        if name in frame.log:
+            deviation[index] = np.asarray(frame.log[name], np.float64) * (count - 1)
+    return Moments(count, mean, deviation)

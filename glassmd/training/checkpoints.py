@@ -1,0 +1,87 @@
+"""Checkpoints: model, optimiser, random states, reservoir and stream position in one file.
+
+A checkpoint is one safetensors file (tensors plus a JSON state in its header) that appears whole or not at
+all; the one before it is removed only afterwards. Pickle is never written or read.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from glassmd.errors import ModelError, storage_errors
+from glassmd.storage import publish, temporary_name
+
+__all__ = ["latest_checkpoint", "load_checkpoint", "optimizer_tensors", "restore_optimizer", "save_checkpoint"]
+
+KEPT = 2
+"""Checkpoints kept, in case the newest turns out to be damaged."""
+
+Tensors = dict[str, torch.Tensor]
+
+
+def _folder(directory: Path) -> Path:
+    return directory / "checkpoints"
+
+
+def latest_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint of a model directory, or None."""
+    found = sorted(_folder(directory).glob("step-*.safetensors"))
+    return found[-1] if found else None
+
+
+def save_checkpoint(directory: Path, step: int, tensors: Tensors, state: dict[str, Any]) -> Path:
+    """Write a checkpoint and drop all but the newest two."""
+    path = _folder(directory) / f"step-{step:09d}.safetensors"
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"state": json.dumps(state)})
+    temporary = temporary_name(path)
+    with storage_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
+            publish(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    for old in sorted(path.parent.glob("step-*.safetensors"))[:-KEPT]:
+        old.unlink()
+    return path
+
+
+def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Read a checkpoint.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:  # type: ignore[no-untyped-call]
+            state = json.loads(file.metadata()["state"])
+            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} is damaged ({error})", "a checkpoint written by glassmd", f"delete it to resume from the one before"
+        ) from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
+    """The optimiser's tensors by name, `optimizer.<parameter number>.<moment>`."""
+    return {
+        f"optimizer.{number}.{name}": value
+        for number, moments in optimizer.state_dict()["state"].items()
+        for name, value in moments.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Put the tensors of :func:`optimizer_tensors` back."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, moment = name.split(".")
+            state.setdefault(int(number), {})[moment] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

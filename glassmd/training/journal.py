@@ -1,0 +1,84 @@
+"""What a training leaves to be read: metrics.jsonl and TensorBoard's event files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from glassmd.errors import storage_errors
+from glassmd.storage import write_text
+
+__all__ = ["Journal"]
+
+FLUSH_EVERY = 20
+
+
+class Journal:
+    """Loss and ρ per step, in `metrics.jsonl` (one JSON object a line) and for TensorBoard.
+
+    Args:
+        directory: Model directory.
+        resumed_at: Step of the checkpoint that was taken up: later lines were written by a session that
+            did not get to its next checkpoint, and are dropped, because their steps are taken again.
+    """
+
+    def __init__(self, directory: Path, resumed_at: int | None = None) -> None:
+        self.path = directory / "metrics.jsonl"
+        with storage_errors(self.path):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._drop_after(resumed_at or 0)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=(resumed_at or 0) + 1)  # type: ignore[no-untyped-call]
+        self._unflushed = 0
+
+    def _drop_after(self, step: int) -> None:
+        kept = [line for line in read_metrics(self.path) if line["step"] <= step]
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with storage_errors(self.path):
+            self._file.write(json.dumps(line) + "\n")
+            self._unflushed += 1
+            if self._unflushed >= FLUSH_EVERY:
+                self.flush()
+
+    def train(self, step: int, loss: float, samples: int) -> None:
+        """Note one optimiser step."""
+        self._write({"step": step, "kind": "train", "loss": loss, "samples": samples})
+        self._board.add_scalar("loss", loss, step)  # type: ignore[no-untyped-call]
+
+    def validation(self, step: int, pearson: dict[str, list[float]]) -> None:
+        """Note one validation: ρ per species and time."""
+        clean = {name: [None if value != value else value for value in values] for name, values in pearson.items()}
+        self._write({"step": step, "kind": "validation", "pearson": clean})
+        for name, values in pearson.items():
+            for index, value in enumerate(values):
+                self._board.add_scalar(f"pearson_{name}/time_{index}", value, step)  # type: ignore[no-untyped-call]
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        self._file.flush()
+        self._board.flush()  # type: ignore[no-untyped-call]
+        self._unflushed = 0
+
+    def close(self) -> None:
+        """Write out and let go of the files."""
+        self.flush()
+        self._file.close()
+        self._board.close()  # type: ignore[no-untyped-call]
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines

@@ -1,0 +1,446 @@
+"""The training loop: one for finished runs and for runs that are being simulated.
+
+Everything random comes from two generators and the model's first weights, all derived from the seed; the loop's
+whole state is a checkpoint, so that a training that was killed goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+
+from glassmd.errors import Interrupted, ModelError
+from glassmd.graphs import batch_graphs, random_cube_symmetry, to_graph
+from glassmd.interrupt import StopRequest
+from glassmd.metrics import SpeciesScores, score
+from glassmd.models import make_model
+from glassmd.models.base import PropensityModel
+from glassmd.models.card import ModelCard, save_model
+from glassmd.settings import TrainSettings
+from glassmd.stream.reservoir import Reservoir
+from glassmd.stream.samples import Sample, SampleKey
+from glassmd.training.checkpoints import (
+    latest_checkpoint,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from glassmd.training.journal import Journal
+from glassmd.training.losses import weighted_square_error
+from glassmd.training.source import SampleSource
+
+__all__ = ["Trainer", "TrainingProgress"]
+
+CACHED_GRAPHS = 256
+"""Graphs kept between steps: at N = 4096 one takes 5 MB and 25 ms to build again."""
+
+RESUMABLE = ("max_steps", "checkpoint_every", "train_threads")
+"""Settings that may differ when a training is taken up again."""
+
+
+@dataclass
+class TrainingProgress:
+    """How far a training is.
+
+    Attributes:
+        step: Optimiser steps done, of `max_steps`.
+        loss: Of the last step, in normalised units.
+        rate: Steps per second, while not waiting.
+        samples: Samples in the reservoir.
+        segments: Segments read.
+        pearson: Last validation: ρ of the first species by time.
+        waiting: What the trainer waits for, or an empty string.
+    """
+
+    step: int = 0
+    max_steps: int = 0
+    loss: float = float("nan")
+    rate: float = 0.0
+    samples: int = 0
+    segments: int = 0
+    pearson: list[float] = field(default_factory=list)
+    waiting: str = ""
+
+
+class Trainer:
+    """Trains one model on a source of samples.
+
+    Args:
+        source: Where samples come from.
+        settings: How to train.
+        directory: Model directory; a checkpoint in it is taken up.
+        seed: Every random number follows from it.
+        follow: Whether the source still grows.
+        stop: A request to stop to listen to.
+        show: Called after every step, and while waiting, with the progress.
+
+    Raises:
+        ModelError: The directory holds a training with other settings or of another model.
+        RunError: The data are not those that the training began with.
+    """
+
+    def __init__(
+        self,
+        source: SampleSource,
+        settings: TrainSettings,
+        directory: Path,
+        *,
+        seed: int = 0,
+        follow: bool = False,
+        stop: StopRequest | None = None,
+        show: Callable[[TrainingProgress], None] | None = None,
+    ) -> None:
+        self.source, self.settings, self.directory, self.follow = source, settings, directory, follow
+        self.stop = stop or StopRequest()
+        self._show = show or (lambda progress: None)
+        self._species = self._loss_species()
+        torch.manual_seed(seed)
+        species = source.mixture["species"]
+        self.model: PropensityModel = make_model(
+            settings.model,
+            n_times=len(source.times),
+            n_species=len(species),
+            dimensions=int(source.mixture["dimensions"]),
+            cutoff=settings.cutoff,
+        )
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
+        self.generator = np.random.default_rng([seed, 1])
+        draws = np.random.default_rng([seed, 2])
+        self.reservoir = Reservoir(
+            settings.reservoir if follow else 2**62, settings.watermark, settings.max_reuse if follow else None, draws
+        )
+        self.validation: dict[SampleKey, Sample] = {}
+        self.step = 0
+        self.samples_seen = 0
+        self.best: dict[str, Any] = {"score": None, "step": 0, "basis": None}
+        self.best_weights: dict[str, torch.Tensor] = {}
+        self.scores: dict[str, SpeciesScores] = {}
+        self.residual: dict[str, list[float]] | None = None
+        self._backlog: list[Sample] = []
+        self._graphs: dict[SampleKey, Data] = {}
+        self._seed = seed
+        self._validated_at = -1
+        self._steps_here = 0
+        self.progress = TrainingProgress(max_steps=settings.max_steps)
+        self.on_steps_done: Callable[[], None] = lambda: None
+        self._identity = self._describe()
+        resumed = self._resume()
+        self.journal = Journal(directory, self.step if resumed else None)
+
+    def _loss_species(self) -> list[str]:
+        known = self.source.mixture["species"]
+        wanted = self.settings.species or known
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            raise ModelError(f"found species {unknown} in the loss", f"some of {known}", "change train.species")
+        return list(wanted)
+
+    def _describe(self) -> dict[str, Any]:
+        settings = self.settings.model_dump(exclude=set(RESUMABLE))
+        return {"settings": settings, "seed": self._seed, "mixture": self.source.mixture, "times": self.source.times}
+
+    # ---- the loop -------------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Take optimiser steps until `max_steps`, then validate and save.
+
+        Raises:
+            Interrupted: A stop was requested; a checkpoint of the last whole step is saved.
+        """
+        last_look, busy = -np.inf, 0.0
+        try:
+            while self.step < self.settings.max_steps:
+                self.stop.check()
+                if self.follow or last_look == -np.inf:
+                    if time.monotonic() - last_look > 0.5 or not self.reservoir.ready:
+                        self._look()
+                        last_look = time.monotonic()
+                if not self.reservoir.ready:
+                    self._wait()
+                    continue
+                started = time.perf_counter()
+                self._take_step()
+                busy += time.perf_counter() - started
+                self.progress.rate = self._steps_here / busy
+                self._report("")
+                self._periodic()
+            self.on_steps_done()
+        except Interrupted:
+            self.checkpoint()
+            raise
+        self.finish()
+
+    def _periodic(self) -> None:
+        if self.step % self.settings.validate_every == 0:
+            self.validate()
+        if self.step % self.settings.checkpoint_every == 0 and self.step < self.settings.max_steps:
+            self.checkpoint()
+
+    def _look(self) -> None:
+        """Take in what has been committed since the last look."""
+        self._backlog = [sample for sample in self._backlog if not self.reservoir.add(sample)]
+        if self._backlog:
+            return  # full of samples that nobody has seen: leave the rest on disk
+        for sample in self.source.poll():
+            self._graphs.pop(sample.key, None)
+            split = self.source.split(sample)
+            if split == "validation":
+                self.validation[sample.key] = sample
+            elif split == "train" and not self.reservoir.add(sample):
+                self._backlog.append(sample)
+
+    def _wait(self) -> None:
+        if not self.follow or (self.source.complete and len(self.reservoir) == 0):
+            self._look()
+            if len(self.reservoir) == 0:
+                raise ModelError(
+                    "found no samples of training lineages in the data", "at least one", "simulate or import some first"
+                )
+            self.reservoir.watermark = 0
+            return
+        if self.source.complete:
+            self.reservoir.watermark, self.reservoir.max_reuse = 0, None  # nothing more will come
+        self._report("the simulation")
+        time.sleep(0.1)
+
+    def _take_step(self) -> None:
+        if self.step == 0:
+            self._normalise()
+        batch = self.reservoir.draw(self.settings.batch_size)
+        data, target, noise, mask = self._assemble(batch)
+        self.model.train()
+        self.optimizer.zero_grad()
+        loss = weighted_square_error(
+            self.model.normalised(data), target, mask, noise if self.settings.noise_weighted else None
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.step += 1
+        self._steps_here += 1
+        self.samples_seen += len(batch)
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise ModelError(
+                f"found a loss of {value} at step {self.step}", "a finite one", "lower --set learning_rate=…"
+            )
+        self.progress.loss = value
+        self.journal.train(self.step, value, len(self.reservoir))
+
+    def _assemble(self, batch: list[Sample]) -> tuple[Data, torch.Tensor, torch.Tensor, torch.Tensor]:
+        graphs = [self.graph(sample) for sample in batch]
+        if self.settings.augment:
+            graphs = [random_cube_symmetry(graph, self.generator) for graph in graphs]
+        data = batch_graphs(graphs)
+        labels = np.concatenate([sample.propensity for sample in batch], axis=1).T
+        noise = np.concatenate([sample.variance / sample.n_replicas for sample in batch], axis=1).T
+        target = self.model.normalise(torch.from_numpy(labels.astype(np.float32)), data.species)
+        scaled = torch.from_numpy(noise.astype(np.float32)) / self.model.scale[data.species] ** 2
+        mask = np.concatenate([self._mask(sample) for sample in batch])
+        return data, target, scaled, torch.from_numpy(mask)
+
+    def _mask(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        return np.any([sample.parent.of_species(name) for name in self._species], axis=0)
+
+    def graph(self, sample: Sample) -> Data:
+        """The sample's graph, from the cache where it is there."""
+        if sample.key not in self._graphs:
+            if len(self._graphs) >= CACHED_GRAPHS:
+                del self._graphs[next(iter(self._graphs))]
+            self._graphs[sample.key] = to_graph(sample.parent, self.model.cutoff, self.model.self_edges)
+        return self._graphs[sample.key]
+
+    def _normalise(self) -> None:
+        """Set the output's scale and shift per species and time from the samples that are there."""
+        for index, _ in enumerate(self.source.mixture["species"]):
+            labels = [sample.propensity[:, sample.parent.species == index] for sample in self.reservoir.samples]
+            stacked = np.concatenate(labels, axis=1)
+            if stacked.shape[1] < 2:
+                continue
+            spread = np.maximum(stacked.std(axis=1), 1e-6)
+            self.model.scale[index] = torch.from_numpy(spread.astype(np.float32))
+            self.model.shift[index] = torch.from_numpy(stacked.mean(axis=1).astype(np.float32))
+
+    # ---- validation -----------------------------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Score the held-out lineages that are there; remember the weights if they are the best so far."""
+        self._validated_at = self.step
+        basis = self._score()
+        if not self.scores:
+            self._remember(None, None)
+            return
+        first = self.scores[self._species[0]].mean
+        self.progress.pearson = first.tolist()
+        self.journal.validation(self.step, {name: found.mean.tolist() for name, found in self.scores.items()})
+        self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None, basis)
+
+    def _score(self) -> list[list[Any]]:
+        """Scores and residuals of the current weights; returns what they were measured on."""
+        samples = [self.validation[key] for key in sorted(self.validation)]
+        self.scores, self.residual = {}, None if not samples else {}
+        predictions = [self.predict(sample) for sample in samples]
+        for name in self.source.mixture["species"] if samples else []:
+            masks = [sample.parent.of_species(name) for sample in samples]
+            self.scores[name] = score(
+                predictions,
+                [sample.propensity for sample in samples],
+                [sample.variance for sample in samples],
+                [sample.n_replicas for sample in samples],
+                masks,
+            )
+            self.residual[name] = _residual(predictions, samples, masks)
+        return [[str(sample.key), sample.n_replicas] for sample in samples]
+
+    def _remember(self, value: float | None, basis: Any) -> None:
+        """Keep the weights of the best validation; scores on a smaller validation set do not compare."""
+        best = self.best["score"]
+        if value is None or best is None or basis != self.best["basis"] or value > best:
+            self.best = {"score": value, "step": self.step, "basis": basis}
+            self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+
+    @torch.no_grad()
+    def predict(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """(n_times, n_particles) float64 predicted propensity, σ_AA."""
+        self.model.eval()
+        return self.model(batch_graphs([self.graph(sample)])).numpy().astype(np.float64).T  # type: ignore[no-any-return]
+
+    # ---- keeping --------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """Save the whole state as one file, and the best model so far for others to use."""
+        if self.step == 0:
+            return
+        if not self.best_weights:
+            self._remember(None, None)
+        tensors = {
+            **{f"model.{name}": tensor for name, tensor in self.model.state_dict().items()},
+            **{f"best.{name}": tensor for name, tensor in self.best_weights.items()},
+            **optimizer_tensors(self.optimizer),
+        }
+        state = {
+            "identity": self._identity,
+            "step": self.step,
+            "samples_seen": self.samples_seen,
+            "best": self.best,
+            "validated_at": self._validated_at,
+            "source": self.source.state(),
+            "reservoir": self.reservoir.state(),
+            "backlog": [[s.key.run, s.key.lineage, s.key.parent] for s in self._backlog],
+            "generator": self.generator.bit_generator.state,
+        }
+        self.journal.flush()
+        save_checkpoint(self.directory, self.step, tensors, state)
+        self._save_model()
+
+    def _resume(self) -> bool:
+        path = latest_checkpoint(self.directory)
+        if path is None:
+            if (self.directory / "model.json").exists():
+                raise ModelError(
+                    f"{self.directory} holds a finished model without checkpoints", "an empty or new directory",
+                    "choose another --out",
+                )  # fmt: skip
+            return False
+        tensors, state = load_checkpoint(path)
+        self._compare(state["identity"])
+        pick = lambda prefix: {  # noqa: E731  (a name for one expression used twice)
+            name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
+        }
+        self.model.load_state_dict(pick("model."))
+        self.best_weights, self.best = pick("best."), state["best"]
+        restore_optimizer(self.optimizer, tensors)
+        self.step, self.samples_seen = state["step"], state["samples_seen"]
+        samples = self.source.restore(state["source"])
+        self.reservoir.restore(state["reservoir"], samples)
+        self._backlog = [samples[SampleKey(*key)] for key in state["backlog"]]
+        self.validation = {key: s for key, s in samples.items() if self.source.split(s) == "validation"}
+        self.generator.bit_generator.state = state["generator"]
+        return True
+
+    def _compare(self, stored: dict[str, Any]) -> None:
+        """Refuse to go on with other settings than the training began with."""
+        now = self._identity
+        for key, value in {**now["settings"], "seed": now["seed"]}.items():
+            before = {**stored["settings"], "seed": stored["seed"]}.get(key)
+            if before != value:
+                raise ModelError(
+                    f"{self.directory} was trained with {key} = {before}", f"{value} as asked for now",
+                    f"give {key} = {before} or choose another --out",
+                )  # fmt: skip
+        for key in ("mixture", "times"):
+            if stored[key] != now[key]:
+                raise ModelError(
+                    f"{self.directory} was trained on data with another {key}", f"the {key} of the data given now",
+                    "choose another --out",
+                )  # fmt: skip
+
+    def _save_model(self) -> None:
+        current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(self.best_weights)
+        save_model(self.directory, self.model, self._card())
+        self.model.load_state_dict(current)
+
+    def _card(self) -> ModelCard:
+        densities = [float(run.identity["density"]) for run in self.source.runs]
+        return ModelCard(
+            model=self.settings.model,
+            hyperparameters=self.model.hyperparameters(),
+            mixture=self.source.mixture,
+            temperatures=self.source.temperatures,
+            density=densities[0],
+            times=self.source.times,
+            trained_species=self._species,
+            residual_std=self.residual,
+            provenance={
+                "steps": self.best["step"],
+                "seed": self._seed,
+                "settings": self.settings.model_dump(),
+                "runs": [run.identity["id"] for run in self.source.runs],
+                "validation_score": self.best["score"],
+            },
+        )
+
+    def finish(self) -> None:
+        """Validate the last weights, then measure and save the best ones."""
+        if self.follow:
+            self._look()
+        if self._validated_at != self.step or self.follow:
+            self.validate()
+        self.checkpoint()
+        self.model.load_state_dict(self.best_weights)
+        self._score()
+        self._save_model()
+        self.journal.close()
+
+    def _report(self, waiting: str) -> None:
+        self.progress.step, self.progress.waiting = self.step, waiting
+        self.progress.samples, self.progress.segments = len(self.reservoir), self.source.n_segments
+        self._show(self.progress)
+
+
+def _residual(
+    predictions: list[np.ndarray[Any, np.dtype[np.float64]]],
+    samples: list[Sample],
+    masks: list[np.ndarray[Any, np.dtype[np.bool_]]],
+) -> list[float]:
+    """Standard deviation of the prediction around the true propensity: the label's own noise is subtracted."""
+    result = []
+    for t in range(predictions[0].shape[0]):
+        square = np.concatenate(
+            [
+                (guess[t, mask] - s.propensity[t, mask]) ** 2
+                - np.nan_to_num(s.variance[t, mask] / s.n_replicas)
+                for guess, s, mask in zip(predictions, samples, masks, strict=True)
+            ]
+        )
+        result.append(float(np.sqrt(max(0.0, square.mean()))) if square.size else float("nan"))
+    return result

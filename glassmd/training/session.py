@@ -1,0 +1,195 @@
+"""`train`: offline on what is there, or beside the simulations that generate it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glassmd.errors import RunError
+from glassmd.interrupt import StopRequest
+from glassmd.settings import Settings
+from glassmd.simulate.pool import Pool, Progress, make_run
+from glassmd.stream.dataset import Run, open_run
+from glassmd.training.loop import Trainer, TrainingProgress
+from glassmd.training.source import SampleSource
+
+__all__ = ["Show", "train", "train_stream"]
+
+Show = Callable[[TrainingProgress, Progress | None], None]
+
+
+def _open(data: Sequence[Path | str]) -> list[Run]:
+    runs = []
+    for path in map(Path, data):
+        if path.is_file():
+            raise RunError(
+                f"{path} is a file", "a run directory", f"try glassmd import {path} --format … --out RUN first"
+            )
+        runs.append(open_run(path))
+    return runs
+
+
+def _threads(settings: Settings, workers: int) -> None:
+    cores = os.cpu_count() or 1
+    torch.set_num_threads(settings.train.train_threads or max(1, cores - workers))
+
+
+def train(
+    data: Sequence[Path | str],
+    out: Path | str,
+    settings: Settings | None = None,
+    *,
+    follow: bool = False,
+    stop: StopRequest | None = None,
+    show: Show | None = None,
+) -> dict[str, Any]:
+    """Train a model on run directories.
+
+    Args:
+        data: Run directories of one mixture with the same output times.
+        out: Model directory; a training that was stopped there goes on.
+        settings: Defaults if None.
+        follow: Others are still writing the runs.
+        stop: A request to stop to listen to.
+        show: Called with the progress.
+
+    Returns:
+        What `glassmd train --json` prints.
+
+    Raises:
+        InputError: Data or directory that cannot be used.
+        Interrupted: Stopped early with a checkpoint saved.
+    """
+    settings = settings or Settings()
+    runs = _open(data)
+    if not follow and not any(run.entries("segments") for run in runs):
+        raise RunError(
+            f"found no segments in {', '.join(str(run.path) for run in runs)}",
+            "simulated or imported data",
+            "simulate first, or add --stream to wait for them",
+        )
+    _threads(settings, 0)
+    report = (lambda progress: show(progress, None)) if show else None
+    trainer = Trainer(
+        SampleSource(runs), settings.train, Path(out), seed=settings.run.seed, follow=follow, stop=stop, show=report
+    )
+    started = time.monotonic()
+    trainer.train()
+    return summary(trainer, time.monotonic() - started)
+
+
+@dataclass
+class _Overlap:
+    """When the simulation and the training were at work, in seconds since the start."""
+
+    started: float
+    first_step: float | None = None
+    last_commit: float | None = None
+    trained: float | None = None
+    steps_during: int = 0
+
+    def now(self) -> float:
+        return time.monotonic() - self.started
+
+
+def train_stream(
+    settings: Settings,
+    out: Path | str,
+    *,
+    run_directory: Path | None = None,
+    stop: StopRequest | None = None,
+    show: Show | None = None,
+) -> dict[str, Any]:
+    """Start the simulations and train on what they have committed so far, until both are done.
+
+    Args:
+        settings: Of the run and of the training.
+        out: Model directory; what was stopped there goes on, simulation and training.
+        run_directory: Where the data go; `out/run` by default.
+        stop: A request to stop to listen to.
+        show: Called with the progress of both sides.
+
+    Returns:
+        What `glassmd train --stream --json` prints: as :func:`train`, with the run and the overlap.
+    """
+    out = Path(out)
+    stop = stop or StopRequest(walltime=settings.run.walltime)
+    made = make_run(settings.run, run_directory or out / "run")
+    run = open_run(made.path)
+    workers = settings.run.workers or max(1, (os.cpu_count() or 2) - 1)
+    _threads(settings, workers)
+    clock = _Overlap(time.monotonic())
+    with Pool(run, settings.run, workers) as pool:
+        simulating, looked = True, 0.0
+
+        def watch(progress: TrainingProgress) -> None:
+            nonlocal simulating, looked
+            if clock.first_step is None and progress.step > trainer_start:
+                clock.first_step = clock.now()
+            if time.monotonic() - looked > 0.3:
+                looked = time.monotonic()
+                simulating = pool.poll()
+                if not simulating and clock.last_commit is None:
+                    clock.last_commit = clock.now()
+                if show is not None:
+                    show(progress, pool.progress())
+            if clock.last_commit is None:
+                clock.steps_during = progress.step - trainer_start
+
+        trainer = Trainer(
+            SampleSource([run]), settings.train, out, seed=settings.run.seed, follow=True, stop=stop, show=watch
+        )
+        trainer_start = trainer.step
+        trainer.on_steps_done = lambda: _wait_for(pool, trainer, stop, clock, show)
+        trainer.train()
+        last = pool.progress()
+    return {**summary(trainer, clock.now()), "run": str(run.path), **_overlap(clock, last)}
+
+
+def _wait_for(pool: Pool, trainer: Trainer, stop: StopRequest, clock: _Overlap, show: Show | None) -> None:
+    """All optimiser steps are done: let the simulation finish its run."""
+    trained = clock.now()
+    while pool.poll():
+        stop.check()
+        if show is not None:
+            trainer.progress.waiting = "the simulation to finish"
+            show(trainer.progress, pool.progress())
+        time.sleep(0.2)
+    clock.last_commit = clock.last_commit if clock.last_commit is not None else clock.now()
+    clock.trained = trained
+
+
+def _overlap(clock: _Overlap, last: Progress) -> dict[str, Any]:
+    begin, end = clock.first_step, clock.last_commit
+    both = 0.0 if begin is None or end is None else max(0.0, min(end, clock.trained or clock.now()) - begin)
+    return {
+        "simulation_seconds": end,
+        "overlap_seconds": both,
+        "steps_while_simulating": clock.steps_during,
+        "segments": last.segments[0],
+        "replica_steps_per_second": last.replica_steps / end if end else 0.0,
+    }
+
+
+def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
+    """The JSON object of a training."""
+    return {
+        "model_dir": str(trainer.directory),
+        "model": trainer.settings.model,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "steps": trainer.step,
+        "best_step": trainer.best["step"],
+        "samples_seen": trainer.samples_seen,
+        "times": trainer.source.times,
+        "validation": {
+            name: {"pearson": found.mean.tolist(), "ceiling": found.ceiling.tolist()}
+            for name, found in trainer.scores.items()
+        },
+        "seconds": seconds,
+    }

@@ -1,0 +1,105 @@
+"""Where a training's samples come from: one or several runs, split by lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from glassmd.errors import RunError
+from glassmd.stream.dataset import Run, SegmentReader
+from glassmd.stream.samples import Sample, SampleKey
+
+__all__ = ["SampleSource", "Split"]
+
+Split = Literal["train", "validation", "test"]
+
+VALIDATION_SHARE = 0.2
+"""Share of the lineages held out for validation where the data do not say (imported data), at least one."""
+
+
+class SampleSource:
+    """Reads runs as they grow and says which split a sample belongs to.
+
+    Args:
+        runs: Runs of one mixture with the same output times.
+
+    Raises:
+        RunError: No runs, or runs that do not belong together.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        if not runs:
+            raise RunError("found no data", "at least one run directory", "try glassmd train RUN --out MODEL")
+        first = runs[0]
+        for other in runs[1:]:
+            for key in ("mixture", "times"):
+                if other.identity[key] != first.identity[key]:
+                    raise RunError(
+                        f"{other.path} has another {key} than {first.path}", f"one {key} for all data", "train them apart"
+                    )
+        self.runs = list(runs)
+        self.mixture: dict[str, Any] = first.identity["mixture"]
+        self.times: list[float] = first.times
+        self._readers = [SegmentReader(run) for run in runs]
+        self._assigned = self._assign()
+
+    def _assign(self) -> dict[tuple[str, int], Split]:
+        """Validation lineages of data that do not say: the last ones by run and number."""
+        silent = sorted(
+            {
+                (run.identity["id"], key.lineage)
+                for run in self.runs
+                if run.settings is None
+                for key in run.expected_segments
+            }
+        )
+        held_out = min(len(silent) - 1, max(1, round(VALIDATION_SHARE * len(silent)))) if silent else 0
+        return {
+            lineage: "validation" if index >= len(silent) - held_out else "train"
+            for index, lineage in enumerate(silent)
+        }
+
+    def split(self, sample: Sample) -> Split:
+        """Which side of the split a sample's lineage is on."""
+        for known in ("train", "validation", "test"):
+            if sample.role == known:
+                return known
+        return self._assigned.get((sample.key.run, sample.key.lineage), "train")
+
+    @property
+    def complete(self) -> bool:
+        """Whether all segments of all runs are there."""
+        return all(run.complete for run in self.runs)
+
+    @property
+    def n_segments(self) -> int:
+        """Segments read so far."""
+        return sum(reader.n_segments for reader in self._readers)
+
+    @property
+    def temperatures(self) -> list[float]:
+        """Temperatures of the runs, in increasing order."""
+        return sorted({float(run.identity["temperature"]) for run in self.runs})
+
+    def poll(self) -> Iterator[Sample]:
+        """Samples that are new or have grown since the last call."""
+        for reader in self._readers:
+            yield from reader.poll()
+
+    def state(self) -> dict[str, Any]:
+        """The position in every run (JSON types only)."""
+        return {run.identity["id"]: reader.state() for run, reader in zip(self.runs, self._readers, strict=True)}
+
+    def restore(self, state: dict[str, Any]) -> dict[SampleKey, Sample]:
+        """Return to a position; the samples as they were then.
+
+        Raises:
+            RunError: A run of the state is not among the data.
+        """
+        known = {run.identity["id"]: reader for run, reader in zip(self.runs, self._readers, strict=True)}
+        if set(state) != set(known):
+            raise RunError(
+                f"found data of runs {sorted(known)}", f"the runs {sorted(state)} that training began with",
+                "give the same DATA, or another --out",
+            )  # fmt: skip
+        return {sample.key: sample for name, seen in state.items() for sample in known[name].restore(seen)}
