@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from glassmd.evaluate import evaluate as run_evaluation
+from glassmd.evaluation import evaluate as run_evaluation
 from glassmd.report.figures import plot_scores
 from glassmd.report.tables import score_table
 from glassmd_cli.options import JsonFlag, console, emit

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glassmd.predict import predict_file
+from glassmd.prediction import predict_file
 from glassmd.report.figures import plot_propensity
 from glassmd.report.tables import key_value_table
 from glassmd.settings import parse_times

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from glassmd.configuration import Configuration as Configuration
     from glassmd.errors import GlassmdError as GlassmdError
-    from glassmd.evaluate import evaluate as evaluate
+    from glassmd.evaluation import evaluate as evaluate
     from glassmd.graphs import to_graph as to_graph
     from glassmd.mixtures import Mixture as Mixture
     from glassmd.mixtures import get_mixture as get_mixture
     from glassmd.models.card import load_model as load_model
-    from glassmd.predict import predict as predict
+    from glassmd.prediction import predict as predict
     from glassmd.settings import RunSettings as RunSettings
     from glassmd.settings import Settings as Settings
     from glassmd.settings import TrainSettings as TrainSettings
@@ -39,12 +39,12 @@ _HOME = {
     "Sample": "stream.samples",
     "Settings": "settings",
     "TrainSettings": "settings",
-    "evaluate": "evaluate",
+    "evaluate": "evaluation",
     "get_mixture": "mixtures",
     "load_model": "models.card",
     "load_settings": "settings",
     "open_run": "stream.dataset",
-    "predict": "predict",
+    "predict": "prediction",
     "read_configuration": "trajectory",
     "simulate": "simulate.pool",
     "to_graph": "graphs",

@@ -2,8 +2,9 @@
 
 Two neighbours i and j are *connected* when their sixfold bond-order vectors point the same way,
 q6(i)·q6(j)/|q6(i)||q6(j)| > 0.6, and a particle with at least 8 connections is crystalline
-(ten Wolde, Ruiz-Montero & Frenkel, J. Chem. Phys. 104, 9932 (1996), who use 0.5 and 7: stricter here, because a
-supercooled liquid has long-lived local order). Measured with these thresholds, Kob-Andersen at ρ = 1.2:
+(ten Wolde, Ruiz-Montero & Frenkel, J. Chem. Phys. 104, 9932 (1996), who use 0.5 and 7: stricter here,
+because a supercooled liquid has long-lived local order). Measured with these thresholds, Kob-Andersen at ρ
+= 1.2:
 
 ======================================================  ====================
 liquid, T = 1.0, 0.8, 0.6 (N = 512)                     0 … 0.2%
@@ -12,8 +13,8 @@ fcc of A, T = 0.4 … 1.0                                 100%
 CsCl of A and B at its own density, T = 0.4, 0.8, 1.0   100%, 99%, 94%
 ======================================================  ====================
 
-These are the two crystals into which the mixture separates. The energy alone would tell less: half a crystal in a small
-system lies within the fluctuations of U/N.
+These are the two crystals into which the mixture separates. The energy alone would tell less: half a
+crystal in a small system lies within the fluctuations of U/N.
 
 The dot products need no spherical harmonics: by their addition theorem q6(i)·q6(j) is, up to a constant,
 the mean of P6(cos γ) over all pairs of a bond of i and a bond of j; in the plane P6 becomes cos 6γ.
@@ -73,9 +74,10 @@ def crystalline_fraction(configuration: Configuration) -> float:
     """Share of :func:`crystalline_particles`, 0 … 1.
 
     Example:
-        >>> gas = Configuration(box=[9, 9, 9], species=[0, 0], positions=[[0, 0, 0], [1, 0, 0]])
-        >>> crystalline_fraction(gas)
-        0.0
+        >>> points = np.random.default_rng(1).uniform(-4, 4, size=(600, 3))
+        >>> gas = Configuration(box=[8, 8, 8], species=np.zeros(600), positions=points)
+        >>> crystalline_fraction(gas) < 0.01
+        True
     """
     return float(crystalline_particles(configuration).mean())
 
@@ -107,5 +109,5 @@ def _sixfold(
         else:
             values = ((32 * square - 48) * square + 18) * square - 1
         total = np.einsum("bkl,bk,bl->b", values, real[a], real[b])
-        out[start : start + _BONDS_AT_ONCE] = total / (real[a].sum(axis=1) * real[b].sum(axis=1))
+        out[start : start + _BONDS_AT_ONCE] = total / np.maximum(real[a].sum(axis=1) * real[b].sum(axis=1), 1)
     return out

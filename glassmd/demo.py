@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from glassmd.evaluate import evaluate
+from glassmd.evaluation import evaluate
 from glassmd.interrupt import StopRequest
-from glassmd.predict import predict_file
+from glassmd.prediction import predict_file
 from glassmd.report.figures import plot_scores, plot_slices
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.stream.dataset import open_run

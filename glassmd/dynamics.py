@@ -34,8 +34,8 @@ def allowed_wave_vectors(
 ) -> FloatArray:
     """Wave vectors of modulus q that the periodic box allows, one of each pair ±k.
 
-    The components of an allowed k are multiples of 2π/L. Where the shell |k| = q ± `width` holds none (a small box), the
-    multiples nearest to q along each axis are returned.
+    The components of an allowed k are multiples of 2π/L. Where the shell |k| = q ± `width` holds none (a
+    small box), the multiples nearest to q along each axis are returned.
 
     Args:
         box: (d,) edge lengths, σ_AA.
@@ -120,7 +120,8 @@ def relaxation_time(times: ArrayLike, fs: ArrayLike) -> float | None:
         fs: (n_times,) F_s at these times.
 
     Returns:
-        τ_α in √(mσ²/ε), or None where F_s stays above 1/e. Before the first time above 0, F_s falls linearly from 1.
+        τ_α in √(mσ²/ε), or None where F_s stays above 1/e. Before the first time above 0, F_s falls
+        linearly from 1.
 
     Example:
         >>> times = np.logspace(-1, 3, 400)

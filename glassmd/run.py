@@ -15,6 +15,7 @@ block, so whoever comes next sees what exists; nothing is produced twice or lost
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -320,9 +321,27 @@ class RunDirectory:
             entry.verify()
         return len(entries)
 
+    def tidy(self) -> None:
+        """Remove what processes of this machine that are no more left half written."""
+        prefix = f"{os.uname().nodename}-"
+        for path in self.path.rglob(".*.tmp"):
+            owner, _, number = path.name.removesuffix(".tmp").rpartition("-")
+            if owner.endswith(prefix[:-1]) and number.isdigit() and not _alive(int(number)):
+                path.unlink(missing_ok=True)
+
     def report_status(self, name: str, content: dict[str, Any]) -> None:
         """Tell the progress display what a worker is doing; a full disk is no reason to stop for that."""
         try:
             write_json(self.path / "workers" / f"{name}.json", content)
         except StorageError:
             return
+
+
+def _alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

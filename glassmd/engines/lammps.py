@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ _LARGEST_SEED = 900_000_000  # of LAMMPS' Marsaglia generator
 _CHECK_INTERVAL = 1.0  # seconds of wall time between two calls of `check`
 _PARTICLE_STEPS_PER_SECOND = 1e6  # first guess of the speed, corrected after the first chunk
 
-# Measured on one core at N = 512 and 4096, T = 0.5 … 1.0: skins of 0.25 to 0.4 are within the noise of each other,
-# 0.5 loses 10% at N = 4096. A test at every step makes a dangerous build impossible and costs nothing measurable.
+# Measured on one core at N = 512 and 4096, T = 0.5 … 1.0: skins of 0.25 to 0.4 are within the noise of each
+# other, 0.5 loses 10% at N = 4096. A test at every step makes a dangerous build impossible and costs
+# nothing measurable.
 _SKIN = 0.3
 
 
@@ -70,8 +72,8 @@ class LammpsEngine(Engine):
     ) -> Iterator[Observation]:
         """Evolve the systems one after the other; see :meth:`glassmd.engines.base.Engine.evolve`.
 
-        A system's trajectory depends on its own configuration and seed only, and neither on `steps` nor on how
-        often `check` is called. Positions continue from the configuration's `unwrapped` ones.
+        A system's trajectory depends on its own configuration and seed only, and neither on `steps` nor on
+        how often `check` is called. Positions continue from the configuration's `unwrapped` ones.
         """
         _require_possible(systems, mixture, steps, time_step, thermostat)
         return self._evolve_in_turn(systems, mixture, steps, time_step, thermostat, check)
@@ -273,18 +275,22 @@ def _require_possible(
     thermostat: Thermostat | None,
 ) -> None:
     """Refuse what LAMMPS would get wrong without a word."""
-    if any(step < 0 for step in steps) or any(b < a for a, b in zip(steps, steps[1:], strict=False)):
+    if any(step < 0 for step in steps) or any(b < a for a, b in pairwise(steps)):
         raise EngineError(f"found steps {list(steps)}", "non-decreasing steps from 0 on")
     if not (math.isfinite(time_step) and time_step > 0):
         raise EngineError(f"found time step {time_step}", "a time step above 0", "try 0.005")
     if thermostat is not None and len(thermostat.seeds) != len(systems):
-        raise EngineError(f"found {len(thermostat.seeds)} seeds for {len(systems)} systems", "one seed per system")
+        raise EngineError(
+            f"found {len(thermostat.seeds)} seeds for {len(systems)} systems", "one seed per system"
+        )
     for index, system in enumerate(systems):
         if system.velocities is None:
             raise EngineError(f"found system {index} without velocities", "velocities for every system")
         first = systems[0]
         if not (np.array_equal(system.box, first.box) and np.array_equal(system.species, first.species)):
-            raise EngineError(f"found system {index} with other box or species than system 0", "the same in all")
+            raise EngineError(
+                f"found system {index} with other box or species than system 0", "the same in all"
+            )
     if systems:
         _require_fit(systems[0], mixture)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from glassmd.errors import RunError
-from glassmd.evaluate import label_quality
+from glassmd.evaluation import label_quality
 from glassmd.models.card import load_model
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import read_frames

@@ -1,15 +1,17 @@
 """From a random start through a melt to an equilibrated liquid, and the evidence that it is one.
 
-The protocol: a lattice with species at random → melt at a high temperature → set the thermostat to T → run until
+The protocol: a lattice with species at random → melt at a high temperature → set the thermostat to T → run
+until
 
-* the analysed run is at least 20 τ_α long, τ_α measured on this very run (and as much as a quarter of that was run and
+* the analysed run is at least 20 τ_α long, τ_α measured on this very run (and as much as a quarter of that
+was run and
   discarded before it);
 * U/N and the pressure of its two halves agree within three combined standard errors;
 * the kinetic temperature is the thermostat's;
 * it is a liquid: hardly any particle has crystalline surroundings (:mod:`glassmd.crystallinity`).
 
-The run is extended until this holds or `max_time` is used up. In both cases the evidence is returned: whoever refuses a
-lineage can say why.
+The run is extended until this holds or `max_time` is used up. In both cases the evidence is returned:
+whoever refuses a lineage can say why.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class Protocol:
         max_time: Length after which the attempt ends, √(mσ²/ε), the melt not counted.
         standard_errors: Largest difference between the halves, in combined standard errors.
         temperature_tolerance: Largest relative error of the mean kinetic temperature.
-        max_crystalline: Largest crystalline fraction; see :mod:`glassmd.crystallinity` for what liquids and crystals have.
+        max_crystalline: Largest crystalline fraction; see :mod:`glassmd.crystallinity` for what liquids and
+            crystals have.
 
     Raises:
         SettingsError: Lengths that leave nothing to judge.
@@ -73,10 +76,10 @@ class Protocol:
     max_crystalline: float = 0.05
 
     def __post_init__(self) -> None:
-        if not 2.0 <= self.first_time <= self.max_time:
+        if min(self.first_time, self.max_time) < 2.0:
             raise SettingsError(
                 f"found first_time {self.first_time:g} and max_time {self.max_time:g}",
-                "2 <= first_time <= max_time: a shorter run has too few frames to be judged",
+                "at least 2 for both: a shorter run has too few frames to be judged",
             )
 
 
@@ -92,8 +95,8 @@ def random_start(
         generator: Randomness of species and vacancies.
 
     Returns:
-        A configuration without velocities. The sites are fcc (triangular in the plane), which keeps neighbours as far
-        from each other as can be; the melt forgets them.
+        A configuration without velocities. The sites are fcc (triangular in the plane), which keeps
+        neighbours as far from each other as can be; the melt forgets them.
 
     Example:
         >>> from glassmd.mixtures import get_mixture
@@ -109,7 +112,9 @@ def random_start(
     sites = (corners[:, None, :] + np.asarray(basis)[None, :, :]).reshape(-1, d) / cells * box
     taken = generator.permutation(len(sites))[:n_particles]
     species = generator.permutation(np.repeat(np.arange(len(mixture.species)), mixture.counts(n_particles)))
-    return Configuration(box=box, species=species, positions=sites[taken] - box / 2, species_names=mixture.species)
+    return Configuration(
+        box=box, species=species, positions=sites[taken] - box / 2, species_names=mixture.species
+    )
 
 
 def _cells(n_particles: int, edges: FloatArray, per_cell: int) -> tuple[int, ...]:
@@ -125,8 +130,8 @@ def draw_velocities(
 ) -> FloatArray:
     """Maxwell-Boltzmann velocities without centre-of-mass momentum.
 
-    They are not rescaled: the kinetic temperature fluctuates between draws as it does in the canonical ensemble, by
-    √(2/d(N−1)), and its mean, with d(N−1) degrees of freedom, is `temperature`.
+    They are not rescaled: the kinetic temperature fluctuates between draws as it does in the canonical
+    ensemble, by √(2/d(N−1)), and its mean, with d(N−1) degrees of freedom, is `temperature`.
 
     Args:
         configuration: Gives the species.
@@ -177,18 +182,21 @@ def equilibrate(
         progress: Told in one line what is going on.
 
     Returns:
-        The last configuration, with velocities and images at zero, and a JSON-able report: `equilibrated`, `reasons` (why
-        not), `tau_alpha`, `run_time`, `run_tau_alphas`, means with standard errors and the halves' differences of
-        `energy_per_particle` and `pressure`, `kinetic_temperature`, `crystalline_fraction` and `protocol`.
+        The last configuration, with velocities and images at zero, and a JSON-able report: `equilibrated`,
+        `reasons` (why not), `tau_alpha`, `run_time`, `run_tau_alphas`, means with standard errors and the
+        halves' differences of `energy_per_particle` and `pressure`, `kinetic_temperature`,
+        `crystalline_fraction` and `protocol`.
 
     Raises:
         EngineError: The engine failed.
 
     Example:
-        >>> from glassmd.engines import get_engine                                    # doctest: +SKIP
-        >>> liquid, report = equilibrate(get_engine(), get_mixture("kob-andersen"), n_particles=500, density=1.2,
-        ...     temperature=0.8, time_step=0.005, generator=np.random.default_rng(1)) # doctest: +SKIP
-        >>> report["equilibrated"], report["reasons"]                                 # doctest: +SKIP
+        >>> from glassmd.engines import get_engine
+        >>> from glassmd.mixtures import get_mixture
+        >>> liquid, report = equilibrate(  # doctest: +SKIP
+        ...     get_engine(), get_mixture("kob-andersen"), n_particles=500, density=1.2,
+        ...     temperature=0.8, time_step=0.005, generator=np.random.default_rng(1))
+        >>> report["equilibrated"], report["reasons"]  # doctest: +SKIP
         (True, [])
     """
     protocol = protocol or Protocol()
@@ -206,7 +214,7 @@ def equilibrate(
         ):
             melt = _continued(start, seen.positions, seen.velocities)
     run = EquilibriumRun(melt, mixture, time_step)
-    due = protocol.first_time
+    due = min(protocol.first_time, protocol.max_time)
     while True:
         say(f"equilibrating at T = {temperature:g}: run of {run.time:.4g}, now to {due:.4g}")
         thermostat = Thermostat(temperature, protocol.thermostat_time, (_seed(generator),))
@@ -238,7 +246,7 @@ def _next_length(length: float, report: dict[str, Any], protocol: Protocol) -> f
     if report["tau_alpha"] is None or report["run_tau_alphas"] >= protocol.tau_alphas:
         return 2 * length
     missing = protocol.tau_alphas / report["run_tau_alphas"]
-    return length * min(2.0, 1.05 * missing)
+    return length * float(min(2.0, 1.05 * missing))
 
 
 def _report(run: EquilibriumRun, temperature: float, protocol: Protocol) -> dict[str, Any]:
@@ -251,7 +259,9 @@ def _report(run: EquilibriumRun, temperature: float, protocol: Protocol) -> dict
     if tau is None:
         reasons.append(f"F_s did not fall to 1/e within the analysed run of {length:.4g}")
     elif length < protocol.tau_alphas * tau:
-        reasons.append(f"the analysed run is {length / tau:.1f} τ_α long, shorter than {protocol.tau_alphas:g}")
+        reasons.append(
+            f"the analysed run is {length / tau:.1f} τ_α long, shorter than {protocol.tau_alphas:g}"
+        )
     for name, series in (("U/N", energy), ("the pressure", pressure)):
         if not agree(series, protocol.standard_errors):
             difference, error = series["halves_difference"], series["halves_difference_error"]
@@ -259,7 +269,9 @@ def _report(run: EquilibriumRun, temperature: float, protocol: Protocol) -> dict
     if abs(kinetic["mean"] / temperature - 1) > protocol.temperature_tolerance:
         reasons.append(f"the kinetic temperature is {kinetic['mean']:.4g}, not {temperature:g}")
     if crystalline > protocol.max_crystalline:
-        reasons.append(f"{crystalline:.1%} of the particles are crystalline, more than {protocol.max_crystalline:.0%}")
+        reasons.append(
+            f"{crystalline:.1%} of the particles are crystalline, more than {protocol.max_crystalline:.0%}"
+        )
     return {
         "equilibrated": not reasons,
         "reasons": reasons,

@@ -19,40 +19,56 @@ __all__ = ["EquilibriumRun", "agree", "compare_halves"]
 _DISCARDED = 0.2  # of the run, while the liquid forgets the melt
 _MOST_FRAMES = 400  # frames are thinned out above this, to bound memory
 _FIRST_INTERVAL = 0.1  # between two frames, √(mσ²/ε): resolves the shortest τ_α (0.3 at T = 2)
-_BLOCK = 2.0  # length of a block, τ_α: averages over successive ones are nearly independent
+_BLOCK = 1.5  # shortest block, τ_α
 _MOST_BLOCKS = 16  # per half
 _ORIGINS, _LAGS, _WAVE_VECTORS = 24, 40, 24  # enough for τ_α to some 3%, in a tenth of a second
 
 
-def compare_halves(series: NDArray[np.float64], blocks_per_half: int) -> dict[str, float]:
+def compare_halves(series: NDArray[np.float64], correlation: float | None = None) -> dict[str, float]:
     """Mean, standard error and the difference between the halves of a correlated series.
 
-    Both halves are cut into blocks; the variance of the blocks' averages within their half, pooled over both, gives the
-    errors (Flyvbjerg & Petersen, J. Chem. Phys. 91, 461 (1989)).
+    Both halves are cut into blocks of at least 1.5 correlation times; the variance of the blocks' averages
+    within their half, pooled over both, gives the errors (Flyvbjerg & Petersen, J. Chem. Phys. 91, 461
+    (1989)). Blocks as short as that still know of each other, so that their scatter alone gives errors too
+    small by 1.45; the ratio is known for an exponential correlation, and the errors are corrected by it.
+    Measured on a Kob-Andersen liquid at T = 1.0 (N = 160, 268 runs of 20 τ_α): differences have 1.1 times
+    their standard error, 0.8% of the runs have one beyond three.
 
     Args:
-        series: (n,) values at regular times.
-        blocks_per_half: At least 2; blocks longer than the correlation time.
+        series: (n,) values at regular times, at least 4.
+        correlation: Correlation time in units of the spacing; None, unknown, counts the blocks as
+            independent.
 
     Returns:
         `mean`, `error`, `halves_difference` (second minus first), `halves_difference_error`.
 
     Example:
-        >>> halves = compare_halves(np.array([0.0, 2.0, 1.0, 3.0]), 2)
+        >>> halves = compare_halves(np.array([0.0, 2.0, 1.0, 3.0]))
         >>> halves["mean"], halves["halves_difference"], round(halves["halves_difference_error"], 3)
         (1.5, 1.0, 1.414)
     """
-    length = len(series) // (2 * blocks_per_half)
+    half = len(series) // 2
+    count = 2 if correlation is None else int(np.clip(half / (_BLOCK * correlation), 2, _MOST_BLOCKS))
+    length = half // count
     # What does not fill a block is left out at the start, where it is oldest.
-    blocks = series[len(series) - 2 * blocks_per_half * length :].reshape(2, blocks_per_half, length).mean(axis=2)
-    variance = float(blocks.var(axis=1, ddof=1).mean())
+    blocks = series[len(series) - 2 * count * length :].reshape(2, count, length).mean(axis=2)
+    variance = float(blocks.var(axis=1, ddof=1).mean()) / count
+    if correlation is not None:
+        of_half = _variance_of_average(count * length / correlation)
+        seen = (_variance_of_average(length / correlation) - of_half) / (count - 1)
+        variance *= of_half / seen
     first, second = (float(mean) for mean in blocks.mean(axis=1))
     return {
         "mean": 0.5 * (first + second),
-        "error": float(np.sqrt(variance / (2 * blocks_per_half))),
+        "error": float(np.sqrt(variance / 2)),
         "halves_difference": second - first,
-        "halves_difference_error": float(np.sqrt(2 * variance / blocks_per_half)),
+        "halves_difference_error": float(np.sqrt(2 * variance)),
     }
+
+
+def _variance_of_average(length: float) -> float:
+    """Of a series with correlation exp(-t), averaged over `length`, relative to the series' own."""
+    return float(2 / length * (1 - (1 - np.exp(-length)) / length))
 
 
 def agree(halves: dict[str, float], standard_errors: float) -> bool:
@@ -99,7 +115,7 @@ class EquilibriumRun:
     def extend(
         self, engine: Engine, time: float, thermostat: Thermostat, check: Callable[[], None] | None
     ) -> None:
-        """Run on until `time`, √(mσ²/ε), counted from the start of the run, rounded up to a whole interval."""
+        """Run on until `time`, √(mσ²/ε) since the start of the run, rounded up to a whole interval."""
         while time / self.time_step > _MOST_FRAMES * self.interval:
             # Those at multiples of twice the interval stay.
             self._frames, self._thermo = self._frames[1::2], self._thermo[1::2]
@@ -144,12 +160,13 @@ class EquilibriumRun:
                 break
         return relaxation_time(lags[: len(fs)] * self.interval * self.time_step, fs)
 
-    def statistics(self, tau_alpha: float | None) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    def statistics(
+        self, tau_alpha: float | None
+    ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
         """U/N, pressure and kinetic temperature of the analysed part; see :func:`compare_halves`."""
-        half = 0.5 * self.analysed_time
-        blocks = 2 if tau_alpha is None else int(np.clip(half / (_BLOCK * tau_alpha), 2, _MOST_BLOCKS))
+        correlation = None if tau_alpha is None else tau_alpha / (self.interval * self.time_step)
         series = np.array(self._thermo[self._discarded :])
-        energy, pressure, temperature = (compare_halves(column, blocks) for column in series.T)
+        energy, pressure, temperature = (compare_halves(column, correlation) for column in series.T)
         return energy, pressure, temperature
 
     def crystalline_fraction(self) -> float:

@@ -24,7 +24,7 @@ from glassmd.storage import read_json
 __all__ = ["Pool", "Progress", "make_run", "plan", "simulate"]
 
 RESTARTS = 3
-"""A worker that dies without a word (out of memory, killed) is started again this often."""
+"""A worker that dies without a word (out of memory, killed) is started again this often between two commits."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class Pool:
         self.run, self.settings = run, settings
         self.n_workers = workers or settings.workers or os.cpu_count() or 1
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._deaths: dict[str, int] = {}
+        self._deaths: dict[str, tuple[int, int]] = {}
+        run.tidy()
         self._before = {entry.path for entry in run.entries("segments")}
         self._started = time.monotonic()
 
@@ -151,11 +152,15 @@ class Pool:
             raise getattr(errors, kind, GlassmdError)(found, expected, todo)
 
     def _restart(self, name: str, code: int) -> None:
-        self._deaths[name] = self._deaths.get(name, 0) + 1
+        committed = len(self.run.entries("segments"))
+        deaths, then = self._deaths.get(name, (0, -1))
+        self._deaths[name] = (deaths + 1 if committed == then else 1, committed)
         log = self.run.path / "workers" / f"{name}.log"
-        if self._deaths[name] > RESTARTS:
+        if self._deaths[name][0] > RESTARTS:
             raise EngineError(
-                f"a worker ended {self._deaths[name]} times with code {code}", "it to finish", f"see {log}"
+                f"a worker ended {RESTARTS + 1} times with code {code} without finishing anything",
+                "it to finish",
+                f"see {log}",
             )
         self._start(name)
 
@@ -232,6 +237,7 @@ def simulate(
     before = {entry.path for entry in run.entries("segments")}
     workers = settings.workers or os.cpu_count() or 1
     if workers == 1:
+        run.tidy()
         engine = get_engine(settings.engine, settings.device)
         Worker(run, engine, stop, accept_unequilibrated=settings.accept_unequilibrated).work()
     else:

@@ -77,6 +77,6 @@ def test_a_glass_has_no_relaxation_time():
 def test_without_drift_the_centre_of_mass_rests():
     generator = np.random.default_rng(2)
     moved, masses = generator.normal(size=(6, 10, 2)), generator.uniform(0.5, 2.0, 10)
-    still = remove_drift(moved + [3.0, -1.0], masses)
+    still = remove_drift(moved + np.array([3.0, -1.0]), masses)
     assert np.abs(np.einsum("tnd,n->td", still, masses)).max() < 1e-12
     np.testing.assert_allclose(np.diff(still, axis=1), np.diff(moved, axis=1))

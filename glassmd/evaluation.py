@@ -11,7 +11,7 @@ import numpy as np
 from glassmd.errors import RunError
 from glassmd.metrics import SpeciesScores, intraclass_correlation, score
 from glassmd.models.card import load_model
-from glassmd.predict import predict
+from glassmd.prediction import predict
 from glassmd.published import published_scores
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample

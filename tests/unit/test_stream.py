@@ -1,0 +1,256 @@
+"""From segments to samples: labels, their noise, growth, and the reservoir."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from glassmd.configuration import Configuration
+from glassmd.errors import RunError, SegmentError
+from glassmd.run import RunDirectory, SegmentKey
+from glassmd.stream.dataset import Run, SegmentReader, open_run
+from glassmd.stream.reservoir import Reservoir
+from glassmd.stream.samples import Moments, Sample, SampleKey
+from tests.conftest import TINY
+
+
+def sample(parent: int, value: float = 1.0, lineage: int = 0) -> Sample:
+    configuration = Configuration(box=[3, 3, 3], species=[0, 1], positions=[[0, 0, 0], [1, 0, 0]])
+    label = np.full((1, 2), value)
+    return Sample(SampleKey("run", lineage, parent), configuration, np.array([1.0]), label, label * 0, 4, "train")
+
+
+def moments(values: np.ndarray, first: int = 0) -> Moments:
+    mean = values.mean(axis=0)
+    replicas = frozenset(range(first, first + len(values)))
+    return Moments(len(values), mean, ((values - mean) ** 2).sum(axis=0), replicas)
+
+
+@given(hnp.arrays(np.float64, (7, 2, 3), elements=st.floats(0, 10)), st.integers(1, 6))
+def test_blocks_merge_to_the_moments_of_all_replicas(values: np.ndarray, cut: int) -> None:
+    merged = moments(values[:cut]).merge(moments(values[cut:], cut))
+    np.testing.assert_allclose(merged.mean, values.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(merged.variance, values.var(axis=0, ddof=1), atol=1e-10)
+
+
+def test_a_replica_is_never_counted_twice() -> None:
+    one = moments(np.ones((2, 1, 1)))
+    with pytest.raises(SegmentError, match=r"replicas \[0, 1\] twice"):
+        one.merge(one)
+
+
+def test_the_variance_of_one_replica_is_unknown() -> None:
+    assert np.isnan(moments(np.ones((1, 1, 2))).variance).all()
+
+
+def test_a_finished_run_is_one_sample_per_parent_with_all_its_replicas(tiny_run: Run) -> None:
+    samples = tiny_run.samples()
+    assert len(samples) == TINY.lineages * TINY.parents
+    assert {s.n_replicas for s in samples if s.role == "train"} == {3}
+    assert {s.n_replicas for s in samples if s.role != "train"} == {6}
+    for found in samples:
+        assert found.propensity.shape == found.variance.shape == (2, 200)
+        np.testing.assert_allclose(found.times, [0.1, 0.5])
+
+
+def test_the_label_is_the_mean_distance_moved_without_the_drift(tiny_run: Run) -> None:
+    entries = [e for e in tiny_run.entries("segments") if e.key.of == (0, 0)]
+    moved = []
+    for entry in entries:
+        frames = entry.read()
+        for frame in frames[1:]:
+            if frame.log["glassmd/time"][0] == 0.5:
+                step = frame.configuration.unwrapped - frames[0].configuration.unwrapped
+                moved.append(np.linalg.norm(step - step.mean(axis=0), axis=1))
+    (found,) = [s for s in tiny_run.samples() if (s.key.lineage, s.key.parent) == (0, 0)]
+    assert len(moved) == 6
+    np.testing.assert_allclose(found.propensity[1], np.mean(moved, axis=0), rtol=1e-9)
+    np.testing.assert_allclose(found.variance[1], np.var(moved, axis=0, ddof=1), rtol=1e-7)
+
+
+def test_the_next_parent_is_the_end_of_a_replica(tiny_run: Run) -> None:
+    segment, parent = tiny_run.entry("segments", "L0000-P0000-B0000"), tiny_run.entry("parents", "L0000-P0001")
+    assert segment is not None
+    assert parent is not None
+    end = segment.read([len(TINY.times)])[0].configuration
+    assert np.array_equal(parent.read([0])[0].configuration.positions, end.positions)
+
+
+def test_replicas_share_the_parents_positions_and_nothing_else(tiny_run: Run) -> None:
+    entry = tiny_run.entry("segments", "L0000-P0000-B0000")
+    assert entry is not None
+    assert len(set(entry.sidecar["seeds"]["momenta"])) == len(entry.sidecar["replicas"]) == 3
+    ends = [frame.configuration.unwrapped for frame in entry.read()[1:]]
+    assert not np.allclose(ends[1], ends[3])
+
+
+def empty_copy(run: Run, path: Path) -> Path:
+    """The run's directory as it was before anything was committed."""
+    shutil.copytree(run.path / "parents", path / "parents")
+    (path / "segments").mkdir()
+    shutil.copy(run.path / "run.json", path)
+    return path
+
+
+def commit(run: Run, path: Path, name: str) -> None:
+    for suffix in (".gsd", ".json"):
+        shutil.copy(run.path / "segments" / f"{name}{suffix}", path / "segments")
+
+
+def test_a_sample_grows_when_more_replicas_commit(tiny_run: Run, tmp_path: Path) -> None:
+    path = empty_copy(tiny_run, tmp_path / "run")
+    reader = SegmentReader(open_run(path))
+    assert list(reader.poll()) == []
+    commit(tiny_run, path, "L0000-P0000-B0000")
+    (first,) = reader.poll()
+    commit(tiny_run, path, "L0000-P0000-B0001")
+    commit(tiny_run, path, "L0002-P0000-B0000")
+    grown, other = reader.poll()
+    assert (first.n_replicas, grown.n_replicas, other.n_replicas) == (3, 6, 3)
+    assert first.key == grown.key != other.key
+    assert list(reader.poll()) == []
+
+
+def test_a_segment_counts_only_once_its_sidecar_is_there(tiny_run: Run, tmp_path: Path) -> None:
+    path = empty_copy(tiny_run, tmp_path / "run")
+    shutil.copy(tiny_run.path / "segments" / "L0000-P0000-B0000.gsd", path / "segments")
+    assert open_run(path).samples() == []
+    assert not open_run(path).complete
+
+
+def test_following_ends_when_the_run_is_complete(tiny_run: Run, tmp_path: Path) -> None:
+    path = empty_copy(tiny_run, tmp_path / "run")
+    names = [entry.key.name for entry in tiny_run.entries("segments")]
+    seen = []
+
+    def more() -> None:
+        if names:
+            commit(tiny_run, path, names.pop(0))
+
+    for found in open_run(path).stream(follow=True, interval=0.0, check=more):
+        seen.append((found.key, found.n_replicas))
+    assert len({key for key, _ in seen}) == TINY.lineages * TINY.parents
+    assert max(count for _, count in seen) == 6
+
+
+def test_a_reader_returns_to_where_it_was(tiny_run: Run, tmp_path: Path) -> None:
+    path = empty_copy(tiny_run, tmp_path / "run")
+    commit(tiny_run, path, "L0000-P0000-B0000")
+    reader = SegmentReader(open_run(path))
+    (before,) = reader.poll()
+    state = reader.state()
+    commit(tiny_run, path, "L0000-P0000-B0001")
+    again = SegmentReader(open_run(path))
+    (restored,) = again.restore(state)
+    assert restored.n_replicas == before.n_replicas == 3
+    np.testing.assert_array_equal(restored.propensity, before.propensity)
+    (grown,) = again.poll()
+    assert grown.n_replicas == 6
+
+
+def test_blocks_of_one_parent_must_start_from_the_same_configuration(tiny_run: Run, run_copy: Path) -> None:
+    import json
+
+    wrong, right = run_copy / "segments" / "L0001-P0000-B0000", run_copy / "segments" / "L0000-P0000-B0001"
+    shutil.copy(wrong.with_suffix(".gsd"), right.with_suffix(".gsd"))
+    sidecar = json.loads(wrong.with_suffix(".json").read_text())
+    sidecar.update(lineage=0, block=1)
+    right.with_suffix(".json").write_text(json.dumps(sidecar))
+    with pytest.raises(RunError, match="starts from another configuration"):
+        open_run(run_copy).samples()
+
+
+def test_a_run_can_grow_by_parents(run_copy: Path) -> None:
+    from glassmd.simulation.pool import simulate
+
+    before = {path: path.read_bytes() for path in (run_copy / "segments").iterdir()}
+    result = simulate(TINY.model_copy(update={"parents": 3}), run_copy)
+    assert result["parents"] == 12
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_claim_is_granted_once(run_copy: Path) -> None:
+    run = RunDirectory.open(run_copy)
+    with run.claim("work") as mine:
+        assert mine
+        with run.claim("work") as theirs:
+            assert not theirs
+    with run.claim("work") as later:
+        assert later
+
+
+def test_committing_twice_keeps_the_first(run_copy: Path) -> None:
+    run = RunDirectory.open(run_copy)
+    entry = run.entry("segments", "L0000-P0000-B0000")
+    assert entry is not None
+    before = entry.path.read_bytes()
+    assert run.commit("segments", SegmentKey(0, 0, 0), [], {}) is False
+    assert entry.path.read_bytes() == before
+
+
+def test_every_kinetic_temperature_is_within_the_fluctuations(tiny_run: Run) -> None:
+    measured = [np.ravel(e.sidecar["kinetic_temperature"]) for e in tiny_run.entries("segments")]
+    found = np.concatenate(measured)
+    one = np.sqrt(2 / (3 * 199))  # relative, of one replica
+    assert abs(found.mean() / TINY.temperature - 1) < 4 * one / np.sqrt(len(found) / 2)
+
+
+# ---- reservoir -----------------------------------------------------------------------------------------------
+
+
+def test_a_sample_that_nobody_has_seen_is_never_evicted() -> None:
+    reservoir = Reservoir(2, generator=np.random.default_rng(1))
+    assert reservoir.add(sample(0))
+    assert reservoir.add(sample(1))
+    assert not reservoir.add(sample(2))
+    assert not reservoir.has_room
+    (seen,) = reservoir.draw(1)
+    assert reservoir.add(sample(2))
+    assert seen.key not in {s.key for s in reservoir.samples}
+
+
+def test_a_sample_that_grows_replaces_itself() -> None:
+    reservoir = Reservoir(2)
+    reservoir.add(sample(0, 1.0))
+    reservoir.add(sample(0, 2.0))
+    assert len(reservoir) == reservoir.produced == 1
+    assert reservoir.samples[0].propensity[0, 0] == 2.0
+
+
+def test_drawing_waits_for_the_watermark_and_for_the_limit() -> None:
+    reservoir = Reservoir(10, watermark=2, max_reuse=3, generator=np.random.default_rng(1))
+    reservoir.add(sample(0))
+    assert not reservoir.ready
+    reservoir.add(sample(1))
+    assert reservoir.ready
+    reservoir.draw(6)
+    assert not reservoir.ready
+    reservoir.add(sample(2))
+    assert reservoir.ready
+
+
+def test_draws_are_uniform_and_with_replacement() -> None:
+    reservoir = Reservoir(10, generator=np.random.default_rng(1))
+    for k in range(4):
+        reservoir.add(sample(k))
+    counts = np.bincount([s.key.parent for s in reservoir.draw(4000)])
+    assert np.all(np.abs(counts - 1000) < 5 * np.sqrt(750))
+
+
+def test_a_restored_reservoir_draws_what_the_first_would_have() -> None:
+    first = Reservoir(3, generator=np.random.default_rng(5))
+    for k in range(3):
+        first.add(sample(k))
+    first.draw(2)
+    state = first.state()
+    expected = [s.key for s in first.draw(5)]
+    second = Reservoir(3)
+    second.restore(state, {s.key: s for s in map(sample, range(3))})
+    assert [s.key for s in second.draw(5)] == expected
+    assert (second.drawn, second.produced) == (7, 3)
