@@ -29,7 +29,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines import Thermostat
 from glassmd.engines.lammps import LammpsEngine, load_lammps
 from glassmd.mixtures import Mixture, get_mixture
-from glassmd.simulate.equilibration import draw_velocities, random_start
+from glassmd.simulation.equilibration import draw_velocities, random_start
 
 TIME_STEP, TEMPERATURE, THERMOSTAT_TIME = 0.005, 0.8, 1.0
 RESULTS = Path(__file__).parent / "results" / "engine_lammps.json"
@@ -134,14 +134,9 @@ def problem(n_particles: int, replicas: int, last_step: int, thermostatted: bool
             time_step=TIME_STEP,
             thermostat=Thermostat(temperature, 0.1, (1,)),
         )
-        start = Configuration(
-            box=start.box, species=start.species, positions=end.positions, velocities=end.velocities
-        )
+        start = Configuration(box=start.box, species=start.species, positions=end.positions, velocities=end.velocities)
     parent = start.with_images_zero()
-    copies = [
-        parent.with_velocities(draw_velocities(parent, mixture, TEMPERATURE, generator))
-        for _ in range(replicas)
-    ]
+    copies = [parent.with_velocities(draw_velocities(parent, mixture, TEMPERATURE, generator)) for _ in range(replicas)]
     steps = np.unique(np.geomspace(20, last_step, 10).astype(int)).tolist()
     return Problem(mixture, copies, steps, thermostatted)
 
@@ -185,9 +180,7 @@ def same_physics(one: Problem) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=40.0, help="per size and ensemble")
     parser.add_argument("--json", type=Path, default=RESULTS)
     options = parser.parse_args()

@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import click
 import typer
-
-from glassmd.errors import GlassmdError, storage_errors
 from glassmd_cli import (
     demo,
     doctor,
@@ -25,6 +22,8 @@ from glassmd_cli import (
     simulate,
     train,
 )
+
+from glassmd.errors import GlassmdError, storage_errors
 
 __all__ = ["app", "main"]
 
@@ -79,14 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _keep_traceback()
         print(f"glassmd: {error}", file=sys.stderr)  # noqa: T201  (what the user is meant to read)
         return error.exit_code
-    except click.exceptions.Exit as error:
-        return int(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return 75
     except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error, from click or Typer's own copy
+            error.show()
+            return int(error.exit_code)
         path = _keep_traceback()
         print(f"glassmd: internal error: {error!r}; the traceback is in {path}", file=sys.stderr)  # noqa: T201
         return 1

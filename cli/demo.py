@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from glassmd_cli.options import JsonFlag, console, emit, messages
 
 from glassmd.demo import run_demo
 from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import score_table
-from glassmd_cli.options import JsonFlag, console, emit, messages
 
 __all__ = ["demo"]
 

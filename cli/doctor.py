@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from glassmd_cli.options import JsonFlag, console, emit
+
 from glassmd.doctor import diagnose
 from glassmd.report.tables import key_value_table
-from glassmd_cli.options import JsonFlag, console, emit
 
 __all__ = ["doctor"]
 

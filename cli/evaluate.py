@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from glassmd_cli.options import JsonFlag, console, emit
 
 from glassmd.evaluation import evaluate as run_evaluation
 from glassmd.report.figures import plot_scores
 from glassmd.report.tables import score_table
-from glassmd_cli.options import JsonFlag, console, emit
 
 __all__ = ["evaluate"]
 

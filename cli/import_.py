@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from glassmd.importers.deepmind_weights import import_deepmind_weights
+from glassmd_cli.options import JsonFlag, console, emit
 
 from glassmd.importers.botan import import_botan
 from glassmd.importers.deepmind import import_deepmind
-from glassmd.importers.deepmind_weights import import_deepmind_weights
 from glassmd.report.information import information
 from glassmd.report.tables import key_value_table
 from glassmd.settings import parse_times
-from glassmd_cli.options import JsonFlag, console, emit
 
 __all__ = ["import_"]
 
@@ -32,7 +32,8 @@ def import_(
     out: Annotated[Path, typer.Option("--out", help="Run directory, or model directory for weights.")],
     format_: Annotated[Format, typer.Option("--format", help="What the files are.")],
     truncation: Annotated[
-        str | None, typer.Option("--truncation", help="Of the potential; default: as published.", show_default=False)
+        str | None,
+        typer.Option("--truncation", help="Of the potential; default: as published.", show_default=False),
     ] = None,
     times: Annotated[
         str | None, typer.Option("--times", help="Output time where files do not tell.", show_default=False)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from glassmd_cli.options import JsonFlag, console, emit
 
 from glassmd.report.information import information
 from glassmd.report.tables import key_value_table
-from glassmd_cli.options import JsonFlag, console, emit
 
 __all__ = ["info"]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from glassmd_cli.options import JsonFlag, console, emit
 
 from glassmd.errors import InputError
 from glassmd.settings import template
 from glassmd.storage import write_text
-from glassmd_cli.options import JsonFlag, console, emit
 
 __all__ = ["init"]
 

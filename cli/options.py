@@ -57,7 +57,7 @@ def _value(text: str) -> Any:
 
 def overrides_of(flags: dict[str, Any]) -> dict[str, Any]:
     """Flag values by settings key; `--set key=value` pairs are spread out, and flags win over the file."""
-    found = {key: value for key, value in flags.items() if key != "set" and value not in (None, False)}
+    found = {key: value for key, value in flags.items() if key != "set" and value is not None and value is not False}
     for pair in flags.get("set") or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
@@ -77,7 +77,10 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "overrides"]
     added = [
         inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=False if name.startswith("accept") else None
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=kind,
+            default=False if name.startswith("accept") else None,
         )
         for name, kind in _RUN_OPTIONS.items()
     ]

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from glassmd_cli.options import JsonFlag, console, emit
 
 from glassmd.prediction import predict_file
 from glassmd.report.figures import plot_propensity
 from glassmd.report.tables import key_value_table
 from glassmd.settings import parse_times
-from glassmd_cli.options import JsonFlag, console, emit
 
 __all__ = ["predict"]
 

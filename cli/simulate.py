@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
 
 from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import key_value_table
 from glassmd.settings import Settings, load_settings
-from glassmd.simulate.pool import plan, simulate as run_simulation
-from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
+from glassmd.simulation.pool import plan
+from glassmd.simulation.pool import simulate as run_simulation
 
 __all__ = ["simulate"]
 

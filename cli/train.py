@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
+from glassmd_cli.simulate import show_plan
 
 from glassmd.errors import InputError
 from glassmd.interrupt import StopRequest
@@ -14,8 +16,6 @@ from glassmd.report.tables import key_value_table
 from glassmd.settings import load_settings
 from glassmd.training.session import train as run_training
 from glassmd.training.session import train_stream
-from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
-from glassmd_cli.simulate import show_plan
 
 __all__ = ["train"]
 
@@ -30,11 +30,15 @@ def _sort(paths: list[Path]) -> tuple[Path | None, list[Path]]:
 
 @run_options
 def train(
-    data: Annotated[list[Path] | None, typer.Argument(metavar="DATA... | [RUN.toml]", help="Run directories, settings.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Argument(metavar="DATA... | [RUN.toml]", help="Run directories, settings.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Model directory; continues where it stopped.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Train while simulations run.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="Which learner.", show_default=False)] = None,
-    max_steps: Annotated[int | None, typer.Option("--max-steps", help="Optimiser steps in all.", show_default=False)] = None,
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", help="Optimiser steps in all.", show_default=False)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")] = False,
     json_mode: JsonFlag = False,
     *,
@@ -48,7 +52,9 @@ def train(
     file, runs = _sort(data or [])
     settings = load_settings(file, {**overrides, "train.model": model, "train.max_steps": max_steps})
     if not runs and not stream:
-        raise InputError("found no DATA", "run directories, or --stream to simulate", "try glassmd train RUN --out MODEL")
+        raise InputError(
+            "found no DATA", "run directories, or --stream to simulate", "try glassmd train RUN --out MODEL"
+        )
     if dry_run:
         if runs:
             emit({"data": [str(run) for run in runs], "settings": settings.train.model_dump()})

@@ -12,7 +12,7 @@ settings = glassmd.Settings(
     run=glassmd.RunSettings(
         particles=200, temperature=1.5, lineages=4, parents=2, replicas=4, times=[0.1, 0.5], workers=1, seed=2
     ),
-    train=glassmd.TrainSettings(max_steps=60, learning_rate=1e-3, cutoff=1.5),
+    train=glassmd.TrainSettings(max_steps=60, learning_rate=1e-3),
 )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from glassmd.graphs import to_graph as to_graph
     from glassmd.mixtures import Mixture as Mixture
     from glassmd.mixtures import get_mixture as get_mixture
-    from glassmd.models.card import load_model as load_model
+    from glassmd.models.store import load_model as load_model
     from glassmd.prediction import predict as predict
     from glassmd.settings import RunSettings as RunSettings
     from glassmd.settings import Settings as Settings
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from glassmd.stream.dataset import Run as Run
     from glassmd.stream.dataset import open_run as open_run
     from glassmd.stream.samples import Sample as Sample
-    from glassmd.trajectory import read_configuration as read_configuration
     from glassmd.training.session import train as train
     from glassmd.training.session import train_stream as train_stream
+    from glassmd.trajectory import read_configuration as read_configuration
 
 _HOME = {
     "Configuration": "configuration",
@@ -41,12 +41,12 @@ _HOME = {
     "TrainSettings": "settings",
     "evaluate": "evaluation",
     "get_mixture": "mixtures",
-    "load_model": "models.card",
+    "load_model": "models.store",
     "load_settings": "settings",
     "open_run": "stream.dataset",
     "predict": "prediction",
     "read_configuration": "trajectory",
-    "simulate": "simulate.pool",
+    "simulate": "simulation.pool",
     "to_graph": "graphs",
     "train": "training.session",
     "train_stream": "training.session",

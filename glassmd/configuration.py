@@ -76,9 +76,7 @@ class Configuration:
         if species.shape != (n,):
             raise InputError(f"found {species.size} species for {n} particles", "one species per particle")
         if species.min() < 0 or species.max() >= len(self.species_names):
-            raise InputError(
-                f"found species index {int(species.max())}", f"an index below {len(self.species_names)}"
-            )
+            raise InputError(f"found species index {int(species.max())}", f"an index below {len(self.species_names)}")
         if not np.all(np.isfinite(positions)):
             bad = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
             raise InputError(f"found position {positions[bad].tolist()} of particle {bad}", "finite positions")

@@ -17,7 +17,17 @@ from glassmd.errors import EngineError
 
 __all__ = ["diagnose"]
 
-_PACKAGES = ("glassmd", "numpy", "torch", "torch-geometric", "gsd", "vesin", "safetensors", "typer", "pydantic")
+_PACKAGES = (
+    "glassmd",
+    "numpy",
+    "torch",
+    "torch-geometric",
+    "gsd",
+    "vesin",
+    "safetensors",
+    "typer",
+    "pydantic",
+)
 
 
 def _version(package: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from glassmd.errors import RunError
 from glassmd.metrics import SpeciesScores, intraclass_correlation, score
-from glassmd.models.card import load_model
+from glassmd.models.store import load_model
 from glassmd.prediction import predict
 from glassmd.published import published_scores
 from glassmd.stream.dataset import Run, open_run
@@ -43,7 +43,7 @@ def evaluate(model: Path | str, data: Sequence[Path | str], *, subset: Subset = 
     for path in data:
         run = open_run(path)
         loaded.card.check_mixture(run.identity["mixture"])
-        loaded.card.check_times(run.times)
+        columns = loaded.card.check_times(run.times)
         chosen = _select(run, subset)
         in_training = run.identity["id"] in loaded.card.provenance.get("runs", [])
         seen_in_training |= in_training and any(sample.role != "test" for sample in chosen)
@@ -53,7 +53,6 @@ def evaluate(model: Path | str, data: Sequence[Path | str], *, subset: Subset = 
     times = samples[0].times
     if any(not np.allclose(sample.times, times) for sample in samples):
         raise RunError("found data with different output times", "one set of times", "evaluate them one by one")
-    columns = [int(np.argmin(np.abs(np.asarray(loaded.card.times) - t))) for t in times]
     predictions = [predict(sample.parent, loaded).propensity[columns] for sample in samples]
     result = {
         name: _as_json(_score(samples, predictions, name), samples)

@@ -122,9 +122,7 @@ def score(
     n_times = labels[0].shape[0]
     chosen = [
         (guess[:, mask], label[:, mask], variance[:, mask], count)
-        for guess, label, variance, count, mask in zip(
-            predicted, labels, variances, n_replicas, masks, strict=True
-        )
+        for guess, label, variance, count, mask in zip(predicted, labels, variances, n_replicas, masks, strict=True)
     ]
     per_configuration = np.array(
         [[pearson(guess[t], label[t]) for t in range(n_times)] for guess, label, _, _ in chosen]

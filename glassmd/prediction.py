@@ -15,7 +15,7 @@ from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_STD
 from glassmd.graphs import batch_graphs, to_graph
-from glassmd.models.card import LoadedModel, load_model
+from glassmd.models.store import LoadedModel, load_model
 from glassmd.trajectory import Frame, check_overlaps, read_frames, write_frames
 
 __all__ = ["Prediction", "predict", "predict_file"]
@@ -51,7 +51,8 @@ def predict(configuration: Configuration, model: LoadedModel | Path | str) -> Pr
     card = loaded.card
     if configuration.dimensions != card.mixture["dimensions"]:
         raise ModelError(
-            f"found a configuration in {configuration.dimensions}D", f"{card.mixture['dimensions']}D as the model"
+            f"found a configuration in {configuration.dimensions}D",
+            f"{card.mixture['dimensions']}D as the model",
         )
     if tuple(configuration.species_names) != tuple(card.mixture["species"]):
         raise ModelError(
@@ -102,8 +103,7 @@ def predict_file(
         loaded.card.check_mixture(found.identity["mixture"])
     prediction = predict(configuration, loaded)
     if times is not None:
-        loaded.card.check_times(times)
-        chosen = [int(np.argmin(np.abs(np.asarray(prediction.times) - t))) for t in times]
+        chosen = loaded.card.check_times(times)
         prediction = Prediction(
             [prediction.times[c] for c in chosen], prediction.propensity[chosen], prediction.std[chosen]
         )

@@ -1,7 +1,8 @@
 """Published accuracies, to stand beside ours where the state point is the same.
 
 Pearson's ρ over A particles of Kob–Andersen 3D (N = 4096, ρ = 1.2), test configurations 401–500; BOTAN and SE3
-trained on 400 configurations, EIGNN on 100, GlassMLP on 30. Figures of Jung et al., GlassBench, and of Jiang et al. (EIGNN). They were obtained on other configurations than those evaluated here.
+trained on 400 configurations, EIGNN on 100, GlassMLP on 30. Figures of Jung et al., GlassBench, and of Jiang et al.
+(EIGNN). They were obtained on other configurations than those evaluated here.
 """
 
 from __future__ import annotations
@@ -111,9 +112,7 @@ _PUBLISHED: _Table = {
 # fmt: on
 
 
-def published_scores(
-    mixture: dict[str, Any], temperatures: Iterable[float], times: Sequence[float]
-) -> dict[str, Any]:
+def published_scores(mixture: dict[str, Any], temperatures: Iterable[float], times: Sequence[float]) -> dict[str, Any]:
     """Published ρ_A at this state point, at those of `times` that were published.
 
     Args:

@@ -104,7 +104,9 @@ class Entry:
         digest = sha256_of(self.path)
         if digest != self.sidecar["sha256"]:
             raise SegmentError(
-                f"{self.path} has checksum {digest[:12]}…", f"{self.sidecar['sha256'][:12]}… as committed", todo
+                f"{self.path} has checksum {digest[:12]}…",
+                f"{self.sidecar['sha256'][:12]}… as committed",
+                todo,
             )
 
 
@@ -180,7 +182,9 @@ class RunDirectory:
         if not (path / "run.json").exists():
             if path.is_dir() and any(path.iterdir()):
                 raise RunError(
-                    f"{path} is not empty and holds no run", "an empty or new directory", "choose another --out"
+                    f"{path} is not empty and holds no run",
+                    "an empty or new directory",
+                    "choose another --out",
                 )
             write_json(path / "run.json", identity, exclusive=True)
         run = cls.open(path)
@@ -196,7 +200,9 @@ class RunDirectory:
                     key = "mixture or truncation"
                     found, now = (f"{m['name']} ({m['truncation']})" for m in (found, now))
                 raise RunError(
-                    f"{self.path} was made with {key} {found}", f"{now} as asked for now", "choose another --out"
+                    f"{self.path} was made with {key} {found}",
+                    f"{now} as asked for now",
+                    "choose another --out",
                 )
         stored, asked = self.identity["settings"], wanted["settings"]
         if stored is None or asked is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,7 +19,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from glassmd.errors import SettingsError
 from glassmd.mixtures import Mixture, get_mixture
 
-__all__ = ["RunSettings", "Settings", "TrainSettings", "load_settings", "parse_times", "steps_of_times", "template"]
+__all__ = [
+    "RunSettings",
+    "Settings",
+    "TrainSettings",
+    "load_settings",
+    "parse_times",
+    "steps_of_times",
+    "template",
+]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -55,8 +64,10 @@ def steps_of_times(times: list[float], time_step: float) -> list[int]:
         >>> steps_of_times([0.1, 1.0], 0.005)
         [20, 200]
     """
-    if not times or min(times) <= 0 or any(b <= a for a, b in zip(times, times[1:], strict=False)):
-        raise SettingsError(f"found times {times}", "positive times in increasing order", "for example --times 0.1,1,10")
+    if not times or min(times) <= 0 or any(b <= a for a, b in pairwise(times)):
+        raise SettingsError(
+            f"found times {times}", "positive times in increasing order", "for example --times 0.1,1,10"
+        )
     steps = [round(t / time_step) for t in times]
     for time, step in zip(times, steps, strict=True):
         if step < 1 or abs(step * time_step - time) > 1e-6 * time_step * max(1, step):
@@ -79,7 +90,9 @@ class RunSettings(_Strict):
     """
 
     mixture: str = Field("kob-andersen", description="name of the mixture")
-    truncation: str = Field("shifted", description="shifted, force-shifted or truncated; part of the mixture's identity")
+    truncation: str = Field(
+        "shifted", description="shifted, force-shifted or truncated; part of the mixture's identity"
+    )
     particles: Annotated[int, Field(ge=10)] = Field(1000, description="particles in the box")
     temperature: Positive = Field(0.64, description="temperature of the liquid")
     density: Positive | None = Field(None, description="number density; default: the mixture's")
@@ -106,7 +119,9 @@ class RunSettings(_Strict):
     accept_unequilibrated: bool = Field(False, description="use lineages that were not shown to be equilibrated")
     engine: Literal["auto", "hoomd", "lammps"] = Field("auto", description="simulation engine")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where the engine runs")
-    workers: Count | None = Field(None, description="simulating processes; default: one per core, one core less when training")
+    workers: Count | None = Field(
+        None, description="simulating processes; default: one per core, one core less when training"
+    )
     walltime: Positive | None = Field(None, description="stop (exit code 75) after this many seconds")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="every random number follows from it")
 
@@ -152,7 +167,6 @@ class TrainSettings(_Strict):
     """How a model is trained."""
 
     model: str = Field("bapst", description="the learner")
-    cutoff: Positive = Field(2.0, description="edges join particles closer than this, σ_AA")
     max_steps: Count = Field(10_000, description="optimiser steps in all, earlier sessions included")
     batch_size: Count = Field(1, description="configurations per step")
     learning_rate: Positive = Field(1e-4, description="of Adam")

@@ -177,15 +177,15 @@ def read_frames(
                 log = {name: np.asarray(value) for name, value in raw.log.items()}
             except (RuntimeError, OSError, KeyError, ValueError) as error:
                 raise TrajectoryError(
-                    f"frame {index} of {path} cannot be read ({error})", "a complete GSD file", "copy or write it again"
+                    f"frame {index} of {path} cannot be read ({error})",
+                    "a complete GSD file",
+                    "copy or write it again",
                 ) from error
             result.append(Frame(_configuration(path, raw, species_names), int(raw.configuration.step or 0), log))
     return result
 
 
-def read_configuration(
-    path: Path | str, frame: int = -1, species_names: Sequence[str] | None = None
-) -> Configuration:
+def read_configuration(path: Path | str, frame: int = -1, species_names: Sequence[str] | None = None) -> Configuration:
     """Read one frame (the last by default) and refuse overlapping particles; see :func:`read_frames`."""
     found = read_frames(path, species_names, [frame])[0].configuration
     check_overlaps(Path(path), found)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from glassmd_cli.app import main
 
 from glassmd.engines import available_engines, get_engine
 from glassmd.errors import EngineError
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.stream.dataset import Run, open_run
-from glassmd_cli.app import main
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -35,7 +35,9 @@ TINY = RunSettings(
 )
 """Hot and small: a lineage equilibrates in about two seconds."""
 
-TINY_TRAIN = TrainSettings(max_steps=6, learning_rate=1e-3, validate_every=3, checkpoint_every=2, cutoff=1.5, train_threads=1)
+TINY_TRAIN = TrainSettings(
+    max_steps=6, learning_rate=1e-3, validate_every=3, checkpoint_every=2, train_threads=1
+)
 
 
 def has_lammps() -> bool:
@@ -108,7 +110,9 @@ class Outcome:
 
 
 @pytest.fixture
-def glassmd(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+def glassmd(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
     """Runs a command line in this process."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")

@@ -9,9 +9,9 @@ from glassmd.engines.base import Engine, Observation, Thermostat
 from glassmd.errors import EngineError
 
 __all__ = [
+    "DeviceChoice",
     "Engine",
     "EngineChoice",
-    "DeviceChoice",
     "Observation",
     "Thermostat",
     "available_engines",
@@ -52,13 +52,9 @@ def choose_engine(name: EngineChoice = "auto", device: DeviceChoice = "auto") ->
             raise EngineError(
                 "HOOMD-blue is not installed", "the hoomd package", f"{_HOOMD_INSTALL}, or --engine lammps"
             )
-        raise EngineError(
-            "this release of glassmd does not drive HOOMD-blue", "another engine", "try --engine lammps"
-        )
+        raise EngineError("this release of glassmd does not drive HOOMD-blue", "another engine", "try --engine lammps")
     if device == "gpu":
-        raise EngineError(
-            "the lammps engine runs on the cpu only", "--device cpu or auto", "try --device cpu"
-        )
+        raise EngineError("the lammps engine runs on the cpu only", "--device cpu or auto", "try --device cpu")
     if name == "lammps":
         return "lammps", "lammps: asked for"
     state = "installed, but not driven by this release" if hoomd else "not installed"

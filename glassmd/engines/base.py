@@ -3,7 +3,7 @@
 One method serves everything. Equilibration evolves one system per lineage; the isoconfigurational protocol
 evolves R copies of a parent that differ in their velocities. An engine is free to run the systems one after
 the other or packed into one simulation, and to report them in any order. Files, seeds, protocols and retries
-belong to `glassmd.simulate`.
+belong to `glassmd.simulation`.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ def _state(path: Path, time: float | None) -> tuple[str, float]:
     known = TIME_OF_CODE.get(temperature, {}).get(code)
     if time is None and known is None:
         raise ImportDataError(
-            f"found time code tc{code} at T = {temperature} in {path.name}", "a code whose time is known", "give it with --times"
+            f"found time code tc{code} at T = {temperature} in {path.name}",
+            "a code whose time is known",
+            "give it with --times",
         )
     return temperature, time if time is not None else float(known or 0.0)
 
@@ -65,13 +67,20 @@ def _read(path: Path, density: float, time: float) -> Imported:
     types, start, ends = (arrays[name] for name in _SHAPES)
     shapes = [array.shape for array in arrays.values()]
     n = len(types)
-    if [array.ndim for array in arrays.values()] != list(_SHAPES.values()) or start.shape != (n, 3) or ends.shape[1:] != (n, 3):
+    if (
+        [array.ndim for array in arrays.values()] != list(_SHAPES.values())
+        or start.shape != (n, 3)
+        or ends.shape[1:] != (n, 3)
+    ):
         raise ImportDataError(f"{path} has shapes {shapes}", "(n,), (n, 3) and (replicas, n, 3)")
     length = (n / density) ** (1 / 3)
     if start.min() < 0 or start.max() > length:
-        raise ImportDataError(f"{path} has positions up to {start.max():.5g}", f"0 to {length:.6g}, the box of density {density}")
+        raise ImportDataError(
+            f"{path} has positions up to {start.max():.5g}",
+            f"0 to {length:.6g}, the box of density {density}",
+        )
     try:
-        parent = Configuration([length] * 3, types, start).with_images_zero()
+        parent = Configuration(np.full(3, length), types, start).with_images_zero()
     except InputError as error:
         raise ImportDataError(f"{path}: {error.found}", error.expected) from error
     # the replicas go on from the unwrapped start; shift both by the same images

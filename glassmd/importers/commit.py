@@ -48,7 +48,7 @@ class Imported:
 def _frames(item: Imported, identity: dict[str, Any]) -> list[Frame]:
     log: dict[str, NDArray[Any]] = {GSD_IDENTITY: encode_identity(identity)}
     if item.ends is None:
-        assert item.propensity is not None, "an importer gives replicas or labels"  # noqa: S101
+        assert item.propensity is not None, "an importer gives replicas or labels"
         for index, time in enumerate(item.times):
             name = GSD_PROPENSITY.format(time=time)
             log[name] = item.propensity[index].astype(np.float32)
@@ -87,7 +87,9 @@ def commit_imported(
             )
         if item.times != run.times:
             raise ImportDataError(
-                f"{item.source} has times {item.times}", f"{run.times} as the files before it", "import it into another --out"
+                f"{item.source} has times {item.times}",
+                f"{run.times} as the files before it",
+                "import it into another --out",
             )
         identity = {"mixture": mixture.identity(), "temperature": temperature}
         frames = _frames(item, identity)

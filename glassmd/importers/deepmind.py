@@ -47,7 +47,9 @@ def _read(path: Path, content: Any) -> Imported:
     except InputError as error:
         raise ImportDataError(f"{path}: {error.found}", error.expected) from error
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ImportDataError(f"{path} is not a file of this data set ({error!r})", "box, types, positions, time…") from error
+        raise ImportDataError(
+            f"{path} is not a file of this data set ({error!r})", "box, types, positions, time…"
+        ) from error
     order = np.argsort(times)
     variance = np.full((len(times), parent.n_particles), np.nan)
     for index, distances in enumerate(moved):

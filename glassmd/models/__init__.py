@@ -37,7 +37,9 @@ def make_model(name: str, **hyperparameters: Any) -> PropensityModel:
     for key in hyperparameters:
         if key not in known:
             raise ModelError(
-                f"found hyperparameter {key!r} of model {name}", f"one of {', '.join(known)}", _nearest(key, known)
+                f"found hyperparameter {key!r} of model {name}",
+                f"one of {', '.join(known)}",
+                _nearest(key, known),
             )
     return MODELS[name](**hyperparameters)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, ClassVar, cast
 
 import torch
@@ -12,7 +13,7 @@ from torch_geometric.data import Data
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT
 from glassmd.models.base import PropensityModel
-from glassmd.models.edge_blocks import MessagePassing, Weights, edge_layout
+from glassmd.models.edge_blocks import Weights, edge_layout, pass_messages
 
 __all__ = ["BapstModel"]
 
@@ -83,16 +84,15 @@ class BapstModel(PropensityModel):
         encoded = _apply(self.node_encoder, inputs).relu()
         constant, weights = self._weights(encoded)
         layout = edge_layout(sender, receiver, len(inputs))
-        latent = MessagePassing.apply(layout, self.n_steps, vectors, encoded, constant, *weights)
-        return _apply(self.decoder, cast("Tensor", latent))
+        return _apply(self.decoder, pass_messages(layout, self.n_steps, vectors, encoded, constant, weights))
 
     def _weights(self, encoded: Tensor) -> tuple[Tensor, Weights]:
         """What encoded nodes and biases add at every step, (n_particles, 3 width), and the weights by part."""
         edge_1, edge_2 = cast("list[nn.Linear]", list(self.edge_network))
         node_1, node_2 = cast("list[nn.Linear]", list(self.node_network))
         encode_1, encode_2 = cast("list[nn.Linear]", list(self.edge_encoder))
-        edge, edge_encoded, receiver, receiver_encoded, sender, sender_encoded = edge_1.weight.T.split(self.width)
-        node_sum, node, node_encoded = node_1.weight.T.split(self.width)
+        edge, edge_encoded, receiver, receiver_encoded, sender, sender_encoded = edge_1.weight.T.chunk(6)
+        node_sum, node, node_encoded = node_1.weight.T.chunk(3)
         from_encoded = torch.cat([receiver_encoded, sender_encoded, node_encoded], dim=1)
         bias = torch.cat([edge_1.bias, torch.zeros_like(edge_1.bias), node_1.bias])
         weights = Weights(
@@ -118,7 +118,7 @@ def _layers(*sizes: int) -> nn.ModuleList:
     Weights are normal with standard deviation 1/√inputs, cut at two standard deviations; biases are zero.
     """
     layers = nn.ModuleList()
-    for n_inputs, n_outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_inputs, n_outputs in pairwise(sizes):
         layer = nn.Linear(n_inputs, n_outputs)
         deviation = 1 / math.sqrt(n_inputs)
         nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)

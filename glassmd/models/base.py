@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ class PropensityModel(nn.Module, ABC):
         """
         self.check_graph(data)
         species = data[NODE_SPECIES]
-        return cast("Tensor", torch.addcmul(self.shift[species], self.scale[species], self.normalised(data)))
+        return torch.addcmul(self.shift[species], self.scale[species], self.normalised(data))
 
     def normalise(self, targets: Tensor, species: Tensor) -> Tensor:
         """Targets (n_particles, n_times), σ_AA, in the network's own units; inverse of what `forward` adds.
@@ -109,5 +109,6 @@ class PropensityModel(nn.Module, ABC):
         species = data[NODE_SPECIES]
         if species.numel() and int(species.max()) >= self.n_species:
             raise ModelError(
-                f"found species {int(species.max())} in the graph", f"an index below {self.n_species}, as the model"
+                f"found species {int(species.max())} in the graph",
+                f"an index below {self.n_species}, as the model",
             )

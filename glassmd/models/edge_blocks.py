@@ -3,22 +3,22 @@
 Symbols of the source (V. Bapst et al., Nature Physics 16, 448 (2020), supplement) and names here:
 e, n the latent edges and nodes, e⁰, n⁰ the encoded ones; φ = ReLU. One step is
 
-    hᵏ   = φ(eᵏ⁻¹ Wᵉ + [e⁰ Wᵉ⁰ + b] + (nᵏ⁻¹ Wʳ + n⁰ Wʳ⁰)[receiver] + (nᵏ⁻¹ Wˢ + n⁰ Wˢ⁰)[sender])
+    hᵏ   = φ(eᵏ⁻¹ Wᵉ + [e⁰ Wᵉ⁰] + b + (nᵏ⁻¹ Wʳ + n⁰ Wʳ⁰)[receiver] + (nᵏ⁻¹ Wˢ + n⁰ Wˢ⁰)[sender])
     eᵏ   = φ(hᵏ V + c)
     aᵏ_i = Σ_(j→i) eᵏ_ji
     nᵏ   = φ(φ(aᵏ Wᵃ + nᵏ⁻¹ Wⁿ + n⁰ Wⁿ⁰ + b') V' + c')
 
-The first layer is linear in the 384 numbers it is given, so that the four node parts are computed per node (40 times
-fewer than edges) and gathered, and the bracket is computed once for all steps. What remains per edge and step is two
-64 × 64 products, and then memory traffic decides: edges go through in blocks that stay in the cache, every
-intermediate is written in place, and the derivative is written out by hand to keep that so. Sums over a node's
-edges are segment sums over sorted edges: no atomics, the same bits every time.
+The first layer is linear in the 384 numbers it is given, so that the four node parts are computed per node
+(40 times fewer than edges) and gathered, and the bracket is computed once for all steps. What remains per edge
+and step is two 64 × 64 products, and then memory traffic decides: edges go through in blocks that stay in the
+cache, every intermediate is written in place, and the derivative is written out by hand to keep that so. Sums
+over a node's edges are segment sums over sorted edges: the same bits every time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
-__all__ = ["EdgeLayout", "MessagePassing", "Weights", "edge_layout"]
+__all__ = ["EdgeLayout", "Weights", "edge_layout", "pass_messages"]
 
 _BLOCK = 2048
 """Edges of a block and thread: three blocks of 64 float32 fit into the second-level cache."""
@@ -126,25 +126,41 @@ def _columns(joined: Tensor) -> list[Tensor]:
     return [part.contiguous() for part in joined.chunk(3, dim=1)]
 
 
+def pass_messages(
+    layout: EdgeLayout, n_steps: int, vectors: Tensor, encoded: Tensor, constant: Tensor, weights: Weights
+) -> Tensor:
+    """Latent nodes nᵏ after the last step, (n_nodes, n); no derivative with respect to `vectors`.
+
+    Args:
+        layout: The edges.
+        n_steps: Number of steps.
+        vectors: (n_edges, d), in the order of `layout`.
+        encoded: (n_nodes, n) encoded nodes n⁰.
+        constant: (n_nodes, 3n), what n⁰ and the biases add to nᵏ⁻¹ `node_latent` at every step.
+        weights: Matrices and biases.
+    """
+    # inside a Function gradients look disabled, and parameters look differentiable even under `no_grad`
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (encoded, constant, *weights))
+    latent = MessagePassing.apply(keep, layout, n_steps, vectors, encoded, constant, *weights)  # type: ignore[no-untyped-call]
+    return cast("Tensor", latent)
+
+
 class MessagePassing(torch.autograd.Function):
-    """Edge vectors and encoded nodes → latent nodes after all steps; no derivative with respect to vectors."""
+    """The arithmetic of :func:`pass_messages`, forth and back."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, layout: EdgeLayout, n_steps: int, vectors: Tensor, encoded: Tensor, constant: Tensor, *w: Tensor
+    def forward(
+        ctx: Any,
+        keep: bool,
+        layout: EdgeLayout,
+        n_steps: int,
+        vectors: Tensor,
+        encoded: Tensor,
+        constant: Tensor,
+        *w: Tensor,
     ) -> Tensor:
-        """Latent nodes nᵏ after the last step, (n_nodes, n).
-
-        Args:
-            ctx: Keeps what the derivative needs.
-            layout: The edges.
-            n_steps: Number of steps.
-            vectors: (n_edges, d).
-            encoded: (n_nodes, n) encoded nodes n⁰.
-            constant: (n_nodes, 3n), what n⁰ and the biases add to nᵏ⁻¹ `node_latent` at every step.
-            w: The members of :class:`Weights`.
-        """
-        weights, keep = Weights(*w), any(ctx.needs_input_grad)
+        """See :func:`pass_messages`; `keep` says that a derivative will be asked for."""
+        weights = Weights(*w)
         hidden, edges = [_empty(len(vectors), encoded)], [_empty(len(vectors), encoded)]
         fixed = _empty(len(vectors), encoded)
         _encode(weights, vectors, hidden[0], edges[0], fixed)
@@ -169,8 +185,8 @@ class MessagePassing(torch.autograd.Function):
         return nodes[-1]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         """Derivatives with respect to `encoded`, `constant` and every weight, last step first."""
         steps, layout = ctx.n_steps, ctx.layout
         vectors, *saved = ctx.saved_tensors
@@ -178,7 +194,9 @@ class MessagePassing(torch.autograd.Function):
         hidden, edges, nodes = saved[: steps + 1], saved[steps + 1 : 2 * steps + 2], saved[2 * steps + 2 :]
         nodes, sums, middles = nodes[: steps + 1], nodes[steps + 1 : 2 * steps + 1], nodes[2 * steps + 1 :]
         grads = Weights(*(torch.zeros_like(weight, memory_format=torch.contiguous_format) for weight in weights))
-        grad_edges, grad_fixed, grad_hidden = (_empty(len(vectors), grad_output).zero_() for _ in range(3))
+        grad_edges, grad_fixed, grad_hidden = (_empty(len(vectors), grad_output) for _ in range(3))
+        grad_edges.zero_()
+        grad_fixed.zero_()
         grad_constant = grad_output.new_zeros((len(grad_output), weights.node_latent.shape[1]))
         grad_nodes = grad_output
         for k in range(steps, 0, -1):
@@ -189,7 +207,16 @@ class MessagePassing(torch.autograd.Function):
             grads.node_sum.addmm_(sums[k - 1].T, inner)
             grad_sum = inner @ weights.node_sum.T
             _edge_step_backward(
-                weights, grads, layout, edges[k - 1], hidden[k], edges[k], grad_sum, grad_edges, grad_hidden, grad_fixed
+                weights,
+                grads,
+                layout,
+                edges[k - 1],
+                hidden[k],
+                edges[k],
+                grad_sum,
+                grad_edges,
+                grad_hidden,
+                grad_fixed,
             )
             to_receiver = _sum(grad_hidden, layout.identity, layout.offsets)
             to_sender = _sum(grad_hidden, layout.by_sender, layout.sender_offsets)
@@ -198,7 +225,7 @@ class MessagePassing(torch.autograd.Function):
             grad_constant.add_(grad_joined)
             grad_nodes = grad_joined @ weights.node_latent.T
         _encode_backward(weights, grads, vectors, hidden[0], edges[0], grad_edges, grad_fixed)
-        return (None, None, None, grad_nodes, grad_constant, *grads)
+        return (None, None, None, None, grad_nodes, grad_constant, *grads)
 
 
 def _through_relu(grad: Tensor, output: Tensor) -> Tensor:
@@ -220,7 +247,13 @@ def _encode(weights: Weights, vectors: Tensor, hidden: Tensor, edges: Tensor, fi
 
 
 def _encode_backward(
-    weights: Weights, grads: Weights, vectors: Tensor, hidden: Tensor, edges: Tensor, grad_edges: Tensor, grad_fixed: Tensor
+    weights: Weights,
+    grads: Weights,
+    vectors: Tensor,
+    hidden: Tensor,
+    edges: Tensor,
+    grad_edges: Tensor,
+    grad_fixed: Tensor,
 ) -> None:
     """Derivatives of :func:`_encode`; uses up `grad_edges`."""
     scratch = _scratch(hidden)

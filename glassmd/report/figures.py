@@ -19,7 +19,7 @@ __all__ = ["plot_propensity", "plot_scores", "plot_slices"]
 
 FloatArray = NDArray[np.float64]
 
-_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
+_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
 _RADIUS = {"A": 0.5, "B": 0.44, "C": 0.47}
 """Drawn radii, half of σ_aa; a species without one is drawn like A."""
 
@@ -30,7 +30,9 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(path, bbox_inches="tight", facecolor="white")
 
 
-def _slice(axes: Axes, configuration: Configuration, values: FloatArray, limits: tuple[float, float], title: str) -> Any:
+def _slice(
+    axes: Axes, configuration: Configuration, values: FloatArray, limits: tuple[float, float], title: str
+) -> Any:
     """Draw a layer one particle thick (all particles in 2D), coloured by `values`."""
     x = configuration.positions
     layer = np.ones(len(x), bool) if x.shape[1] == 2 else np.abs(x[:, 2]) < 0.5

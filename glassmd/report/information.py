@@ -7,7 +7,7 @@ from typing import Any
 
 from glassmd.errors import RunError
 from glassmd.evaluation import label_quality
-from glassmd.models.card import load_model
+from glassmd.models.store import load_model
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import read_frames
 

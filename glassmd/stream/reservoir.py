@@ -108,8 +108,7 @@ class Reservoir:
     def restore(self, state: dict[str, Any], samples: dict[SampleKey, Sample]) -> None:
         """Return to a state, given the samples that it names."""
         self._places = [
-            _Place(samples[SampleKey(run, lineage, parent)], drawn)
-            for run, lineage, parent, drawn in state["places"]
+            _Place(samples[SampleKey(run, lineage, parent)], drawn) for run, lineage, parent, drawn in state["places"]
         ]
         self.produced, self.drawn = state["produced"], state["drawn"]
         self.generator.bit_generator.state = state["generator"]

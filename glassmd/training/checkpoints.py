@@ -17,7 +17,13 @@ from safetensors.torch import save
 from glassmd.errors import ModelError, storage_errors
 from glassmd.storage import publish, temporary_name
 
-__all__ = ["latest_checkpoint", "load_checkpoint", "optimizer_tensors", "restore_optimizer", "save_checkpoint"]
+__all__ = [
+    "latest_checkpoint",
+    "load_checkpoint",
+    "optimizer_tensors",
+    "restore_optimizer",
+    "save_checkpoint",
+]
 
 KEPT = 2
 """Checkpoints kept, in case the newest turns out to be damaged."""
@@ -64,7 +70,9 @@ def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{path} is damaged ({error})", "a checkpoint written by glassmd", f"delete it to resume from the one before"
+            f"{path} is damaged ({error})",
+            "a checkpoint written by glassmd",
+            "delete it to resume from the one before",
         ) from error
 
 

@@ -25,13 +25,13 @@ class Journal:
             did not get to its next checkpoint, and are dropped, because their steps are taken again.
     """
 
-    def __init__(self, directory: Path, resumed_at: int | None = None) -> None:
+    def __init__(self, directory: Path, resumed_at: int = 0) -> None:
         self.path = directory / "metrics.jsonl"
         with storage_errors(self.path):
             directory.mkdir(parents=True, exist_ok=True)
-        self._drop_after(resumed_at or 0)
+        self._drop_after(resumed_at)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=(resumed_at or 0) + 1)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=resumed_at + 1)  # type: ignore[no-untyped-call]
         self._unflushed = 0
 
     def _drop_after(self, step: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from glassmd.interrupt import StopRequest
 from glassmd.metrics import SpeciesScores, score
 from glassmd.models import make_model
 from glassmd.models.base import PropensityModel
-from glassmd.models.card import ModelCard, save_model
+from glassmd.models.card import ModelCard
+from glassmd.models.store import save_model
 from glassmd.settings import TrainSettings
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
@@ -41,6 +43,9 @@ __all__ = ["Trainer", "TrainingProgress"]
 
 CACHED_GRAPHS = 256
 """Graphs kept between steps: at N = 4096 one takes 5 MB and 25 ms to build again."""
+
+LOOK = 0.5
+"""Seconds between two looks for new segments."""
 
 RESUMABLE = ("max_steps", "checkpoint_every", "train_threads")
 """Settings that may differ when a training is taken up again."""
@@ -109,13 +114,15 @@ class Trainer:
             n_times=len(source.times),
             n_species=len(species),
             dimensions=int(source.mixture["dimensions"]),
-            cutoff=settings.cutoff,
         )
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
         self.generator = np.random.default_rng([seed, 1])
         draws = np.random.default_rng([seed, 2])
         self.reservoir = Reservoir(
-            settings.reservoir if follow else 2**62, settings.watermark, settings.max_reuse if follow else None, draws
+            settings.reservoir if follow else 2**62,
+            settings.watermark,
+            settings.max_reuse if follow else None,
+            draws,
         )
         self.validation: dict[SampleKey, Sample] = {}
         self.step = 0
@@ -132,8 +139,7 @@ class Trainer:
         self.progress = TrainingProgress(max_steps=settings.max_steps)
         self.on_steps_done: Callable[[], None] = lambda: None
         self._identity = self._describe()
-        resumed = self._resume()
-        self.journal = Journal(directory, self.step if resumed else None)
+        self._resume()
 
     def _loss_species(self) -> list[str]:
         known = self.source.mixture["species"]
@@ -145,7 +151,12 @@ class Trainer:
 
     def _describe(self) -> dict[str, Any]:
         settings = self.settings.model_dump(exclude=set(RESUMABLE))
-        return {"settings": settings, "seed": self._seed, "mixture": self.source.mixture, "times": self.source.times}
+        return {
+            "settings": settings,
+            "seed": self._seed,
+            "mixture": self.source.mixture,
+            "times": self.source.times,
+        }
 
     # ---- the loop -------------------------------------------------------------------------------------------
 
@@ -155,28 +166,32 @@ class Trainer:
         Raises:
             Interrupted: A stop was requested; a checkpoint of the last whole step is saved.
         """
+        with closing(Journal(self.directory, self.step)) as self.journal:
+            try:
+                self._loop()
+                self.on_steps_done()
+            except Interrupted:
+                self.checkpoint()
+                raise
+            self.finish()
+
+    def _loop(self) -> None:
         last_look, busy = -np.inf, 0.0
-        try:
-            while self.step < self.settings.max_steps:
-                self.stop.check()
-                if self.follow or last_look == -np.inf:
-                    if time.monotonic() - last_look > 0.5 or not self.reservoir.ready:
-                        self._look()
-                        last_look = time.monotonic()
-                if not self.reservoir.ready:
-                    self._wait()
-                    continue
-                started = time.perf_counter()
-                self._take_step()
-                busy += time.perf_counter() - started
-                self.progress.rate = self._steps_here / busy
-                self._report("")
-                self._periodic()
-            self.on_steps_done()
-        except Interrupted:
-            self.checkpoint()
-            raise
-        self.finish()
+        while self.step < self.settings.max_steps:
+            self.stop.check()
+            waited = time.monotonic() - last_look
+            if (self.follow or waited == np.inf) and (waited > LOOK or not self.reservoir.ready):
+                self._look()
+                last_look = time.monotonic()
+            if not self.reservoir.ready:
+                self._wait()
+                continue
+            started = time.perf_counter()
+            self._take_step()
+            busy += time.perf_counter() - started
+            self.progress.rate = self._steps_here / busy
+            self._report("")
+            self._periodic()
 
     def _periodic(self) -> None:
         if self.step % self.settings.validate_every == 0:
@@ -202,7 +217,9 @@ class Trainer:
             self._look()
             if len(self.reservoir) == 0:
                 raise ModelError(
-                    "found no samples of training lineages in the data", "at least one", "simulate or import some first"
+                    "found no samples of training lineages in the data",
+                    "at least one",
+                    "simulate or import some first",
                 )
             self.reservoir.watermark = 0
             return
@@ -248,7 +265,7 @@ class Trainer:
         return data, target, scaled, torch.from_numpy(mask)
 
     def _mask(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        return np.any([sample.parent.of_species(name) for name in self._species], axis=0)
+        return np.isin(sample.parent.species, [self.source.mixture["species"].index(name) for name in self._species])
 
     def graph(self, sample: Sample) -> Data:
         """The sample's graph, from the cache where it is there."""
@@ -286,7 +303,7 @@ class Trainer:
     def _score(self) -> list[list[Any]]:
         """Scores and residuals of the current weights; returns what they were measured on."""
         samples = [self.validation[key] for key in sorted(self.validation)]
-        self.scores, self.residual = {}, None if not samples else {}
+        self.scores, residual = {}, {}
         predictions = [self.predict(sample) for sample in samples]
         for name in self.source.mixture["species"] if samples else []:
             masks = [sample.parent.of_species(name) for sample in samples]
@@ -297,7 +314,8 @@ class Trainer:
                 [sample.n_replicas for sample in samples],
                 masks,
             )
-            self.residual[name] = _residual(predictions, samples, masks)
+            residual[name] = _residual(predictions, samples, masks)
+        self.residual = residual or None
         return [[str(sample.key), sample.n_replicas] for sample in samples]
 
     def _remember(self, value: float | None, basis: Any) -> None:
@@ -341,7 +359,8 @@ class Trainer:
         save_checkpoint(self.directory, self.step, tensors, state)
         self._save_model()
 
-    def _resume(self) -> bool:
+    def _resume(self) -> None:
+        """Take up the newest checkpoint, if there is one."""
         path = latest_checkpoint(self.directory)
         if path is None:
             if (self.directory / "model.json").exists():
@@ -349,7 +368,7 @@ class Trainer:
                     f"{self.directory} holds a finished model without checkpoints", "an empty or new directory",
                     "choose another --out",
                 )  # fmt: skip
-            return False
+            return
         tensors, state = load_checkpoint(path)
         self._compare(state["identity"])
         pick = lambda prefix: {  # noqa: E731  (a name for one expression used twice)
@@ -364,7 +383,6 @@ class Trainer:
         self._backlog = [samples[SampleKey(*key)] for key in state["backlog"]]
         self.validation = {key: s for key, s in samples.items() if self.source.split(s) == "validation"}
         self.generator.bit_generator.state = state["generator"]
-        return True
 
     def _compare(self, stored: dict[str, Any]) -> None:
         """Refuse to go on with other settings than the training began with."""
@@ -419,7 +437,6 @@ class Trainer:
         self.model.load_state_dict(self.best_weights)
         self._score()
         self._save_model()
-        self.journal.close()
 
     def _report(self, waiting: str) -> None:
         self.progress.step, self.progress.waiting = self.step, waiting
@@ -437,8 +454,7 @@ def _residual(
     for t in range(predictions[0].shape[0]):
         square = np.concatenate(
             [
-                (guess[t, mask] - s.propensity[t, mask]) ** 2
-                - np.nan_to_num(s.variance[t, mask] / s.n_replicas)
+                (guess[t, mask] - s.propensity[t, mask]) ** 2 - np.nan_to_num(s.variance[t, mask] / s.n_replicas)
                 for guess, s, mask in zip(predictions, samples, masks, strict=True)
             ]
         )

@@ -14,7 +14,7 @@ import torch
 from glassmd.errors import RunError
 from glassmd.interrupt import StopRequest
 from glassmd.settings import Settings
-from glassmd.simulate.pool import Pool, Progress, make_run
+from glassmd.simulation.pool import Pool, Progress, make_run
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.loop import Trainer, TrainingProgress
 from glassmd.training.source import SampleSource
@@ -29,7 +29,9 @@ def _open(data: Sequence[Path | str]) -> list[Run]:
     for path in map(Path, data):
         if path.is_file():
             raise RunError(
-                f"{path} is a file", "a run directory", f"try glassmd import {path} --format … --out RUN first"
+                f"{path} is a file",
+                "a run directory",
+                f"try glassmd import {path} --format … --out RUN first",
             )
         runs.append(open_run(path))
     return runs
@@ -77,7 +79,13 @@ def train(
     _threads(settings, 0)
     report = (lambda progress: show(progress, None)) if show else None
     trainer = Trainer(
-        SampleSource(runs), settings.train, Path(out), seed=settings.run.seed, follow=follow, stop=stop, show=report
+        SampleSource(runs),
+        settings.train,
+        Path(out),
+        seed=settings.run.seed,
+        follow=follow,
+        stop=stop,
+        show=report,
     )
     started = time.monotonic()
     trainer.train()
@@ -143,7 +151,13 @@ def train_stream(
                 clock.steps_during = progress.step - trainer_start
 
         trainer = Trainer(
-            SampleSource([run]), settings.train, out, seed=settings.run.seed, follow=True, stop=stop, show=watch
+            SampleSource([run]),
+            settings.train,
+            out,
+            seed=settings.run.seed,
+            follow=True,
+            stop=stop,
+            show=watch,
         )
         trainer_start = trainer.step
         trainer.on_steps_done = lambda: _wait_for(pool, trainer, stop, clock, show)

@@ -35,7 +35,9 @@ class SampleSource:
             for key in ("mixture", "times"):
                 if other.identity[key] != first.identity[key]:
                     raise RunError(
-                        f"{other.path} has another {key} than {first.path}", f"one {key} for all data", "train them apart"
+                        f"{other.path} has another {key} than {first.path}",
+                        f"one {key} for all data",
+                        "train them apart",
                     )
         self.runs = list(runs)
         self.mixture: dict[str, Any] = first.identity["mixture"]

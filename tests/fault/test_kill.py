@@ -26,7 +26,9 @@ KILLS = 10
 STEPS = 60
 
 SETTINGS = Settings(
-    run=TINY.model_copy(update={"lineages": 4, "parents": 2, "replicas": 2, "held_out_replicas": 4, "block": 1, "workers": 2}),
+    run=TINY.model_copy(
+        update={"lineages": 4, "parents": 2, "replicas": 2, "held_out_replicas": 4, "block": 1, "workers": 2}
+    ),
     train=TINY_TRAIN.model_copy(update={"max_steps": STEPS, "checkpoint_every": 5, "validate_every": 20}),
 )
 
@@ -50,7 +52,17 @@ def start(model: Path) -> subprocess.Popen[bytes]:
         lines = [f"{key} = {json.dumps(value)}" for key, value in run.items()]
         lines += ["[train]", *(f"{key} = {json.dumps(value)}" for key, value in train_.items())]
         toml.write_text("\n".join(lines))
-    command = [sys.executable, "-m", "glassmd_cli.app", "train", "--stream", str(toml), "--out", str(model), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "glassmd_cli.app",
+        "train",
+        "--stream",
+        str(toml),
+        "--out",
+        str(model),
+        "--json",
+    ]
     log = model.with_suffix(".log").open("ab")
     return subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -80,7 +92,8 @@ def kill_the_trainer(process: subprocess.Popen[bytes], dice: random.Random) -> b
 
 
 def kill_everything(process: subprocess.Popen[bytes], dice: random.Random) -> bool:
-    return all([kill(pid) for pid in [*children(process.pid), process.pid]])
+    struck = [kill(pid) for pid in [*children(process.pid), process.pid]]
+    return all(struck)
 
 
 @needs_lammps
@@ -88,7 +101,9 @@ def kill_everything(process: subprocess.Popen[bytes], dice: random.Random) -> bo
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes in /proc")
 @pytest.mark.parametrize("strike", [kill_a_worker, kill_the_trainer, kill_everything])
 def test_a_streaming_run_survives_ten_kills(
-    strike: Callable[[subprocess.Popen[bytes], random.Random], bool], undisturbed: dict[str, str], tmp_path: Path
+    strike: Callable[[subprocess.Popen[bytes], random.Random], bool],
+    undisturbed: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     dice, kills, starts, runs = random.Random(strike.__name__), 0, 0, 1
     model = tmp_path / "model1"
@@ -145,7 +160,15 @@ def test_a_training_killed_at_ten_random_steps_has_the_same_losses_bit_for_bit(t
     steps = sorted(random.Random(3).sample(range(1, STEPS), KILLS))
     codes = []
     for last in [*steps, -1]:
-        command = [sys.executable, "-c", script, tiny_run.path, tmp_path / "killed", settings.model_dump_json(), str(last)]
+        command = [
+            sys.executable,
+            "-c",
+            script,
+            tiny_run.path,
+            tmp_path / "killed",
+            settings.model_dump_json(),
+            str(last),
+        ]
         codes.append(subprocess.run(command, capture_output=True, check=False).returncode)
     assert codes == [-signal.SIGKILL] * KILLS + [0]
     killed = read_metrics(tmp_path / "killed" / "metrics.jsonl")

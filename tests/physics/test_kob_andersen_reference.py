@@ -9,8 +9,8 @@ import pytest
 from glassmd.engines import Thermostat, get_engine
 from glassmd.errors import EngineError
 from glassmd.mixtures import get_mixture
-from glassmd.simulate.equilibration import draw_velocities, equilibrate
-from glassmd.simulate.equilibrium_run import compare_halves
+from glassmd.simulation.equilibration import draw_velocities, equilibrate
+from glassmd.simulation.equilibrium_run import compare_halves
 
 try:
     engine = get_engine("lammps")
@@ -100,16 +100,11 @@ def test_replicas_have_the_temperature_of_their_momenta_at_every_time(ensemble):
     temperature, replicas = 0.8, 24
     start, _ = liquid(temperature)
     mixture, generator = get_mixture("kob-andersen"), np.random.default_rng(5)
-    systems = [
-        start.with_velocities(draw_velocities(start, mixture, temperature, generator))
-        for _ in range(replicas)
-    ]
+    systems = [start.with_velocities(draw_velocities(start, mixture, temperature, generator)) for _ in range(replicas)]
     coupled = Thermostat(temperature, 1.0, tuple(range(1, replicas + 1)))
     steps = (0, 10, 20, 50, 100, 200)
     observations = list(
-        engine.evolve(
-            systems, mixture, steps=steps, time_step=STEP, thermostat=coupled if ensemble == "NVT" else None
-        )
+        engine.evolve(systems, mixture, steps=steps, time_step=STEP, thermostat=coupled if ensemble == "NVT" else None)
     )
     seen = np.array([one.temperature for one in observations]).reshape(replicas, len(steps)).mean(axis=0)
     # Drawn momenta scatter by T √(2/3N); the parent's own U/N, off its mean, is shared out among all

@@ -9,8 +9,8 @@ from glassmd.crystallinity import crystalline_fraction, crystalline_particles
 from glassmd.engines import Engine, Observation, get_engine
 from glassmd.errors import EngineError, SettingsError
 from glassmd.mixtures import get_mixture
-from glassmd.simulate.equilibration import Protocol, draw_velocities, equilibrate, random_start
-from glassmd.simulate.equilibrium_run import agree, compare_halves
+from glassmd.simulation.equilibration import Protocol, draw_velocities, equilibrate, random_start
+from glassmd.simulation.equilibrium_run import agree, compare_halves
 
 MIXTURE = get_mixture("kob-andersen")
 PLANAR = replace(MIXTURE, name="planar", dimensions=2, composition=(65, 35), masses=(1.0, 2.0))
@@ -25,9 +25,7 @@ class Resting(Engine):
         noise = np.random.default_rng(1)
         for index, system in enumerate(systems):
             for step in steps:
-                yield Observation(
-                    index, step, system.unwrapped, system.velocities, noise.normal(), 0.5, noise.normal()
-                )
+                yield Observation(index, step, system.unwrapped, system.velocities, noise.normal(), 0.5, noise.normal())
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +48,7 @@ def hot(engine):
         "protocol": protocol,
     }
     lines = []
-    liquid, report = equilibrate(
-        engine, MIXTURE, generator=np.random.default_rng(3), progress=lines.append, **options
-    )
+    liquid, report = equilibrate(engine, MIXTURE, generator=np.random.default_rng(3), progress=lines.append, **options)
     again, _ = equilibrate(engine, MIXTURE, generator=np.random.default_rng(3), **options)
     return liquid, report, again, lines
 

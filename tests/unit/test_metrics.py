@@ -8,7 +8,9 @@ import pytest
 from glassmd.metrics import intraclass_correlation, pearson, reliability, score
 
 
-def labels(generator: np.random.Generator, kappa: float, replicas: int, n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+def labels(
+    generator: np.random.Generator, kappa: float, replicas: int, n: int = 20_000
+) -> tuple[np.ndarray, np.ndarray]:
     """Replicas of n particles with the given intraclass correlation: truth (n,), values (replicas, n)."""
     truth = generator.normal(size=n) * np.sqrt(kappa)
     return truth, truth + generator.normal(size=(replicas, n)) * np.sqrt(1 - kappa)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from glassmd.settings import RunSettings, Settings, load_settings, parse_times, 
 
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
-    path.write_text('temperature = 0.5\nparticles = 500\n[train]\nlearning_rate = 0.01\n')
+    path.write_text("temperature = 0.5\nparticles = 500\n[train]\nlearning_rate = 0.01\n")
     settings = load_settings(path, {"temperature": 0.7, "train.max_steps": 3})
     assert (settings.run.temperature, settings.run.particles) == (0.7, 500)
     assert (settings.train.learning_rate, settings.train.max_steps) == (0.01, 3)
@@ -34,7 +35,7 @@ def test_logarithmic_times_are_moved_to_the_nearest_step() -> None:
     assert len(times) == 12
     assert steps_of_times(times, 0.005)[0] == 20
     assert times[-1] == pytest.approx(1000)
-    ratios = [b / a for a, b in zip(times, times[1:], strict=False)]
+    ratios = [b / a for a, b in pairwise(times)]
     assert max(ratios) / min(ratios) < 1.1
 
 

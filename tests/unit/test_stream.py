@@ -75,7 +75,10 @@ def test_the_label_is_the_mean_distance_moved_without_the_drift(tiny_run: Run) -
 
 
 def test_the_next_parent_is_the_end_of_a_replica(tiny_run: Run) -> None:
-    segment, parent = tiny_run.entry("segments", "L0000-P0000-B0000"), tiny_run.entry("parents", "L0000-P0001")
+    segment, parent = (
+        tiny_run.entry("segments", "L0000-P0000-B0000"),
+        tiny_run.entry("parents", "L0000-P0001"),
+    )
     assert segment is not None
     assert parent is not None
     end = segment.read([len(TINY.times)])[0].configuration
@@ -127,14 +130,13 @@ def test_a_segment_counts_only_once_its_sidecar_is_there(tiny_run: Run, tmp_path
 def test_following_ends_when_the_run_is_complete(tiny_run: Run, tmp_path: Path) -> None:
     path = empty_copy(tiny_run, tmp_path / "run")
     names = [entry.key.name for entry in tiny_run.entries("segments")]
-    seen = []
 
     def more() -> None:
         if names:
             commit(tiny_run, path, names.pop(0))
 
-    for found in open_run(path).stream(follow=True, interval=0.0, check=more):
-        seen.append((found.key, found.n_replicas))
+    stream = open_run(path).stream(follow=True, interval=0.0, check=more)
+    seen = [(found.key, found.n_replicas) for found in stream]
     assert len({key for key, _ in seen}) == TINY.lineages * TINY.parents
     assert max(count for _, count in seen) == 6
 

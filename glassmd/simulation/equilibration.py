@@ -28,7 +28,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine, Thermostat
 from glassmd.errors import SettingsError
 from glassmd.mixtures import Mixture
-from glassmd.simulate.equilibrium_run import EquilibriumRun, agree
+from glassmd.simulation.equilibrium_run import EquilibriumRun, agree
 
 __all__ = ["Protocol", "draw_velocities", "equilibrate", "random_start"]
 
@@ -53,7 +53,7 @@ class Protocol:
         first_time: Length of the run before it is analysed for the first time, √(mσ²/ε).
         max_time: Length after which the attempt ends, √(mσ²/ε), the melt not counted.
         standard_errors: Largest difference between the halves, in combined standard errors.
-        temperature_tolerance: Largest relative error of the mean kinetic temperature.
+        temperature_tolerance: Largest relative error of the mean kinetic temperature, beyond its standard errors.
         max_crystalline: Largest crystalline fraction; see :mod:`glassmd.crystallinity` for what liquids and
             crystals have.
 
@@ -83,9 +83,7 @@ class Protocol:
             )
 
 
-def random_start(
-    mixture: Mixture, n_particles: int, density: float, generator: np.random.Generator
-) -> Configuration:
+def random_start(mixture: Mixture, n_particles: int, density: float, generator: np.random.Generator) -> Configuration:
     """Particles on lattice sites, with vacancies where their number does not fit, species at random.
 
     Args:
@@ -112,9 +110,7 @@ def random_start(
     sites = (corners[:, None, :] + np.asarray(basis)[None, :, :]).reshape(-1, d) / cells * box
     taken = generator.permutation(len(sites))[:n_particles]
     species = generator.permutation(np.repeat(np.arange(len(mixture.species)), mixture.counts(n_particles)))
-    return Configuration(
-        box=box, species=species, positions=sites[taken] - box / 2, species_names=mixture.species
-    )
+    return Configuration(box=box, species=species, positions=sites[taken] - box / 2, species_names=mixture.species)
 
 
 def _cells(n_particles: int, edges: FloatArray, per_cell: int) -> tuple[int, ...]:
@@ -209,9 +205,7 @@ def equilibrate(
     for share, step in ((0.02, 0.2 * time_step), (1.0, time_step)):
         thermostat = Thermostat(hot, 0.1, (_seed(generator),))
         steps = max(1, round(share * protocol.melt_time / step))
-        for seen in engine.evolve(
-            [melt], mixture, steps=[steps], time_step=step, thermostat=thermostat, check=check
-        ):
+        for seen in engine.evolve([melt], mixture, steps=[steps], time_step=step, thermostat=thermostat, check=check):
             melt = _continued(start, seen.positions, seen.velocities)
     run = EquilibriumRun(melt, mixture, time_step)
     due = min(protocol.first_time, protocol.max_time)
@@ -259,19 +253,16 @@ def _report(run: EquilibriumRun, temperature: float, protocol: Protocol) -> dict
     if tau is None:
         reasons.append(f"F_s did not fall to 1/e within the analysed run of {length:.4g}")
     elif length < protocol.tau_alphas * tau:
-        reasons.append(
-            f"the analysed run is {length / tau:.1f} τ_α long, shorter than {protocol.tau_alphas:g}"
-        )
+        reasons.append(f"the analysed run is {length / tau:.1f} τ_α long, shorter than {protocol.tau_alphas:g}")
     for name, series in (("U/N", energy), ("the pressure", pressure)):
         if not agree(series, protocol.standard_errors):
             difference, error = series["halves_difference"], series["halves_difference_error"]
             reasons.append(f"{name} of the two halves differ by {difference:.2g}, standard error {error:.2g}")
-    if abs(kinetic["mean"] / temperature - 1) > protocol.temperature_tolerance:
+    allowed = protocol.temperature_tolerance * temperature + protocol.standard_errors * kinetic["error"]
+    if abs(kinetic["mean"] - temperature) > allowed:
         reasons.append(f"the kinetic temperature is {kinetic['mean']:.4g}, not {temperature:g}")
     if crystalline > protocol.max_crystalline:
-        reasons.append(
-            f"{crystalline:.1%} of the particles are crystalline, more than {protocol.max_crystalline:.0%}"
-        )
+        reasons.append(f"{crystalline:.1%} of the particles are crystalline, more than {protocol.max_crystalline:.0%}")
     return {
         "equilibrated": not reasons,
         "reasons": reasons,

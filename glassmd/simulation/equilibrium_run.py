@@ -112,9 +112,7 @@ class EquilibriumRun:
     def _discarded(self) -> int:
         return int(_DISCARDED * len(self._frames))
 
-    def extend(
-        self, engine: Engine, time: float, thermostat: Thermostat, check: Callable[[], None] | None
-    ) -> None:
+    def extend(self, engine: Engine, time: float, thermostat: Thermostat, check: Callable[[], None] | None) -> None:
         """Run on until `time`, √(mσ²/ε) since the start of the run, rounded up to a whole interval."""
         while time / self.time_step > _MOST_FRAMES * self.interval:
             # Those at multiples of twice the interval stay.
@@ -160,9 +158,7 @@ class EquilibriumRun:
                 break
         return relaxation_time(lags[: len(fs)] * self.interval * self.time_step, fs)
 
-    def statistics(
-        self, tau_alpha: float | None
-    ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    def statistics(self, tau_alpha: float | None) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
         """U/N, pressure and kinetic temperature of the analysed part; see :func:`compare_halves`."""
         correlation = None if tau_alpha is None else tau_alpha / (self.interval * self.time_step)
         series = np.array(self._thermo[self._discarded :])

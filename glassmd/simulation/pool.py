@@ -18,7 +18,7 @@ from glassmd.errors import EngineError, GlassmdError, InputError, Interrupted, R
 from glassmd.interrupt import StopRequest
 from glassmd.run import RunDirectory
 from glassmd.settings import RunSettings
-from glassmd.simulate.worker import Worker, settings_flags
+from glassmd.simulation.worker import Worker, settings_flags
 from glassmd.storage import read_json
 
 __all__ = ["Pool", "Progress", "make_run", "plan", "simulate"]
@@ -114,7 +114,7 @@ class Pool:
         with log.open("ab") as output:
             self._processes[name] = subprocess.Popen(
                 [
-                    sys.executable, "-m", "glassmd.simulate.worker", str(self.run.path),
+                    sys.executable, "-m", "glassmd.simulation.worker", str(self.run.path),
                     "--name", name, "--parent", str(os.getpid()), *settings_flags(self.settings),
                 ],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
@@ -252,7 +252,11 @@ def simulate(
 
 def _summary(run: RunDirectory, settings: RunSettings, progress: Progress) -> dict[str, Any]:
     if progress.segments[0] < progress.segments[1]:
-        raise Interrupted(f"stopped at {progress.segments[0]} of {progress.segments[1]} segments", "", "run again to continue")
+        raise Interrupted(
+            f"stopped at {progress.segments[0]} of {progress.segments[1]} segments",
+            "",
+            "run again to continue",
+        )
     entries = run.entries("segments")
     if not entries:
         raise InputError(f"found no segments in {run.path}", "at least one")

@@ -21,8 +21,8 @@ from glassmd.errors import EquilibrationError, RunError
 from glassmd.fields import GSD_IDENTITY, GSD_REPLICA, GSD_TIME
 from glassmd.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.settings import RunSettings
-from glassmd.simulate.equilibration import Protocol, draw_velocities, equilibrate
-from glassmd.simulate.seeds import Purpose, momentum_seed, thermostat_seed
+from glassmd.simulation.equilibration import Protocol, draw_velocities, equilibrate
+from glassmd.simulation.seeds import Purpose, momentum_seed, thermostat_seed
 from glassmd.trajectory import Frame, encode_identity
 
 __all__ = ["Task", "execute", "tasks_of"]
@@ -55,7 +55,7 @@ class Task:
 
 
 def tasks_of(run: RunDirectory) -> list[Task]:
-    """All work of a run in the order in which it is useful: the first parents of all lineages, then the second…
+    """All work of a run in the order in which it is useful: all lineages' first parents, then their second ones.
 
     One training lineage goes first, so that a trainer has something to start with; then validation, the other
     training lineages and the test lineages.
@@ -68,9 +68,7 @@ def tasks_of(run: RunDirectory) -> list[Task]:
     for parent in range(settings.parents):
         for lineage in [*training[:1], *held_out, *training[1:], *tests]:
             tasks.append(Task("parents", ParentKey(lineage, parent)))
-            tasks += [
-                Task("segments", SegmentKey(lineage, parent, block)) for block in range(run.n_blocks(lineage))
-            ]
+            tasks += [Task("segments", SegmentKey(lineage, parent, block)) for block in range(run.n_blocks(lineage))]
     return tasks
 
 
@@ -94,7 +92,11 @@ def execute(task: Task, run: RunDirectory, engine: Engine, check: Check) -> int:
 def _settings(run: RunDirectory) -> RunSettings:
     settings = run.settings
     if settings is None:
-        raise RunError(f"{run.path} holds imported data ({run.identity['origin']})", "a simulated run", "choose another --out")
+        raise RunError(
+            f"{run.path} holds imported data ({run.identity['origin']})",
+            "a simulated run",
+            "choose another --out",
+        )
     return settings
 
 
@@ -126,7 +128,7 @@ def _equilibrate(key: ParentKey, run: RunDirectory, engine: Engine, check: Check
         protocol=_protocol(settings),
         check=check,
     )
-    steps = round((report["total_time"] + settings.melt_time) / settings.time_step)
+    steps = round((float(report["total_time"]) + settings.melt_time) / settings.time_step)
     facts = {"equilibration": report, "seeds": [seed], "steps": steps, **_engine_facts(engine, started)}
     run.commit("parents", key, [_frame(configuration, run, settings)], facts)
     return steps
@@ -176,9 +178,7 @@ def _next_parent(key: ParentKey, run: RunDirectory, engine: Engine, check: Check
     )
     if steps:
         generator = np.random.default_rng(seeds[0])
-        start = configuration.with_velocities(
-            draw_velocities(configuration, mixture, settings.temperature, generator)
-        )
+        start = configuration.with_velocities(draw_velocities(configuration, mixture, settings.temperature, generator))
         thermostat = Thermostat(settings.temperature, settings.thermostat_time, (seeds[1],))
         (end,) = engine.evolve(
             [start], mixture, steps=[steps], time_step=settings.time_step, thermostat=thermostat, check=check
@@ -193,7 +193,12 @@ def _next_parent(key: ParentKey, run: RunDirectory, engine: Engine, check: Check
             f"a liquid, with at most {Protocol().max_crystalline:.0%}",
             f"use the parents before {key.parent}, or start again with another --seed",
         )
-    facts = {"seeds": list(seeds), "steps": steps, "crystalline_fraction": crystalline, **_engine_facts(engine, started)}
+    facts = {
+        "seeds": list(seeds),
+        "steps": steps,
+        "crystalline_fraction": crystalline,
+        **_engine_facts(engine, started),
+    }
     run.commit("parents", key, [_frame(configuration, run, settings)], facts)
     return steps
 
@@ -207,9 +212,7 @@ def _run_block(key: SegmentKey, run: RunDirectory, engine: Engine, check: Check)
     momenta = [momentum_seed(settings.seed, Purpose.REPLICA, *key.of, replica) for replica in replicas]
     bath = [thermostat_seed(settings.seed, Purpose.REPLICA, *key.of, replica) for replica in replicas]
     systems = [
-        parent.with_velocities(
-            draw_velocities(parent, mixture, settings.temperature, np.random.default_rng(seed))
-        )
+        parent.with_velocities(draw_velocities(parent, mixture, settings.temperature, np.random.default_rng(seed)))
         for seed in momenta
     ]
     thermostat = None

@@ -14,7 +14,7 @@ from glassmd.errors import GlassmdError, Interrupted
 from glassmd.interrupt import StopRequest
 from glassmd.run import RunDirectory
 from glassmd.settings import RunSettings
-from glassmd.simulate.isoconfigurational import Task, execute, tasks_of
+from glassmd.simulation.isoconfigurational import Task, execute, tasks_of
 from glassmd.storage import write_text
 
 __all__ = ["Worker", "main"]
@@ -87,7 +87,7 @@ class Worker:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python -m glassmd.simulate.worker RUN --name NAME --parent PID`, as the pool starts it."""
+    """`python -m glassmd.simulation.worker RUN --name NAME --parent PID`, as the pool starts it."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--name", default="worker")
@@ -101,9 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         run = RunDirectory.open(options.run)
         engine = get_engine(options.engine, options.device)
         stop = StopRequest(parent_process=options.parent).install()
-        Worker(
-            run, engine, stop, options.name, accept_unequilibrated=options.accept_unequilibrated
-        ).work()
+        Worker(run, engine, stop, options.name, accept_unequilibrated=options.accept_unequilibrated).work()
     except Interrupted as error:
         return error.exit_code
     except GlassmdError as error:

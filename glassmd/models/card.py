@@ -1,0 +1,122 @@
+"""What a model was trained on, and refusals to use it on anything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from glassmd.errors import ModelError
+from glassmd.fields import SCHEMA_VERSION
+
+__all__ = ["ModelCard"]
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class ModelCard(BaseModel):
+    """Everything about a model that its weights do not say; `model.json` in its directory.
+
+    Attributes:
+        schema_version: Format of the file.
+        model: Name in :data:`glassmd.models.MODELS`.
+        hyperparameters: Arguments of its constructor.
+        mixture: :meth:`glassmd.mixtures.Mixture.identity` of the training data.
+        temperatures: Temperatures of the training data, ε_AA / k_B.
+        density: Number density of the training data, σ_AA^-d.
+        times: (n_times,) times of the outputs, √(mσ²/ε), in their order.
+        trained_species: Names of the species whose labels were learned from.
+        residual_std: Per species name, (n_times,) standard deviation of label minus prediction on
+            validation data, σ_AA; None where nobody measured it.
+        provenance: How it was trained, free.
+        glassmd_version: Version that wrote it.
+
+    Example:
+        >>> from glassmd.mixtures import get_mixture
+        >>> identity = get_mixture("kob-andersen").identity()
+        >>> card = ModelCard(model="bapst", mixture=identity, temperatures=[0.44], density=1.2,
+        ...                  times=[1.0, 10.0], trained_species=["A"])
+        >>> card.check_times([10.0])
+        [1]
+        >>> card.check_mixture(identity)
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", protected_namespaces=())
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    hyperparameters: dict[str, Any] = {}
+    mixture: dict[str, Any]
+    temperatures: list[_Number]
+    density: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    times: Annotated[list[_Number], Field(min_length=1)]
+    trained_species: Annotated[list[str], Field(min_length=1)]
+    residual_std: dict[str, list[_Number]] | None = None
+    provenance: dict[str, Any] = {}
+    glassmd_version: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelCard:
+        species = self.mixture.get("species", [])
+        for name in [*self.trained_species, *(self.residual_std or {})]:
+            if name not in species:
+                raise ValueError(f"species {name!r} is not in the mixture's {species}")
+        for name, values in (self.residual_std or {}).items():
+            if len(values) != len(self.times):
+                raise ValueError(f"residual_std of {name!r} has {len(values)} numbers for {len(self.times)} times")
+        return self
+
+    def check_mixture(self, identity: dict[str, Any]) -> None:
+        """Refuse data of another liquid than the training data's.
+
+        Args:
+            identity: :meth:`glassmd.mixtures.Mixture.identity` of the data.
+
+        Raises:
+            ModelError: Another mixture, truncation, dimension, species or pair table.
+        """
+        for key, expected in self.mixture.items():
+            if not _same(identity.get(key), expected):
+                raise ModelError(
+                    f"found data with {key} {identity.get(key)!r}",
+                    f"{key} {expected!r}, what the model was trained on",
+                    "train a model on this liquid, or name the data's mixture with --mixture and --truncation",
+                )
+
+    def check_times(self, times: Sequence[float]) -> list[int]:
+        """Outputs that predict `times`.
+
+        Args:
+            times: √(mσ²/ε).
+
+        Returns:
+            One index into the model's times for each of `times`.
+
+        Raises:
+            ModelError: A time the model does not predict.
+        """
+        indices = []
+        for time in times:
+            nearest = min(range(len(self.times)), key=lambda k: abs(self.times[k] - time))
+            if not math.isclose(self.times[nearest], time, rel_tol=1e-4):
+                known = ", ".join(f"{t:g}" for t in self.times)
+                raise ModelError(
+                    f"found time {time:g}", f"one of the model's times {known}", f"try {self.times[nearest]:g}"
+                )
+            indices.append(nearest)
+        return indices
+
+
+def _same(found: Any, expected: Any) -> bool:
+    """Equal up to the rounding of numbers (2.5 × 0.88 is one way to write 2.2)."""
+    if isinstance(expected, list | tuple):
+        return (
+            isinstance(found, list | tuple)
+            and len(found) == len(expected)
+            and all(_same(a, b) for a, b in zip(found, expected, strict=True))
+        )
+    if isinstance(expected, float) and isinstance(found, int | float):
+        return math.isclose(found, expected, rel_tol=1e-9)
+    return bool(found == expected)

@@ -1,0 +1,158 @@
+"""A model directory: `model.json` (the card) and `weights.safetensors`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from glassmd.errors import ModelError, storage_errors
+from glassmd.fields import SCHEMA_VERSION
+from glassmd.models import MODELS, make_model
+from glassmd.models.base import PropensityModel
+from glassmd.models.card import ModelCard
+from glassmd.storage import publish, temporary_name, write_json
+
+__all__ = ["CARD_FILE", "WEIGHTS_FILE", "LoadedModel", "load_model", "save_model"]
+
+CARD_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+_AGAIN = "train or import the model again"
+
+
+class LoadedModel(NamedTuple):
+    """A network, in evaluation mode, and what it was trained on."""
+
+    model: PropensityModel
+    card: ModelCard
+
+
+def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -> Path:
+    """Write a model directory; an older model in it is replaced file by file, each whole or not at all.
+
+    The card's `model`, `hyperparameters` and `glassmd_version` are taken from `model` and this program. It
+    also gets the weights' checksum, so that a card and weights of two models are never taken for one.
+
+    Args:
+        directory: Made when missing.
+        model: The network.
+        card: What it was trained on.
+
+    Returns:
+        The directory.
+
+    Raises:
+        ModelError: The card's times or species are not the network's.
+        StorageError: The disk is full or not writable.
+    """
+    directory = Path(directory)
+    _check_card(model, card)
+    weights = save({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()})
+    content = card.model_dump() | {
+        "model": model.name,
+        "hyperparameters": model.hyperparameters(),
+        "glassmd_version": version("glassmd"),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    path = directory / WEIGHTS_FILE
+    with storage_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    with storage_errors(path):
+        try:
+            temporary.write_bytes(weights)
+            publish(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    write_json(directory / CARD_FILE, content)
+    return directory
+
+
+def load_model(directory: str | Path) -> LoadedModel:
+    """Read a model directory.
+
+    Raises:
+        ModelError: It is missing, incomplete, damaged or was written by a newer program.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ModelError(
+            f"found no model directory {directory}", f"one with {CARD_FILE} and {WEIGHTS_FILE}", "try glassmd train … --out MODEL, or check the path"
+        )
+    content = _read_card(directory / CARD_FILE)
+    checksum = content.pop("weights_sha256", None)
+    try:
+        card = ModelCard.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the card"
+        raise ModelError(
+            f"found {directory / CARD_FILE} with {where}: {first['msg']}", "a model card", _AGAIN
+        ) from error
+    tensors = _read_weights(directory / WEIGHTS_FILE, checksum)
+    if card.model not in MODELS:
+        make_model(card.model)  # raises with the nearest match
+    try:
+        model = make_model(card.model, **card.hyperparameters)
+        model.load_state_dict(tensors)
+        _check_card(model, card)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(
+            f"found weights in {directory} that do not fit its {CARD_FILE}: {reason}", f"a {card.model} model", _AGAIN
+        ) from error
+    return LoadedModel(model.eval(), card)
+
+
+def _check_card(model: PropensityModel, card: ModelCard) -> None:
+    if len(card.times) != model.n_times:
+        raise ModelError(f"found {len(card.times)} times in the card", f"the model's {model.n_times}")
+    found = len(card.mixture.get("species", [])), card.mixture.get("dimensions")
+    if found != (model.n_species, model.dimensions):
+        raise ModelError(
+            f"found {found[0]} species in {found[1]} dimensions in the card",
+            f"the model's {model.n_species} in {model.dimensions}",
+        )
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"found no {CARD_FILE} in {path.parent}", "a model directory", "try glassmd train … --out MODEL, or check the path"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise ModelError(f"could not read {path}: {error}", "JSON written by glassmd", _AGAIN) from error
+    if not isinstance(content, dict):
+        raise ModelError(f"found {type(content).__name__} in {path}", "a JSON object", _AGAIN)
+    schema = content.get("schema_version")
+    if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+        raise ModelError(
+            f"found schema version {schema!r} in {path}", f"at most {SCHEMA_VERSION}", "install a newer glassmd"
+        )
+    return content
+
+
+def _read_weights(path: Path, checksum: object) -> dict[str, Tensor]:
+    try:
+        weights = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"could not read {path}: {error.strerror}", f"{WEIGHTS_FILE} beside {CARD_FILE}", _AGAIN
+        ) from error
+    if hashlib.sha256(weights).hexdigest() != checksum:
+        raise ModelError(
+            f"found {path} with another checksum than {CARD_FILE} says", "the weights it was written with", _AGAIN
+        )
+    try:
+        return load(weights)
+    except (SafetensorError, ValueError) as error:
+        raise ModelError(f"could not read {path}: {error}", "a safetensors file", _AGAIN) from error
