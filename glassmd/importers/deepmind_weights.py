@@ -87,7 +87,7 @@ def import_deepmind_weights(
 
 def _read(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise ImportDataError(f"found no file {path}", "an npz file of network weights", "check the path") from error

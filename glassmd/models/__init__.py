@@ -29,7 +29,7 @@ def make_model(name: str, **hyperparameters: Any) -> PropensityModel:
     Example:
         >>> model = make_model("bapst", n_times=3)
         >>> sum(weights.numel() for weights in model.parameters())
-        63299
+        62531
     """
     if name not in MODELS:
         raise ModelError(f"found model {name!r}", f"one of {', '.join(MODELS)}", _nearest(name, MODELS))

@@ -84,7 +84,9 @@ def load_model(directory: str | Path) -> LoadedModel:
     directory = Path(directory)
     if not directory.is_dir():
         raise ModelError(
-            f"found no model directory {directory}", f"one with {CARD_FILE} and {WEIGHTS_FILE}", "try glassmd train … --out MODEL, or check the path"
+            f"found no model directory {directory}",
+            f"one with {CARD_FILE} and {WEIGHTS_FILE}",
+            "try glassmd train … --out MODEL, or check the path",
         )
     content = _read_card(directory / CARD_FILE)
     checksum = content.pop("weights_sha256", None)
@@ -127,7 +129,9 @@ def _read_card(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(
-            f"found no {CARD_FILE} in {path.parent}", "a model directory", "try glassmd train … --out MODEL, or check the path"
+            f"found no {CARD_FILE} in {path.parent}",
+            "a model directory",
+            "try glassmd train … --out MODEL, or check the path",
         ) from error
     except (ValueError, OSError) as error:
         raise ModelError(f"could not read {path}: {error}", "JSON written by glassmd", _AGAIN) from error

@@ -50,8 +50,16 @@ def sort_rows(rows: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("self_edges", [True, False])
 @pytest.mark.parametrize(
     ("n", "box"),
-    [(300, [6.3, 6.3, 6.3]), (200, [5.0, 7.0, 4.2]), (40, [3.1, 3.3, 3.7]), (3, [1.3, 1.5, 1.1]), (1, [0.9, 5.0, 5.0])]
-    + [(120, [10.0, 11.0]), (12, [3.0, 2.5]), (1, [1.2, 1.2])],
+    [
+        (300, [6.3, 6.3, 6.3]),
+        (200, [5.0, 7.0, 4.2]),
+        (40, [3.1, 3.3, 3.7]),
+        (3, [1.3, 1.5, 1.1]),
+        (1, [0.9, 5.0, 5.0]),
+        (120, [10.0, 11.0]),
+        (12, [3.0, 2.5]),
+        (1, [1.2, 1.2]),
+    ],
 )
 def test_edges_are_those_of_all_pairs_and_images(n, box, self_edges):
     configuration = liquid(n, box)

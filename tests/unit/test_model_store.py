@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def refused(directory: Path, *parts: str) -> None:
 
 
 def test_missing_things_are_named(saved, tmp_path):
-    refused(tmp_path / "nothing", "found no model directory", "--model")
+    refused(tmp_path / "nothing", "found no model directory", "--out MODEL")
     (saved / WEIGHTS_FILE).unlink()
     refused(saved, WEIGHTS_FILE, "No such file", "train or import")
     (saved / CARD_FILE).unlink()
@@ -124,8 +125,6 @@ def test_damaged_weights_are_refused(saved):
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"\xff" * 64])
 def test_weights_in_another_format_are_refused_even_with_a_matching_checksum(saved, content):
-    import hashlib
-
     (saved / WEIGHTS_FILE).write_bytes(content)
     edit(saved, weights_sha256=hashlib.sha256(content).hexdigest())
     refused(saved, "could not read", "safetensors")
@@ -160,7 +159,7 @@ def test_a_full_disk_leaves_the_old_model_whole(saved, monkeypatch):
 def test_another_liquid_is_refused():
     card = card_of()
     card.check_mixture(get_mixture("kob-andersen").identity())
-    with pytest.raises(ModelError, match="found data with truncation 'force-shifted'.*--truncation"):
+    with pytest.raises(ModelError, match=r"found data with truncation 'force-shifted'.*--truncation"):
         card.check_mixture(get_mixture("kob-andersen", "force-shifted").identity())
     identity = get_mixture("kob-andersen").identity()
     with pytest.raises(ModelError, match="found data with dimensions 2; expected dimensions 3"):
