@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,11 @@ from glassmd.configuration import Configuration
 from glassmd.engines import Thermostat
 from glassmd.engines.lammps import LammpsEngine, load_lammps
 from glassmd.mixtures import Mixture, get_mixture
+from glassmd.run import ParentKey
+from glassmd.settings import RunSettings
 from glassmd.simulation.equilibration import draw_velocities, random_start
+from glassmd.simulation.pool import make_run, simulate
+from glassmd.trajectory import Frame
 
 TIME_STEP, TEMPERATURE, THERMOSTAT_TIME = 0.005, 0.8, 1.0
 RESULTS = Path(__file__).parent / "results" / "engine_lammps.json"
@@ -115,9 +120,36 @@ def bare(problem: Problem) -> list[NDArray[np.float64]]:
     return ends
 
 
+def simulate_all(problem: Problem) -> None:
+    """`glassmd simulate` on a run whose parent is there: seeds, replicas, files, checksums, syncs and all."""
+    replicas = len(problem.replicas)
+    settings = RunSettings(
+        particles=problem.replicas[0].n_particles,
+        temperature=TEMPERATURE,
+        lineages=1,
+        validation_lineages=0,
+        test_lineages=0,
+        parents=1,
+        replicas=replicas,
+        times=[step * TIME_STEP for step in problem.steps],
+        time_step=TIME_STEP,
+        ensemble="nvt" if problem.thermostatted else "nve",
+        thermostat_time=THERMOSTAT_TIME,
+        engine="lammps",
+        workers=1,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = make_run(settings, Path(folder) / "run")
+        facts = {"equilibration": {"equilibrated": True}, "steps": 0}
+        run.commit("parents", ParentKey(0, 0), [Frame(problem.replicas[0].with_velocities(None))], facts)
+        result = simulate(settings, run.path)
+        assert result["steps"] == problem.replica_steps
+
+
 CONTESTANTS: dict[str, Callable[[Problem], list[NDArray[np.float64]] | None]] = {
     "bare": bare,
     "engine": engine,
+    "simulate": simulate_all,
 }
 
 

@@ -170,6 +170,10 @@ class TrainSettings(_Strict):
     max_steps: Count = Field(10_000, description="optimiser steps in all, earlier sessions included")
     batch_size: Count = Field(1, description="configurations per step")
     learning_rate: Positive = Field(1e-4, description="of Adam")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="learning rate over max_steps: constant, or falling to 2% along a cosine"
+    )
+    message_steps: Count = Field(7, description="message-passing steps (7 in Bapst et al.)")
     clip: Positive = Field(1.0, description="largest norm of the gradient")
     augment: bool = Field(True, description="a random element of the cube group at every step")
     noise_weighted: bool = Field(False, description="weigh each label by its known noise, var/R")

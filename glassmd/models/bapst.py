@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT
 from glassmd.models.base import PropensityModel
+from glassmd.models.initialisation import initialise
 from glassmd.models.edge_blocks import Weights, edge_layout, pass_messages
 
 __all__ = ["BapstModel"]
@@ -71,7 +72,15 @@ class BapstModel(PropensityModel):
         return {**super().hyperparameters(), "width": self.width, "n_steps": self.n_steps}
 
     def normalised(self, data: Data) -> Tensor:
-        """Raw output, (n_particles, n_times); the published network's prediction.
+        """Raw output, (n_particles, n_times); the published network's prediction."""
+        return _apply(self.decoder, self.latent(data))
+
+    def initialise(self, graph: Data) -> None:
+        """Start from :func:`glassmd.models.initialisation.initialise`."""
+        initialise(self, graph)
+
+    def latent(self, data: Data) -> Tensor:
+        """What the decoder sees of every particle after the last step, (n_particles, width).
 
         Edges that are not sorted by receiver are sorted first.
         """
@@ -84,7 +93,7 @@ class BapstModel(PropensityModel):
         encoded = _apply(self.node_encoder, inputs).relu()
         constant, weights = self._weights(encoded)
         layout = edge_layout(sender, receiver, len(inputs))
-        return _apply(self.decoder, pass_messages(layout, self.n_steps, vectors, encoded, constant, weights))
+        return pass_messages(layout, self.n_steps, vectors, encoded, constant, weights)
 
     def _weights(self, encoded: Tensor) -> tuple[Tensor, Weights]:
         """What encoded nodes and biases add at every step, (n_particles, 3 width), and the weights by part."""

@@ -55,6 +55,9 @@ class PropensityModel(nn.Module, ABC):
     def normalised(self, data: Data) -> Tensor:
         """Raw output, (n_particles, n_times), in units of `scale` around `shift`: what the loss sees."""
 
+    def initialise(self, graph: Data) -> None:
+        """Adapt fresh weights to graphs like `graph` before training; a network that needs nothing does nothing."""
+
     def hyperparameters(self) -> dict[str, Any]:
         """Arguments that make the same network again (JSON types only)."""
         return {"n_times": self.n_times, "n_species": self.n_species, "dimensions": self.dimensions}

@@ -114,6 +114,7 @@ class Trainer:
             n_times=len(source.times),
             n_species=len(species),
             dimensions=int(source.mixture["dimensions"]),
+            n_steps=settings.message_steps,
         )
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
         self.generator = np.random.default_rng([seed, 1])
@@ -231,6 +232,8 @@ class Trainer:
     def _take_step(self) -> None:
         if self.step == 0:
             self._normalise()
+            self.model.initialise(self.graph(self.reservoir.samples[0]))
+        self._schedule()
         batch = self.reservoir.draw(self.settings.batch_size)
         data, target, noise, mask = self._assemble(batch)
         self.model.train()
@@ -277,14 +280,21 @@ class Trainer:
 
     def _normalise(self) -> None:
         """Set the output's scale and shift per species and time from the samples that are there."""
-        for index, _ in enumerate(self.source.mixture["species"]):
+        scale, shift = torch.ones_like(self.model.scale), torch.zeros_like(self.model.shift)
+        for index in range(self.model.n_species):
             labels = [sample.propensity[:, sample.parent.species == index] for sample in self.reservoir.samples]
-            stacked = np.concatenate(labels, axis=1)
-            if stacked.shape[1] < 2:
-                continue
-            spread = np.maximum(stacked.std(axis=1), 1e-6)
-            self.model.scale[index] = torch.from_numpy(spread.astype(np.float32))
-            self.model.shift[index] = torch.from_numpy(stacked.mean(axis=1).astype(np.float32))
+            stacked = torch.from_numpy(np.concatenate(labels, axis=1))
+            if stacked.shape[1] > 1:
+                scale[index], shift[index] = stacked.std(dim=1).clamp_min(1e-6), stacked.mean(dim=1)
+        self.model.set_normalisation(scale, shift)
+
+    def _schedule(self) -> None:
+        """Set the learning rate of the step to come."""
+        rate = self.settings.learning_rate
+        if self.settings.schedule == "cosine":
+            rate *= max(0.02, 0.5 * (1 + np.cos(np.pi * self.step / self.settings.max_steps)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     # ---- validation -----------------------------------------------------------------------------------------
 

@@ -244,8 +244,18 @@ def test_an_unequilibrated_lineage_is_refused_as_a_parent(glassmd: Command, tmp_
 
 def test_a_model_that_does_not_exist(glassmd: Command, tiny_run: Run, tmp_path: Path) -> None:
     snapshot = write(tmp_path / "good.gsd", frame())
-    refused(glassmd("predict", snapshot, "--model", tmp_path / "nowhere"), "found no model directory", "expected", "glassmd train")
-    refused(glassmd("evaluate", tmp_path / "nowhere", tiny_run.path), "found no model directory", "expected", "glassmd train")
+    refused(
+        glassmd("predict", snapshot, "--model", tmp_path / "nowhere"),
+        "found no model directory",
+        "expected",
+        "glassmd train",
+    )
+    refused(
+        glassmd("evaluate", tmp_path / "nowhere", tiny_run.path),
+        "found no model directory",
+        "expected",
+        "glassmd train",
+    )
 
 
 def change_card(model: Path, **mixture: Any) -> None:
@@ -375,7 +385,11 @@ def test_lammps_that_is_not_installed(glassmd: Command, tmp_path: Path, monkeypa
 
 @needs_lammps
 def test_a_device_that_the_engine_cannot_use(glassmd: Command, tmp_path: Path) -> None:
-    refused(glassmd("simulate", "--out", tmp_path / "r", "--engine", "lammps", "--device", "gpu"), "runs on the cpu only", "try --device cpu")
+    refused(
+        glassmd("simulate", "--out", tmp_path / "r", "--engine", "lammps", "--device", "gpu"),
+        "runs on the cpu only",
+        "try --device cpu",
+    )
 
 
 # ---- imports -------------------------------------------------------------------------------------------------
