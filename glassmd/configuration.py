@@ -30,7 +30,7 @@ def minimum_image(vectors: ArrayLike, box: ArrayLike) -> FloatArray:
         [[-1.0, -4.5]]
     """
     vectors, box = np.asarray(vectors, np.float64), np.asarray(box, np.float64)
-    return vectors - box * np.rint(vectors / box)
+    return np.asarray(vectors - box * np.rint(vectors / box))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class Configuration:
 
     def of_species(self, name: str) -> NDArray[np.bool_]:
         """(n_particles,) mask of the particles of species `name`."""
-        return self.species == self.species_names.index(name)
+        return np.asarray(self.species == self.species_names.index(name))
 
     def with_velocities(self, velocities: FloatArray | None) -> Configuration:
         """The same particles with other velocities, (n_particles, d), √(ε/m)."""

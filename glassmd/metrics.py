@@ -28,10 +28,10 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float:
         >>> round(pearson([1, 2, 3], [2, 4, 6.5]), 3)
         0.997
     """
-    x, y = np.asarray(x, np.float64).ravel(), np.asarray(y, np.float64).ravel()
-    x, y = x - x.mean(), y - y.mean()
-    norm = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / norm) if norm > 0 else float("nan")
+    a, b = np.asarray(x, np.float64).ravel(), np.asarray(y, np.float64).ravel()
+    a, b = a - a.mean(), b - b.mean()
+    norm = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / norm) if norm > 0 else float("nan")
 
 
 def reliability(label: ArrayLike, variance: ArrayLike, n_replicas: int) -> float:
@@ -88,14 +88,14 @@ class SpeciesScores:
     @property
     def mean(self) -> FloatArray:
         """(n_times,) mean of ρ over configurations."""
-        return self.per_configuration.mean(axis=0)
+        return np.asarray(self.per_configuration.mean(axis=0))
 
     @property
     def sd(self) -> FloatArray:
         """(n_times,) standard deviation of ρ over configurations; NaN for a single one."""
         if len(self.per_configuration) < 2:
             return np.full(self.per_configuration.shape[1], np.nan)
-        return self.per_configuration.std(axis=0, ddof=1)
+        return np.asarray(self.per_configuration.std(axis=0, ddof=1))
 
     @property
     def ceiling(self) -> FloatArray:

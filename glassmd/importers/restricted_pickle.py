@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import pickle
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from glassmd.errors import ImportDataError
 
 __all__ = ["load_numpy_pickle"]
 
-_multiarray: Any = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+_multiarray: Any = import_module("numpy._core.multiarray" if np.__version__ >= "2" else "numpy.core.multiarray")
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,

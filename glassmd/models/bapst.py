@@ -13,8 +13,8 @@ from torch_geometric.data import Data
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT
 from glassmd.models.base import PropensityModel
-from glassmd.models.initialisation import initialise
 from glassmd.models.edge_blocks import Weights, edge_layout, pass_messages
+from glassmd.models.initialisation import initialise
 
 __all__ = ["BapstModel"]
 

@@ -96,11 +96,12 @@ def _even_directions(n: int, d: int) -> Tensor:
     """(n, d) unit vectors spread evenly: a Fibonacci lattice on the sphere, equal angles on the circle."""
     k = np.arange(n) + 0.5
     if d == 2:
-        angle = 2 * np.pi * k / n
-        return torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32))
-    z, angle = 1 - 2 * k / n, np.pi * (1 + 5**0.5) * k
-    across = np.sqrt(1 - z**2)
-    return torch.from_numpy(np.stack([across * np.cos(angle), across * np.sin(angle), z], axis=1).astype(np.float32))
+        turn = 2 * np.pi * k / n
+        return torch.from_numpy(np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32))
+    height, turn = 1 - 2 * k / n, np.pi * (1 + 5**0.5) * k
+    across = np.sqrt(1 - height**2)
+    points = np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=1)
+    return torch.from_numpy(points.astype(np.float32))
 
 
 def _sampled(graph: Data) -> tuple[Tensor, Tensor, Tensor]:

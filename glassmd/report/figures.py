@@ -35,7 +35,9 @@ def _slice(
 ) -> Any:
     """Draw a layer one particle thick (all particles in 2D), coloured by `values`."""
     x = configuration.positions
-    layer = np.ones(len(x), bool) if x.shape[1] == 2 else np.abs(x[:, 2]) < 0.5
+    layer = np.arange(len(x)) if x.shape[1] == 2 else np.flatnonzero(np.abs(x[:, 2]) < 0.5)
+    if x.shape[1] == 3:
+        layer = layer[np.argsort(x[layer, 2])]  # nearer ones on top
     width = float(axes.get_window_extent().width) * 72 / axes.figure.dpi
     radius = np.array([_RADIUS.get(name, 0.5) for name in configuration.species_names])[configuration.species[layer]]
     size = (1.8 * radius / configuration.box[0] * width) ** 2
@@ -68,7 +70,7 @@ def plot_slices(
         times: √(mσ²/ε).
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(2.9 * len(times) + 0.4, 2.9 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(3.1 * len(times), 2.5 * len(rows) + 0.2), layout="constrained")
         axes = figure.subplots(len(rows), len(times), squeeze=False, sharex=True, sharey=True)
         figure.draw_without_rendering()
         for column, time in enumerate(times):

@@ -65,7 +65,7 @@ def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
         ModelError: The file is damaged.
     """
     try:
-        with safe_open(str(path), framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(str(path), framework="pt") as file:
             state = json.loads(file.metadata()["state"])
             return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

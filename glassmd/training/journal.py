@@ -31,7 +31,7 @@ class Journal:
             directory.mkdir(parents=True, exist_ok=True)
         self._drop_after(resumed_at)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=resumed_at + 1)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=resumed_at + 1)
         self._unflushed = 0
 
     def _drop_after(self, step: int) -> None:
@@ -48,7 +48,7 @@ class Journal:
     def train(self, step: int, loss: float, samples: int) -> None:
         """Note one optimiser step."""
         self._write({"step": step, "kind": "train", "loss": loss, "samples": samples})
-        self._board.add_scalar("loss", loss, step)  # type: ignore[no-untyped-call]
+        self._board.add_scalar("loss", loss, step)
 
     def validation(self, step: int, pearson: dict[str, list[float]]) -> None:
         """Note one validation: ρ per species and time."""
@@ -56,19 +56,19 @@ class Journal:
         self._write({"step": step, "kind": "validation", "pearson": clean})
         for name, values in pearson.items():
             for index, value in enumerate(values):
-                self._board.add_scalar(f"pearson_{name}/time_{index}", value, step)  # type: ignore[no-untyped-call]
+                self._board.add_scalar(f"pearson_{name}/time_{index}", value, step)
 
     def flush(self) -> None:
         """Hand everything to the operating system."""
         self._file.flush()
-        self._board.flush()  # type: ignore[no-untyped-call]
+        self._board.flush()
         self._unflushed = 0
 
     def close(self) -> None:
         """Write out and let go of the files."""
         self.flush()
         self._file.close()
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

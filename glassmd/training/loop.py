@@ -381,11 +381,8 @@ class Trainer:
             return
         tensors, state = load_checkpoint(path)
         self._compare(state["identity"])
-        pick = lambda prefix: {  # noqa: E731  (a name for one expression used twice)
-            name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
-        }
-        self.model.load_state_dict(pick("model."))
-        self.best_weights, self.best = pick("best."), state["best"]
+        self.model.load_state_dict(_part(tensors, "model."))
+        self.best_weights, self.best = _part(tensors, "best."), state["best"]
         restore_optimizer(self.optimizer, tensors)
         self.step, self.samples_seen = state["step"], state["samples_seen"]
         samples = self.source.restore(state["source"])
@@ -452,6 +449,11 @@ class Trainer:
         self.progress.step, self.progress.waiting = self.step, waiting
         self.progress.samples, self.progress.segments = len(self.reservoir), self.source.n_segments
         self._show(self.progress)
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose names start with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _residual(
