@@ -15,10 +15,11 @@ graph leave it with zero mean per unit and unit spread (Salimans & Kingma, NeurI
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -96,12 +97,14 @@ def _even_directions(n: int, d: int) -> Tensor:
     """(n, d) unit vectors spread evenly: a Fibonacci lattice on the sphere, equal angles on the circle."""
     k = np.arange(n) + 0.5
     if d == 2:
-        turn = 2 * np.pi * k / n
-        return torch.from_numpy(np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32))
-    height, turn = 1 - 2 * k / n, np.pi * (1 + 5**0.5) * k
-    across = np.sqrt(1 - height**2)
-    points = np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=1)
-    return torch.from_numpy(points.astype(np.float32))
+        return torch.from_numpy(_on_circle(2 * np.pi * k / n).astype(np.float32))
+    height = 1 - 2 * k[:, None] / n
+    around = np.sqrt(1 - height**2) * _on_circle(np.pi * (1 + 5**0.5) * k)
+    return torch.from_numpy(np.hstack([around, height]).astype(np.float32))
+
+
+def _on_circle(angles: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float64)
 
 
 def _sampled(graph: Data) -> tuple[Tensor, Tensor, Tensor]:
