@@ -23,7 +23,6 @@ the mean of P6(cos γ) over all pairs of a bond of i and a bond of j; in the pla
 from __future__ import annotations
 
 import numpy as np
-import vesin
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
@@ -86,11 +85,13 @@ def _bonds(
     configuration: Configuration, cutoff: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Both directions of every pair closer than `cutoff`, sorted by the first particle."""
+    from vesin import NeighborList  # imports torch, which a simulating worker does without
+
     d = configuration.dimensions
     # In the plane the third direction is periodic too, too long to matter.
     box = np.append(configuration.box, [3 * cutoff] * (3 - d))
     points = np.pad(configuration.positions, ((0, 0), (0, 3 - d)))
-    search = vesin.NeighborList(cutoff=cutoff, full_list=True)
+    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
     i, j, bonds = search.compute(points=points, box=np.diag(box), periodic=True, quantities="ijD")
     order = np.argsort(i, kind="stable")
     return i[order].astype(np.int64), j[order].astype(np.int64), bonds[order][:, :d]

@@ -17,20 +17,26 @@ whoever refuses a lineage can say why.
 from __future__ import annotations
 
 import itertools
+import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine, Thermostat
-from glassmd.errors import SettingsError
+from glassmd.errors import SettingsError, storage_errors
 from glassmd.mixtures import Mixture
 from glassmd.simulation.equilibrium_run import EquilibriumRun, agree
+from glassmd.storage import publish, temporary_name
 
-__all__ = ["Protocol", "draw_velocities", "equilibrate", "random_start"]
+__all__ = ["Protocol", "Unfinished", "draw_velocities", "equilibrate", "random_start"]
 
 FloatArray = NDArray[np.float64]
 
@@ -162,6 +168,7 @@ def equilibrate(
     protocol: Protocol | None = None,
     check: Callable[[], None] | None = None,
     progress: Callable[[str], None] | None = None,
+    keep: Unfinished | None = None,
 ) -> tuple[Configuration, dict[str, Any]]:
     """Make one equilibrated liquid and the evidence for it.
 
@@ -176,6 +183,7 @@ def equilibrate(
         protocol: Lengths and thresholds; the defaults of :class:`Protocol` where None.
         check: Called about once a second; what it raises ends the run.
         progress: Told in one line what is going on.
+        keep: Where to keep it meanwhile; what is kept there goes on.
 
     Returns:
         The last configuration, with velocities and images at zero, and a JSON-able report: `equilibrated`,
@@ -198,8 +206,83 @@ def equilibrate(
     protocol = protocol or Protocol()
     say = progress or (lambda line: None)
     start = random_start(mixture, n_particles, density, generator)
-    hot = max(protocol.melt_temperature, temperature)
-    say(f"melting {n_particles} particles at T = {hot:g} for {protocol.melt_time:g}")
+    kept = None if keep is None else keep.load()
+    if kept is None:
+        hot = max(protocol.melt_temperature, temperature)
+        say(f"melting {n_particles} particles at T = {hot:g} for {protocol.melt_time:g}")
+        run = EquilibriumRun(
+            _melt(engine, start, mixture, time_step, generator, protocol, hot, check), mixture, time_step
+        )
+        due = protocol.first_time
+    else:
+        run, due = EquilibriumRun.restore(start, mixture, time_step, kept), float(kept["due"])
+        generator.bit_generator.state = json.loads(str(kept["generator"]))
+    report: dict[str, Any] = {}
+    while not report.get("equilibrated", False) and run.time < protocol.max_time - 0.5 * time_step:
+        due = min(due, protocol.max_time)
+        say(f"equilibrating at T = {temperature:g}: run of {run.time:.4g}, now to {due:.4g}")
+        thermostat = Thermostat(temperature, protocol.thermostat_time, (_seed(generator),))
+        save = None if keep is None else partial(keep.offer, run, due, generator)
+        run.extend(engine, due, thermostat, check, save)
+        report = _report(run, temperature, protocol)
+        due = _next_length(run.time, report, protocol)
+    say(_verdict(report))
+    return run.last.with_images_zero(), report
+
+
+class Unfinished:
+    """Keeps an equilibration that takes long on disk, so that what interrupts it costs a minute.
+
+    What goes on from there is another trajectory of the same liquid than the undisturbed one: the thermostat draws
+    new numbers.
+
+    Args:
+        path: npz file; it appears whole or not at all.
+        every: Seconds between two writes.
+    """
+
+    def __init__(self, path: Path, every: float = 60.0) -> None:
+        self.path, self.every = path, every
+        self._written = time.monotonic()
+
+    def offer(self, run: EquilibriumRun, due: float, generator: np.random.Generator) -> None:
+        """Write the run down if it is time to."""
+        if time.monotonic() - self._written < self.every:
+            return
+        temporary = temporary_name(self.path)
+        state = json.dumps(generator.bit_generator.state)
+        with storage_errors(self.path):
+            try:
+                with temporary.open("wb") as file:
+                    np.savez(file, allow_pickle=False, due=due, generator=np.array(state), **run.state())
+                publish(temporary, self.path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        self._written = time.monotonic()
+
+    def load(self) -> dict[str, NDArray[Any]] | None:
+        """What was written, or None where there is nothing that can be read."""
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError, BadZipFile):
+            return None
+
+    def forget(self) -> None:
+        """The equilibration is committed: remove the file."""
+        self.path.unlink(missing_ok=True)
+
+
+def _melt(
+    engine: Engine,
+    start: Configuration,
+    mixture: Mixture,
+    time_step: float,
+    generator: np.random.Generator,
+    protocol: Protocol,
+    hot: float,
+    check: Callable[[], None] | None,
+) -> Configuration:
     melt = start.with_velocities(draw_velocities(start, mixture, hot, generator))
     # Neighbours on the lattice may be closer than in any liquid: small steps while they part.
     for share, step in ((0.02, 0.2 * time_step), (1.0, time_step)):
@@ -207,18 +290,7 @@ def equilibrate(
         steps = max(1, round(share * protocol.melt_time / step))
         for seen in engine.evolve([melt], mixture, steps=[steps], time_step=step, thermostat=thermostat, check=check):
             melt = _continued(start, seen.positions, seen.velocities)
-    run = EquilibriumRun(melt, mixture, time_step)
-    due = min(protocol.first_time, protocol.max_time)
-    while True:
-        say(f"equilibrating at T = {temperature:g}: run of {run.time:.4g}, now to {due:.4g}")
-        thermostat = Thermostat(temperature, protocol.thermostat_time, (_seed(generator),))
-        run.extend(engine, due, thermostat, check)
-        report = _report(run, temperature, protocol)
-        if report["equilibrated"] or run.time >= protocol.max_time - 0.5 * time_step:
-            break
-        due = min(_next_length(run.time, report, protocol), protocol.max_time)
-    say(_verdict(report))
-    return run.last.with_images_zero(), report
+    return melt
 
 
 def _seed(generator: np.random.Generator) -> int:

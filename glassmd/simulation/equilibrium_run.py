@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,29 +113,37 @@ class EquilibriumRun:
     def _discarded(self) -> int:
         return int(_DISCARDED * len(self._frames))
 
-    def extend(self, engine: Engine, time: float, thermostat: Thermostat, check: Callable[[], None] | None) -> None:
-        """Run on until `time`, √(mσ²/ε) since the start of the run, rounded up to a whole interval."""
+    def extend(
+        self,
+        engine: Engine,
+        time: float,
+        thermostat: Thermostat,
+        check: Callable[[], None] | None,
+        seen_one: Callable[[], None] | None = None,
+    ) -> None:
+        """Run on until `time`, counted from the start of the run, rounded up to a whole interval.
+
+        Args:
+            engine: Evolves.
+            time: √(mσ²/ε).
+            thermostat: Of this stretch.
+            check: Called about once a second; what it raises ends the stretch.
+            seen_one: Called after every frame, when the run could be saved.
+        """
         while time / self.time_step > _MOST_FRAMES * self.interval:
             # Those at multiples of twice the interval stay.
             self._frames, self._thermo = self._frames[1::2], self._thermo[1::2]
             self.interval *= 2
         # The tolerance keeps 25 / 0.005 = 5000.0000000001 from becoming another interval.
         final = max(1, math.ceil(time / self.time_step / self.interval - 1e-6)) * self.interval
-        steps = [s - self.steps for s in range(self.interval, final + 1, self.interval) if s > self.steps]
-        seen = None
+        before, done = self.last, self.steps
+        steps = [s - done for s in range(self.interval, final + 1, self.interval) if s > done]
         for seen in engine.evolve(
-            [self.last],
-            self.mixture,
-            steps=steps,
-            time_step=self.time_step,
-            thermostat=thermostat,
-            check=check,
+            [before], self.mixture, steps=steps, time_step=self.time_step, thermostat=thermostat, check=check
         ):
             self._frames.append(seen.positions[self._first_species].astype(np.float32))
             self._thermo.append((seen.potential_energy, seen.pressure, seen.temperature))
-        if seen is not None:
-            self.steps += seen.step
-            before = self.last
+            self.steps = done + seen.step
             self.last = Configuration(
                 box=before.box,
                 species=before.species,
@@ -142,6 +151,37 @@ class EquilibriumRun:
                 species_names=before.species_names,
                 velocities=seen.velocities,
             )
+            if seen_one is not None:
+                seen_one()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that :meth:`restore` needs, as arrays."""
+        assert self.last.velocities is not None
+        return {
+            "positions": self.last.unwrapped,
+            "velocities": self.last.velocities,
+            "frames": np.array(self._frames, np.float32),
+            "thermo": np.array(self._thermo, np.float64),
+            "steps": np.array(self.steps),
+            "interval": np.array(self.interval),
+        }
+
+    @classmethod
+    def restore(
+        cls, start: Configuration, mixture: Mixture, time_step: float, state: dict[str, NDArray[Any]]
+    ) -> EquilibriumRun:
+        """The run of :meth:`state`, given box and species in `start`."""
+        last = Configuration(
+            box=start.box,
+            species=start.species,
+            positions=state["positions"],
+            species_names=start.species_names,
+            velocities=state["velocities"],
+        )
+        run = cls(last, mixture, time_step)
+        run.steps, run.interval = int(state["steps"]), int(state["interval"])
+        run._frames, run._thermo = list(state["frames"]), [tuple(row) for row in state["thermo"].tolist()]
+        return run
 
     def tau_alpha(self) -> float | None:
         """τ_α of the first species at its own wave number, over many time origins; None where not reached."""

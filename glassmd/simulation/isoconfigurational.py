@@ -21,7 +21,7 @@ from glassmd.errors import EquilibrationError, RunError
 from glassmd.fields import GSD_IDENTITY, GSD_REPLICA, GSD_TIME
 from glassmd.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.settings import RunSettings
-from glassmd.simulation.equilibration import Protocol, draw_velocities, equilibrate
+from glassmd.simulation.equilibration import Protocol, Unfinished, draw_velocities, equilibrate
 from glassmd.simulation.seeds import Purpose, momentum_seed, thermostat_seed
 from glassmd.trajectory import Frame, encode_identity
 
@@ -117,6 +117,7 @@ def _engine_facts(engine: Engine, started: float) -> dict[str, Any]:
 def _equilibrate(key: ParentKey, run: RunDirectory, engine: Engine, check: Check) -> int:
     settings, started = _settings(run), time.monotonic()
     seed = momentum_seed(settings.seed, Purpose.EQUILIBRATION, key.lineage)
+    unfinished = Unfinished(run.file("parents", key.name).with_suffix(".unfinished.npz"))
     configuration, report = equilibrate(
         engine,
         settings.liquid(),
@@ -127,10 +128,12 @@ def _equilibrate(key: ParentKey, run: RunDirectory, engine: Engine, check: Check
         generator=np.random.default_rng(seed),
         protocol=_protocol(settings),
         check=check,
+        keep=unfinished,
     )
     steps = round((float(report["total_time"]) + settings.melt_time) / settings.time_step)
     facts = {"equilibration": report, "seeds": [seed], "steps": steps, **_engine_facts(engine, started)}
     run.commit("parents", key, [_frame(configuration, run, settings)], facts)
+    unfinished.forget()
     return steps
 
 

@@ -1,5 +1,8 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +12,9 @@ from glassmd.crystallinity import crystalline_fraction, crystalline_particles
 from glassmd.engines import Engine, Observation, get_engine
 from glassmd.errors import EngineError, SettingsError
 from glassmd.mixtures import get_mixture
-from glassmd.simulation.equilibration import Protocol, draw_velocities, equilibrate, random_start
+from glassmd.simulation.equilibration import Protocol, Unfinished, draw_velocities, equilibrate, random_start
 from glassmd.simulation.equilibrium_run import agree, compare_halves
+from tests.conftest import needs_lammps
 
 MIXTURE = get_mixture("kob-andersen")
 PLANAR = replace(MIXTURE, name="planar", dimensions=2, composition=(65, 35), masses=(1.0, 2.0))
@@ -234,3 +238,40 @@ def test_a_triangular_lattice_is_crystalline_and_random_points_are_not():
     assert crystalline_fraction(lattice) > 0.9
     points = np.random.default_rng(2).uniform(size=(400, 2)) * 18
     assert crystalline_fraction(Configuration(box=[18, 18], species=np.zeros(400), positions=points)) < 0.1
+
+
+@needs_lammps
+def test_an_equilibration_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
+    mixture, protocol = get_mixture("kob-andersen"), Protocol(melt_time=2.0, first_time=10.0, max_time=30.0)
+
+    def attempt(check: Callable[[], None] | None) -> tuple[Configuration, dict[str, Any]]:
+        return equilibrate(
+            get_engine("lammps", "cpu"), mixture, n_particles=200, density=1.2, temperature=1.0, time_step=0.005,
+            generator=np.random.default_rng(3), protocol=protocol, check=check, keep=unfinished,
+        )  # fmt: skip
+
+    unfinished = Unfinished(tmp_path / "kept.npz", every=0.0)
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    calls = []
+    original = unfinished.offer
+
+    def stop_after_forty(*arguments: Any) -> None:
+        original(*arguments)
+        calls.append(1)
+        if len(calls) == 40:
+            raise Stop
+
+    unfinished.offer = stop_after_forty  # type: ignore[method-assign]
+    with pytest.raises(Stop):
+        attempt(None)
+    kept = unfinished.load()
+    assert kept is not None
+    assert len(kept["frames"]) == 40
+    _, report = attempt(None)
+    assert report["total_time"] >= 10.0
+    assert len(calls) < 40 + 30.0 / 0.1
+    unfinished.forget()
+    assert unfinished.load() is None
