@@ -34,6 +34,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 class _NumpyUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        """The object that a pickle asks for by name, if it is one of the few that build arrays."""
         try:
             return _ALLOWED[module, name]
         except KeyError:

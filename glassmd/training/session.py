@@ -103,6 +103,7 @@ class _Overlap:
     steps_during: int = 0
 
     def now(self) -> float:
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
 
