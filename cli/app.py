@@ -27,6 +27,9 @@ from glassmd.errors import GlassmdError, storage_errors
 
 __all__ = ["app", "main"]
 
+STOPPED = 75
+INTERRUPTED_BY_CTRL_C = 130  # what Typer makes of it
+
 app = typer.Typer(
     name="glassmd",
     help="Simulate supercooled liquids and train graph networks on their isoconfigurational propensities.",
@@ -79,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"glassmd: {error}", file=sys.stderr)  # noqa: T201  (what the user is meant to read)
         return error.exit_code
     except KeyboardInterrupt:
-        return 75
+        return STOPPED
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error, from click or Typer's own copy
             error.show()
@@ -87,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = _keep_traceback()
         print(f"glassmd: internal error: {error!r}; the traceback is in {path}", file=sys.stderr)  # noqa: T201
         return 1
-    return int(result) if isinstance(result, int) else 0
+    code = int(result) if isinstance(result, int) else 0
+    return STOPPED if code == INTERRUPTED_BY_CTRL_C else code
 
 
 if __name__ == "__main__":

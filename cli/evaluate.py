@@ -10,7 +10,7 @@ import typer
 from glassmd_cli.options import JsonFlag, console, emit
 
 from glassmd.evaluation import evaluate as run_evaluation
-from glassmd.report.figures import plot_scores
+from glassmd.report.figures import check_suffix, plot_scores
 from glassmd.report.tables import score_table
 
 __all__ = ["evaluate"]
@@ -36,6 +36,8 @@ def evaluate(
     json_mode: JsonFlag = False,
 ) -> None:
     """Score a model: Pearson's ρ per species and time in both aggregations, with reliability and ceiling."""
+    if plot is not None:
+        check_suffix(plot)
     result = run_evaluation(model, data, subset=subset.value)
     if plot is not None:
         plot_scores(plot, result)

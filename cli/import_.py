@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from glassmd.importers.deepmind_weights import import_deepmind_weights
 from glassmd_cli.options import JsonFlag, console, emit
 
+from glassmd.errors import InputError
 from glassmd.importers.botan import import_botan
 from glassmd.importers.deepmind import import_deepmind
+from glassmd.importers.deepmind_weights import import_deepmind_weights
 from glassmd.report.information import information
 from glassmd.report.tables import key_value_table
-from glassmd.settings import parse_times
+from glassmd.settings import times_of
 
 __all__ = ["import_"]
 
@@ -43,11 +44,15 @@ def import_(
     """Turn published data into a run directory, or published weights into a model directory."""
     chosen: dict[str, Any] = {} if truncation is None else {"truncation": truncation}
     if format_ is Format.botan:
-        time = None if times is None else float(parse_times(times)[0])
+        time = None if times is None else times_of(times)[0]
         import_botan(source, out, time=time, **chosen)
     elif format_ is Format.deepmind:
         import_deepmind(source, out, **chosen)
     else:
+        if len(source) > 1:
+            raise InputError(f"found {len(source)} sources", "one npz file of weights", "import them one by one")
+        if (out / "checkpoints").exists():
+            raise InputError(f"{out} holds a training", "a new directory", "choose another --out")
         import_deepmind_weights(source[0], out, **chosen)
     facts = information(out)
     if json_mode:

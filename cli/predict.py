@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from glassmd_cli.options import JsonFlag, console, emit
+from glassmd_cli.options import JsonFlag, console, emit, messages
 
 from glassmd.prediction import predict_file
-from glassmd.report.figures import plot_propensity
+from glassmd.report.figures import check_suffix, plot_propensity
 from glassmd.report.tables import key_value_table
-from glassmd.settings import parse_times
+from glassmd.settings import times_of
 
 __all__ = ["predict"]
 
@@ -26,11 +26,17 @@ def predict(
     json_mode: JsonFlag = False,
 ) -> None:
     """Write a snapshot with the predicted propensity of every particle, ready to colour by in OVITO."""
-    chosen = None if times is None else parse_times(times)
+    if plot is not None:
+        check_suffix(plot)
+    chosen = None if times is None else times_of(times)
     facts, configuration, prediction = predict_file(snapshot, model, out, frame=frame, times=chosen)
     if plot is not None:
         plot_propensity(plot, configuration, prediction.times, prediction.propensity)
         facts["plot"] = str(plot)
+    if not facts["mixture_checked"]:
+        messages().print(
+            "the snapshot does not say which mixture and truncation it is: whether they are the model's is unknown"
+        )
     if json_mode:
         emit(facts)
     else:

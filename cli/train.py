@@ -14,6 +14,7 @@ from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import key_value_table
 from glassmd.settings import load_settings
+from glassmd.stream.dataset import open_run
 from glassmd.training.session import train as run_training
 from glassmd.training.session import train_stream
 
@@ -57,7 +58,11 @@ def train(
         )
     if dry_run:
         if runs:
-            emit({"data": [str(run) for run in runs], "settings": settings.train.model_dump()})
+            facts = {"data": [str(open_run(run).path) for run in runs], "settings": settings.train.model_dump()}
+            if json_mode:
+                emit(facts)
+            else:
+                console().print(key_value_table("dry run: nothing was trained or written", facts))
         else:
             show_plan(settings, json_mode)
         return

@@ -118,7 +118,9 @@ class Interrupted(GlassmdError):  # noqa: N818  (it is not an error of anybody's
 
 _FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up",
          errno.EFBIG: "a file may not grow further", errno.EROFS: "the file system is read-only",
-         errno.EACCES: "permission denied"}  # fmt: skip
+         errno.EACCES: "permission denied", errno.ENOTDIR: "part of the path is a file",
+         errno.EEXIST: "a file is in the way", errno.EISDIR: "a directory is in the way",
+         errno.ENAMETOOLONG: "the name is too long"}  # fmt: skip
 
 
 @contextmanager

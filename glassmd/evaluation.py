@@ -12,7 +12,7 @@ from glassmd.errors import RunError
 from glassmd.metrics import SpeciesScores, intraclass_correlation, score
 from glassmd.models.store import load_model
 from glassmd.prediction import predict
-from glassmd.published import published_scores
+from glassmd.published import PUBLISHED_DENSITY, published_scores
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample
 
@@ -45,8 +45,8 @@ def evaluate(model: Path | str, data: Sequence[Path | str], *, subset: Subset = 
         loaded.card.check_mixture(run.identity["mixture"])
         columns = loaded.card.check_times(run.times)
         chosen = _select(run, subset)
-        in_training = run.identity["id"] in loaded.card.provenance.get("runs", [])
-        seen_in_training |= in_training and any(sample.role != "test" for sample in chosen)
+        known = set(loaded.card.provenance.get("liquids", []))
+        seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)
         samples += chosen
     if not samples:
         raise RunError(f"found no samples of the {subset} lineages in the data", "at least one", "try --subset all")
@@ -67,8 +67,15 @@ def evaluate(model: Path | str, data: Sequence[Path | str], *, subset: Subset = 
         "replicas": sorted({sample.n_replicas for sample in samples}),
         "times": times.tolist(),
         "species": result,
-        "published": published_scores(loaded.card.mixture, {sample.temperature for sample in samples}, times.tolist()),
+        "published": _published(loaded.card.mixture, samples),
     }
+
+
+def _published(mixture: dict[str, Any], samples: list[Sample]) -> dict[str, Any]:
+    """Published figures for the same state point, as far as there are any."""
+    if any(abs(sample.parent.density / PUBLISHED_DENSITY - 1) > 0.01 for sample in samples):
+        return {}
+    return published_scores(mixture, {sample.temperature for sample in samples}, samples[0].times.tolist())
 
 
 def label_quality(run: Run) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.errors import ModelError
+from glassmd.errors import ModelError, TrajectoryError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_STD
 from glassmd.graphs import batch_graphs, to_graph
 from glassmd.models.store import LoadedModel, load_model
@@ -95,6 +95,9 @@ def predict_file(
         ModelError: The model does not fit the snapshot, or does not know the times.
     """
     started = time.monotonic()
+    out = out or snapshot.with_suffix(".predicted.gsd")
+    if out.exists() and snapshot.exists() and out.samefile(snapshot):
+        raise TrajectoryError(f"found --out {out}, the snapshot itself", "another file", "choose another --out")
     loaded = load_model(model)
     found = read_frames(snapshot, loaded.card.mixture["species"], [frame])[0]
     configuration = found.configuration
@@ -111,7 +114,6 @@ def predict_file(
     for t, values, std in zip(prediction.times, prediction.propensity, prediction.std, strict=True):
         log[GSD_PROPENSITY.format(time=t)] = values.astype(np.float32)
         log[GSD_PROPENSITY_STD.format(time=t)] = std.astype(np.float32)
-    out = out or snapshot.with_suffix(".predicted.gsd")
     write_frames(out, [Frame(configuration, found.step, log)])
     means = {
         name: [float(row[mask].mean()) for row in prediction.propensity]
@@ -124,6 +126,7 @@ def predict_file(
         "times": prediction.times,
         "propensity_mean": means,
         "trained_species": list(loaded.card.trained_species),
+        "mixture_checked": found.identity is not None,
         "seconds": time.monotonic() - started,
     }
     return facts, configuration, prediction

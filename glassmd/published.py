@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["published_scores"]
+__all__ = ["PUBLISHED_DENSITY", "published_scores"]
+
+PUBLISHED_DENSITY = 1.2
+"""Number density of the published data, σ_AA^-3."""
 
 MATCH = 0.02
 """Relative difference up to which a time counts as the published one."""

@@ -15,7 +15,6 @@ block, so whoever comes next sees what exists; nothing is produced twice or lost
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 from glassmd.errors import RunError, SegmentError, StorageError
 from glassmd.fields import SCHEMA_VERSION
 from glassmd.mixtures import Mixture
-from glassmd.settings import RunSettings
+from glassmd.settings import RunSettings, build_settings
 from glassmd.storage import claim, read_json, sha256_of, write_json
 from glassmd.trajectory import Frame, read_frames, write_frames
 
@@ -38,7 +37,7 @@ Kind = Literal["parents", "segments"]
 GROWABLE = ("lineages", "parents")
 """Settings that a later call may raise: a run grows by lineages and parents, never changes otherwise."""
 
-RUNTIME = ("engine", "device", "workers", "walltime", "accept_unequilibrated", "max_equilibration_time")
+RUNTIME = ("engine", "device", "workers", "walltime", "accept_unequilibrated")
 """Settings that say how to run and not what: they may differ between calls."""
 
 
@@ -121,6 +120,7 @@ class RunDirectory:
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path
         self.identity = identity
+        self._settings: tuple[dict[str, Any], RunSettings] | None = None
         self._entries: dict[Path, Entry] = {}  # sidecars never change, so each is read once
 
     @classmethod
@@ -180,7 +180,7 @@ class RunDirectory:
             "settings": None if settings is None else settings.model_dump(),
         }
         if not (path / "run.json").exists():
-            if path.is_dir() and any(path.iterdir()):
+            if path.is_dir() and any(not found.name.endswith(".tmp") for found in path.iterdir()):
                 raise RunError(
                     f"{path} is not empty and holds no run",
                     "an empty or new directory",
@@ -204,7 +204,7 @@ class RunDirectory:
                     f"{now} as asked for now",
                     "choose another --out",
                 )
-        stored, asked = self.identity["settings"], wanted["settings"]
+        stored, asked = self.identity.get("settings"), wanted["settings"]
         if stored is None or asked is None:
             return
         grown = dict(stored)
@@ -226,8 +226,12 @@ class RunDirectory:
     @property
     def settings(self) -> RunSettings | None:
         """The settings of a simulated run; None for imported data."""
-        stored = self.identity["settings"]
-        return None if stored is None else RunSettings(**stored)
+        stored = self.identity.get("settings")
+        if stored is None:
+            return None
+        if self._settings is None or self._settings[0] is not self.identity:
+            self._settings = self.identity, build_settings(RunSettings, stored, f"{self.path}/run.json: ")
+        return self._settings[1]
 
     @property
     def times(self) -> list[float]:
@@ -327,13 +331,10 @@ class RunDirectory:
             entry.verify()
         return len(entries)
 
-    def tidy(self) -> None:
-        """Remove what processes of this machine that are no more left half written."""
-        prefix = f"{os.uname().nodename}-"
-        for path in self.path.rglob(".*.tmp"):
-            owner, _, number = path.name.removesuffix(".tmp").rpartition("-")
-            if owner.endswith(prefix[:-1]) and number.isdigit() and not _alive(int(number)):
-                path.unlink(missing_ok=True)
+    def fingerprint(self, lineage: int) -> str:
+        """What tells one liquid from another whatever run it is in: the checksum of its parent 0."""
+        entry = self.entry("parents", ParentKey(lineage, 0).name)
+        return "" if entry is None else str(entry.sidecar["sha256"])
 
     def report_status(self, name: str, content: dict[str, Any]) -> None:
         """Tell the progress display what a worker is doing; a full disk is no reason to stop for that."""
@@ -341,13 +342,3 @@ class RunDirectory:
             write_json(self.path / "workers" / f"{name}.json", content)
         except StorageError:
             return
-
-
-def _alive(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -23,10 +23,12 @@ __all__ = [
     "RunSettings",
     "Settings",
     "TrainSettings",
+    "build_settings",
     "load_settings",
     "parse_times",
     "steps_of_times",
     "template",
+    "times_of",
 ]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -48,10 +50,25 @@ def parse_times(text: Any) -> Any:
     try:
         if text.startswith("log:"):
             first, last, count = text[4:].split(":")
-            return [float(t) for t in np.geomspace(float(first), float(last), int(count))]
+            bounds = float(first), float(last)
+            if not (0 < bounds[0] < bounds[1] < float("inf")):
+                raise ValueError
+            return [float(t) for t in np.geomspace(*bounds, int(count))]
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise ValueError(f"times {text!r} are neither '0.1,1,10' nor 'log:FIRST:LAST:COUNT'") from error
+
+
+def times_of(text: str) -> list[float]:
+    """Times from a command-line option; see :func:`parse_times`.
+
+    Raises:
+        SettingsError: It cannot be read.
+    """
+    try:
+        return list(parse_times(text))
+    except ValueError as error:
+        raise SettingsError(f"found times {text!r}", "'0.1,1,10' or 'log:FIRST:LAST:COUNT'") from error
 
 
 def steps_of_times(times: list[float], time_step: float) -> list[int]:
@@ -64,7 +81,7 @@ def steps_of_times(times: list[float], time_step: float) -> list[int]:
         >>> steps_of_times([0.1, 1.0], 0.005)
         [20, 200]
     """
-    if not times or min(times) <= 0 or any(b <= a for a, b in pairwise(times)):
+    if not all(np.isfinite(times)) or not times or min(times) <= 0 or any(b <= a for a, b in pairwise(times)):
         raise SettingsError(
             f"found times {times}", "positive times in increasing order", "for example --times 0.1,1,10"
         )
@@ -101,7 +118,7 @@ class RunSettings(_Strict):
     test_lineages: Annotated[int, Field(ge=0)] = Field(1, description="lineages that no training ever sees")
     parents: Count = Field(4, description="parent configurations per lineage")
     replicas: Count = Field(4, description="replicas per parent of a training lineage")
-    held_out_replicas: Count | None = Field(None, description="replicas per held-out parent; default: as replicas")
+    held_out_replicas: Count = Field(32, description="replicas per parent of a held-out lineage: they set the ceiling")
     times: Annotated[list[float], BeforeValidator(parse_times)] = Field(
         [0.1, 1.0, 10.0], description="output times: a list, '0.1,1,10' or 'log:0.1:1000:12'"
     )
@@ -115,7 +132,7 @@ class RunSettings(_Strict):
     melt_temperature: Positive | None = Field(None, description="temperature of the melt; default: max(2, 2 T)")
     melt_time: Positive = Field(10.0, description="duration of the melt")
     tau_alphas: Positive = Field(20.0, description="equilibrate for this many relaxation times at least")
-    max_equilibration_time: Positive = Field(1.0e5, description="give up equilibrating a lineage after this time")
+    max_equilibration_time: Positive = Field(1.0e6, description="give up equilibrating a lineage after this time")
     accept_unequilibrated: bool = Field(False, description="use lineages that were not shown to be equilibrated")
     engine: Literal["auto", "hoomd", "lammps"] = Field("auto", description="simulation engine")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where the engine runs")
@@ -154,9 +171,7 @@ class RunSettings(_Strict):
 
     def n_replicas(self, lineage: int) -> int:
         """Replicas per parent of a lineage."""
-        if self.role(lineage) == "train" or self.held_out_replicas is None:
-            return self.replicas
-        return self.held_out_replicas
+        return self.replicas if self.role(lineage) == "train" else self.held_out_replicas
 
     def steps(self) -> list[int]:
         """Step numbers of the output times."""
@@ -198,7 +213,8 @@ class Settings(_Strict):
 _Model = TypeVar("_Model", bound=_Strict)
 
 
-def _build(model: type[_Model], values: Mapping[str, Any], where: str) -> _Model:
+def build_settings(model: type[_Model], values: Mapping[str, Any], where: str) -> _Model:
+    """Check values against a model of settings; `where` stands before a key in the error."""
     for key in values:
         if key not in model.model_fields:
             close = get_close_matches(key, list(model.model_fields), n=1, cutoff=0.5)
@@ -254,26 +270,25 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
             raise SettingsError(f"found no settings file {path}", "a TOML file", f"try glassmd init {path}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise SettingsError(f"could not read {path}: {error}", "a TOML file", "see glassmd init") from error
+    if not isinstance(values.get("train", {}), dict):
+        raise SettingsError(f"found train = {values['train']!r}", "a table [train]", "see glassmd init")
     for key, value in (overrides or {}).items():
         if value is not None:
             _spread(values, key, value)
     train = values.pop("train", {})
-    if not isinstance(train, dict):
-        raise SettingsError(f"found train = {train!r}", "a table [train]", "see glassmd init")
-    run = _build(RunSettings, _snap_times(values), "")
-    return Settings(run=run, train=_build(TrainSettings, train, "train."))
+    run = build_settings(RunSettings, _snap_times(values), "")
+    return Settings(run=run, train=build_settings(TrainSettings, train, "train."))
 
 
 def _snap_times(values: dict[str, Any]) -> dict[str, Any]:
     """Move logarithmic times, which nobody means to the last digit, to the nearest step."""
     times = values.get("times")
     if isinstance(times, str) and times.startswith("log:"):
-        step = float(values.get("time_step", RunSettings.model_fields["time_step"].default))
         try:
-            raw = parse_times(times)
-        except ValueError:
+            step = float(values.get("time_step", RunSettings.model_fields["time_step"].default))
+            snapped = sorted({max(1, round(t / step)) for t in parse_times(times)})
+        except (ValueError, TypeError, OverflowError, ZeroDivisionError):
             return values  # reported by the validation that follows
-        snapped = sorted({max(1, round(t / step)) for t in raw})
         return {**values, "times": [round(n * step, 12) for n in snapped]}
     return values
 

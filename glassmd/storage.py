@@ -13,7 +13,16 @@ from typing import Any
 
 from glassmd.errors import RunError, storage_errors
 
-__all__ = ["claim", "publish", "read_json", "sha256_of", "sync_directory", "write_json", "write_text"]
+__all__ = [
+    "claim",
+    "publish",
+    "read_json",
+    "remove_leftovers",
+    "sha256_of",
+    "sync_directory",
+    "write_json",
+    "write_text",
+]
 
 
 def sync_directory(directory: Path) -> None:
@@ -58,6 +67,24 @@ def publish(temporary: Path, final: Path, *, exclusive: bool = False) -> bool:
 def temporary_name(final: Path) -> Path:
     """A name beside `final` that no other process uses; leftovers start with a dot and end in `.tmp`."""
     return final.with_name(f".{final.name}.{os.uname().nodename}-{os.getpid()}.tmp")
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what processes of this machine that are no more left half written."""
+    for path in directory.rglob(".*.tmp"):
+        owner, _, number = path.name.removesuffix(".tmp").rpartition("-")
+        if owner.endswith(f".{os.uname().nodename}") and number.isdigit() and not _alive(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str, *, exclusive: bool = False) -> bool:
@@ -106,7 +133,8 @@ def claim(path: Path) -> Iterator[bool]:
 
     The claim is a kernel lock on the file `path`: it goes when its process goes, however that ends, and it
     works between machines on file systems that forward locks (NFS, Lustre with `flock`, GPFS). Where locks
-    are not forwarded two workers may do the same piece; committing is exclusive, so only time is lost.
+    are not forwarded two workers may do the same piece: the later file then replaces the earlier, and unless both
+    are equal to the last bit, as they are from one engine on one kind of machine, its checksum tells.
 
     Yields:
         Whether the claim was granted.

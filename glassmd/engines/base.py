@@ -101,7 +101,7 @@ class Engine(ABC):
             EngineError: The engine failed or cannot do what was asked.
         """
 
-    def preferred_block(self, n_particles: int, n_replicas: int) -> int:
+    def preferred_block(self, n_particles: int, n_replicas: int, n_steps: int) -> int:
         """Replicas to commit together: as many as run at once, so that a kill loses little."""
         return 1
 

@@ -60,9 +60,10 @@ class LammpsEngine(Engine):
         self.version = lammps_version()
         self.device = "cpu"
 
-    def preferred_block(self, n_particles: int, n_replicas: int) -> int:
-        """Replicas run one after the other: a few together keep the number of files small."""
-        return min(n_replicas, 4)
+    def preferred_block(self, n_particles: int, n_replicas: int, n_steps: int) -> int:
+        """Replicas run one after the other: up to four in a file, as long as they take no more than a minute."""
+        minute = int(60 * _PARTICLE_STEPS_PER_SECOND)
+        return min(n_replicas, 4, max(1, minute // (n_particles * n_steps)))
 
     def evolve(
         self,

@@ -74,7 +74,7 @@ def commit_imported(
         RunError: `out` holds another run.
     """
     run: RunDirectory | None = None
-    for lineage, item in enumerate(items):
+    for item in items:
         if run is None:
             run = RunDirectory.create(
                 out,
@@ -91,6 +91,8 @@ def commit_imported(
                 f"{run.times} as the files before it",
                 "import it into another --out",
             )
+        known = [entry.sidecar["source"] for entry in run.entries("parents")]
+        lineage = known.index(item.source) if item.source in known else len(known)
         identity = {"mixture": mixture.identity(), "temperature": temperature}
         frames = _frames(item, identity)
         facts = {

@@ -82,7 +82,7 @@ class ModelCard(BaseModel):
                 raise ModelError(
                     f"found data with {key} {identity.get(key)!r}",
                     f"{key} {expected!r}, what the model was trained on",
-                    "train a model on this liquid, or name the data's mixture with --mixture and --truncation",
+                    "train a model on this liquid",
                 )
 
     def check_times(self, times: Sequence[float]) -> list[int]:

@@ -13,15 +13,26 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.errors import storage_errors
+from glassmd.errors import InputError, storage_errors
 
-__all__ = ["plot_propensity", "plot_scores", "plot_slices"]
+__all__ = ["check_suffix", "plot_propensity", "plot_scores", "plot_slices"]
 
 FloatArray = NDArray[np.float64]
 
 _STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
 _RADIUS = {"A": 0.5, "B": 0.44, "C": 0.47}
 """Drawn radii, half of σ_aa; a species without one is drawn like A."""
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a figure in a format that matplotlib does not write.
+
+    Raises:
+        InputError: Naming those it does.
+    """
+    known = sorted(Figure().canvas.get_supported_filetypes())
+    if path.suffix.removeprefix(".") not in known:
+        raise InputError(f"found a figure named {path.name}", f"an ending of {', '.join(known)}", "try a name in .png")
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -43,7 +43,7 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
             *(_number(values[index]) for values in published.values()),
         )
     if published:
-        table.caption = "* published, per configuration, on other configurations of the same state point"
+        table.caption = "* published, per configuration, on other configurations; their truncation may differ"
     return table
 
 

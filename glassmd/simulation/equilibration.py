@@ -217,7 +217,9 @@ def equilibrate(
     else:
         run, due = EquilibriumRun.restore(start, mixture, time_step, kept), float(kept["due"])
         generator.bit_generator.state = json.loads(str(kept["generator"]))
-    report: dict[str, Any] = {}
+    # what was kept may have been its last frame
+    ended = run.time >= protocol.max_time - 0.5 * time_step
+    report: dict[str, Any] = _report(run, temperature, protocol) if ended else {}
     while not report.get("equilibrated", False) and run.time < protocol.max_time - 0.5 * time_step:
         due = min(due, protocol.max_time)
         say(f"equilibrating at T = {temperature:g}: run of {run.time:.4g}, now to {due:.4g}")
@@ -253,6 +255,7 @@ class Unfinished:
         state = json.dumps(generator.bit_generator.state)
         with storage_errors(self.path):
             try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 with temporary.open("wb") as file:
                     np.savez(file, allow_pickle=False, due=due, generator=np.array(state), **run.state())
                 publish(temporary, self.path)

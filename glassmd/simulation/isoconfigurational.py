@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.crystallinity import crystalline_fraction
 from glassmd.engines.base import Engine, Thermostat
-from glassmd.errors import EquilibrationError, RunError
+from glassmd.errors import EngineError, EquilibrationError, RunError
 from glassmd.fields import GSD_IDENTITY, GSD_REPLICA, GSD_TIME
 from glassmd.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.settings import RunSettings
@@ -154,15 +155,30 @@ def _parent(key: ParentKey, run: RunDirectory) -> Configuration:
 
 
 def refuse_unequilibrated(run: RunDirectory, lineage: int, *, accept: bool) -> None:
-    """Raise :class:`EquilibrationError` unless the lineage was shown to be an equilibrated liquid."""
+    """Raise :class:`EquilibrationError` unless the lineage was shown to be an equilibrated liquid.
+
+    `accept` lets a liquid pass that may not be in equilibrium, never a crystal.
+    """
     entry = run.entry("parents", ParentKey(lineage, 0).name)
     report = {} if entry is None else entry.sidecar.get("equilibration", {})
-    if report.get("equilibrated") or accept:
+    if report.get("equilibrated"):
+        return
+    if report.get("crystalline_fraction", 0.0) > Protocol().max_crystalline:
+        raise _crystallised(lineage, 0, report["crystalline_fraction"])
+    if accept:
         return
     raise EquilibrationError(
         f"lineage {lineage} of {run.path} is not equilibrated: {'; '.join(report.get('reasons', ['no report']))}",
         "an equilibrated liquid as parent",
-        "raise --set max_equilibration_time=… in a new --out, or give --accept-unequilibrated",
+        "use another --out with a larger --set max_equilibration_time=…, or give --accept-unequilibrated",
+    )
+
+
+def _crystallised(lineage: int, parent: int, fraction: float) -> EquilibrationError:
+    return EquilibrationError(
+        f"lineage {lineage} has crystallised before parent {parent} ({fraction:.0%} of its particles)",
+        f"a liquid, with at most {Protocol().max_crystalline:.0%}",
+        "use another --out with another --seed, fewer parents, or a higher temperature",
     )
 
 
@@ -190,12 +206,8 @@ def _next_parent(key: ParentKey, run: RunDirectory, engine: Engine, check: Check
             configuration.box, configuration.species, end.positions, configuration.species_names
         ).with_images_zero()
     crystalline = crystalline_fraction(configuration)
-    if crystalline > Protocol().max_crystalline and not settings.accept_unequilibrated:
-        raise EquilibrationError(
-            f"lineage {key.lineage} has crystallised before parent {key.parent} ({crystalline:.0%} of its particles)",
-            f"a liquid, with at most {Protocol().max_crystalline:.0%}",
-            f"use the parents before {key.parent}, or start again with another --seed",
-        )
+    if crystalline > Protocol().max_crystalline:
+        raise _crystallised(key.lineage, key.parent, crystalline)
     facts = {
         "seeds": list(seeds),
         "steps": steps,
@@ -204,6 +216,30 @@ def _next_parent(key: ParentKey, run: RunDirectory, engine: Engine, check: Check
     }
     run.commit("parents", key, [_frame(configuration, run, settings)], facts)
     return steps
+
+
+def _require_temperature(found: NDArray[np.float64], settings: RunSettings, parent: Configuration) -> None:
+    """Refuse replicas whose mean kinetic temperature has left T by more than 1%, fluctuations aside.
+
+    One replica's kinetic temperature fluctuates by √(2/d(N−1)) around T. At constant energy all replicas of a parent
+    share its potential energy, whose own fluctuation shifts them together by as much at the most.
+
+    Args:
+        found: (n_replicas, n_times) kinetic temperatures, ε_AA.
+        settings: Of the run.
+        parent: What the replicas started from.
+    """
+    one = np.sqrt(2 / (parent.dimensions * (parent.n_particles - 1)))
+    shared = one if settings.ensemble == "nve" else 0.0
+    allowed = 0.01 + 5 * np.hypot(one / np.sqrt(len(found)), shared)
+    off = found.mean(axis=0) / settings.temperature - 1
+    if np.abs(off).max() > allowed:
+        worst = int(np.abs(off).argmax())
+        raise EngineError(
+            f"the replicas' mean kinetic temperature at t = {settings.times[worst]:g} is off by {off[worst]:.1%}",
+            f"at most {allowed:.1%}",
+            "use --set ensemble=nvt or a smaller --set time_step=…",
+        )
 
 
 def _run_block(key: SegmentKey, run: RunDirectory, engine: Engine, check: Check) -> int:
@@ -234,6 +270,7 @@ def _run_block(key: SegmentKey, run: RunDirectory, engine: Engine, check: Check)
         }
         frames[seen.system, column] = Frame(configuration, seen.step, log)
         measured[:, seen.system, column] = seen.temperature, seen.potential_energy, seen.pressure
+    _require_temperature(measured[0], settings, parent)
     n_steps = steps[-1] * len(replicas)
     facts = {
         "holds": "replicas",

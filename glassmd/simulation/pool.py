@@ -14,12 +14,20 @@ from typing import Any
 from glassmd import errors
 from glassmd.engines import get_engine
 from glassmd.engines.base import Engine
-from glassmd.errors import EngineError, GlassmdError, InputError, Interrupted, RunError
+from glassmd.errors import (
+    EngineError,
+    EquilibrationError,
+    GlassmdError,
+    InputError,
+    Interrupted,
+    RunError,
+    StorageError,
+)
 from glassmd.interrupt import StopRequest
 from glassmd.run import RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.worker import Worker, settings_flags
-from glassmd.storage import read_json
+from glassmd.storage import read_json, remove_leftovers
 
 __all__ = ["Pool", "Progress", "make_run", "plan", "simulate"]
 
@@ -34,7 +42,7 @@ class Progress:
     Attributes:
         segments: Committed and expected segments.
         replicas: Committed replicas.
-        replica_steps: Steps of single replicas committed since the pool started.
+        replica_steps: Steps of single systems committed since the pool started, equilibration included.
         seconds: Since the pool started.
         tasks: What each worker is doing.
     """
@@ -61,7 +69,7 @@ def make_run(settings: RunSettings, out: Path) -> RunDirectory:
     engine = _fitting_engine(settings)
     if settings.block is None and not (out / "run.json").exists():
         most = max(settings.n_replicas(lineage) for lineage in range(settings.lineages))
-        block = engine.preferred_block(settings.particles, most)
+        block = engine.preferred_block(settings.particles, most, settings.steps()[-1])
         settings = settings.model_copy(update={"block": min(block, most)})
     return RunDirectory.create(
         out,
@@ -92,11 +100,12 @@ class Pool:
 
     def __init__(self, run: RunDirectory, settings: RunSettings, workers: int | None = None) -> None:
         self.run, self.settings = run, settings
-        self.n_workers = workers or settings.workers or os.cpu_count() or 1
+        self.n_workers = workers or settings.workers or available_cores()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._refusals: dict[str, EquilibrationError] = {}
         self._deaths: dict[str, tuple[int, int]] = {}
-        run.tidy()
-        self._before = {entry.path for entry in run.entries("segments")}
+        remove_leftovers(run.path)
+        self._before = committed(run)
         self._started = time.monotonic()
 
     def __enter__(self) -> Pool:
@@ -138,18 +147,29 @@ class Pool:
             code = process.poll()
             if code is None:
                 busy = True
-            elif code not in (0, Interrupted.exit_code):
-                self._raise_reported(name)
-                self._restart(name, code)
-                busy = True
+            elif code != 0 and name not in self._refusals:
+                busy |= self._ended(name, code)
+        if not busy and self._refusals:
+            raise next(iter(self._refusals.values()))
         return busy
 
-    def _raise_reported(self, name: str) -> None:
+    def _ended(self, name: str, code: int) -> bool:
+        """See why a worker ended; whether it was started again."""
         report = self.run.path / "workers" / f"{name}.error"
         if report.exists():
             kind, found, expected, todo = (report.read_text().split("\n") + [""] * 4)[:4]
             report.unlink()
-            raise getattr(errors, kind, GlassmdError)(found, expected, todo)
+            error = getattr(errors, kind, GlassmdError)(found, expected, todo)
+            if not isinstance(error, EquilibrationError):
+                raise error
+            self._refusals[name] = error  # the other workers go on with the other lineages
+            return False
+        if code == InputError.exit_code:
+            raise StorageError(
+                f"a worker could neither go on nor say why in {self.run.path}", "room to write", "free some space"
+            )
+        self._restart(name, code)
+        return True
 
     def _restart(self, name: str, code: int) -> None:
         committed = len(self.run.entries("segments"))
@@ -196,13 +216,26 @@ class Pool:
         return tasks
 
 
+def available_cores() -> int:
+    """Cores that this process may use, which a batch system may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def committed(run: RunDirectory) -> set[Path]:
+    """Every committed file."""
+    return {entry.path for entry in (*run.entries("parents"), *run.entries("segments"))}
+
+
 def progress_of(run: RunDirectory, before: set[Path], seconds: float, tasks: tuple[str, ...] = ()) -> Progress:
-    """How far a run is, counting steps of segments that are not in `before`."""
+    """How far a run is, counting the steps of files that are not in `before`, equilibration included."""
     entries = run.entries("segments")
+    fresh = [entry for entry in (*run.entries("parents"), *entries) if entry.path not in before]
     return Progress(
         segments=(len(entries), len(run.expected_segments)),
         replicas=sum(len(entry.sidecar.get("replicas", ())) for entry in entries),
-        replica_steps=sum(entry.sidecar["steps"] for entry in entries if entry.path not in before),
+        replica_steps=sum(entry.sidecar["steps"] for entry in fresh),
         seconds=seconds,
         tasks=tasks,
     )
@@ -210,7 +243,7 @@ def progress_of(run: RunDirectory, before: set[Path], seconds: float, tasks: tup
 
 def simulate(
     settings: RunSettings,
-    out: Path | str,
+    out: Path | str = "run",
     *,
     stop: StopRequest | None = None,
     show: Callable[[Progress], None] | None = None,
@@ -234,12 +267,17 @@ def simulate(
     run = make_run(settings, out)
     stop = stop or StopRequest(walltime=settings.walltime)
     started = time.monotonic()
-    before = {entry.path for entry in run.entries("segments")}
-    workers = settings.workers or os.cpu_count() or 1
+    before = committed(run)
+    workers = settings.workers or available_cores()
     if workers == 1:
-        run.tidy()
+        remove_leftovers(run.path)
         engine = get_engine(settings.engine, settings.device)
-        Worker(run, engine, stop, accept_unequilibrated=settings.accept_unequilibrated).work()
+
+        def tell() -> None:
+            if show is not None:
+                show(progress_of(run, before, time.monotonic() - started))
+
+        Worker(run, engine, stop, accept_unequilibrated=settings.accept_unequilibrated, show=tell).work()
     else:
         with Pool(run, settings, workers) as pool:
             while pool.poll():
@@ -296,5 +334,5 @@ def plan(settings: RunSettings) -> dict[str, Any]:
         "replicas": replicas,
         "times": settings.times,
         "replica_steps": replicas * settings.steps()[-1],
-        "workers": settings.workers or os.cpu_count() or 1,
+        "workers": settings.workers or available_cores(),
     }

@@ -6,11 +6,13 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from glassmd.engines import get_engine
 from glassmd.engines.base import Engine
-from glassmd.errors import GlassmdError, Interrupted
+from glassmd.errors import EquilibrationError, GlassmdError, Interrupted
 from glassmd.interrupt import StopRequest
 from glassmd.run import RunDirectory
 from glassmd.settings import RunSettings
@@ -32,6 +34,7 @@ class Worker:
         stop: Polled about once a second.
         name: Names this worker's status file.
         accept_unequilibrated: Use lineages that were not shown to be equilibrated.
+        show: Called about once a second.
     """
 
     def __init__(
@@ -42,10 +45,13 @@ class Worker:
         name: str = "worker",
         *,
         accept_unequilibrated: bool = False,
+        show: Callable[[], None] | None = None,
     ) -> None:
         self.run, self.engine, self.stop, self.name = run, engine, stop, name
+        self._show = show
         self.steps = 0
         self._task = ""
+        self._refused: dict[int, EquilibrationError] = {}
         if accept_unequilibrated and (settings := run.identity["settings"]) is not None:
             run.identity = {**run.identity, "settings": {**settings, "accept_unequilibrated": True}}
 
@@ -53,12 +59,16 @@ class Worker:
         """Do whatever is left; return when everything is committed.
 
         Raises:
+            EquilibrationError: All but refused lineages are done.
             Interrupted: A stop was requested; what is committed stays.
         """
         pending = tasks_of(self.run)
         try:
             while pending := [task for task in pending if not task.done(self.run)]:
-                if not any(self._try(task) for task in pending):
+                workable = [task for task in pending if task.key.lineage not in self._refused]
+                if not workable:
+                    raise next(iter(self._refused.values()))
+                if not any(self._try(task) for task in workable):
                     self._report("waiting for other workers")
                     self._check()
                     time.sleep(WAIT)
@@ -74,11 +84,16 @@ class Worker:
             if not granted or task.done(self.run):
                 return False
             self._report(task.name)
-            self.steps += execute(task, self.run, self.engine, self._check)
+            try:
+                self.steps += execute(task, self.run, self.engine, self._check)
+            except EquilibrationError as error:
+                self._refused[task.key.lineage] = error  # the other lineages are none the worse for it
             return True
 
     def _check(self) -> None:
         self.stop.check()
+        if self._show is not None:
+            self._show()
 
     def _report(self, task: str) -> None:
         if task != self._task:
@@ -105,7 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
     except Interrupted as error:
         return error.exit_code
     except GlassmdError as error:
-        write_text(problem, f"{type(error).__name__}\n{error.found}\n{error.expected}\n{error.todo}\n")
+        with suppress(GlassmdError):  # on a full disk the pool has to guess
+            write_text(problem, f"{type(error).__name__}\n{error.found}\n{error.expected}\n{error.todo}\n")
         return error.exit_code
     return 0
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
-from glassmd.errors import Interrupted, ModelError
+from glassmd.errors import GlassmdError, ModelError, storage_errors
 from glassmd.graphs import batch_graphs, random_cube_symmetry, to_graph
 from glassmd.interrupt import StopRequest
 from glassmd.metrics import SpeciesScores, score
@@ -26,6 +26,7 @@ from glassmd.models.base import PropensityModel
 from glassmd.models.card import ModelCard
 from glassmd.models.store import save_model
 from glassmd.settings import TrainSettings
+from glassmd.storage import claim, remove_leftovers
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.training.checkpoints import (
@@ -135,7 +136,7 @@ class Trainer:
         self._backlog: list[Sample] = []
         self._graphs: dict[SampleKey, Data] = {}
         self._seed = seed
-        self._validated_at = -1
+        self._validated_at, self._basis = -1, [["", 0]]
         self._steps_here = 0
         self.progress = TrainingProgress(max_steps=settings.max_steps)
         self.on_steps_done: Callable[[], None] = lambda: None
@@ -167,14 +168,26 @@ class Trainer:
         Raises:
             Interrupted: A stop was requested; a checkpoint of the last whole step is saved.
         """
-        with closing(Journal(self.directory, self.step)) as self.journal:
-            try:
-                self._loop()
-                self.on_steps_done()
-            except Interrupted:
-                self.checkpoint()
-                raise
-            self.finish()
+        with storage_errors(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        with claim(self.directory / ".lock") as granted:
+            if not granted:
+                raise ModelError(
+                    f"{self.directory} is being trained by another process",
+                    "one trainer",
+                    "wait, or choose another --out",
+                )
+            remove_leftovers(self.directory / "checkpoints")
+            with closing(Journal(self.directory, self.step)) as self.journal:
+                try:
+                    self._loop()
+                    self.on_steps_done()
+                except ModelError:
+                    raise  # the weights are to blame: keep the checkpoint before them
+                except GlassmdError:
+                    self.checkpoint()
+                    raise
+                self.finish()
 
     def _loop(self) -> None:
         last_look, busy = -np.inf, 0.0
@@ -300,18 +313,22 @@ class Trainer:
 
     def validate(self) -> None:
         """Score the held-out lineages that are there; remember the weights if they are the best so far."""
-        self._validated_at = self.step
-        basis = self._score()
+        self._validated_at, self._basis = self.step, self._validation_basis()
+        self._score()
         if not self.scores:
-            self._remember(None, None)
+            self._remember(None, self._basis)
             return
         first = self.scores[self._species[0]].mean
         self.progress.pearson = first.tolist()
         self.journal.validation(self.step, {name: found.mean.tolist() for name, found in self.scores.items()})
-        self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None, basis)
+        self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None, self._basis)
 
-    def _score(self) -> list[list[Any]]:
-        """Scores and residuals of the current weights; returns what they were measured on."""
+    def _validation_basis(self) -> list[list[Any]]:
+        """What a validation now would be measured on: scores on other samples do not compare."""
+        return [[str(key), self.validation[key].n_replicas] for key in sorted(self.validation)]
+
+    def _score(self) -> None:
+        """Scores and residuals of the current weights."""
         samples = [self.validation[key] for key in sorted(self.validation)]
         self.scores, residual = {}, {}
         predictions = [self.predict(sample) for sample in samples]
@@ -326,7 +343,6 @@ class Trainer:
             )
             residual[name] = _residual(predictions, samples, masks)
         self.residual = residual or None
-        return [[str(sample.key), sample.n_replicas] for sample in samples]
 
     def _remember(self, value: float | None, basis: Any) -> None:
         """Keep the weights of the best validation; scores on a smaller validation set do not compare."""
@@ -360,6 +376,7 @@ class Trainer:
             "samples_seen": self.samples_seen,
             "best": self.best,
             "validated_at": self._validated_at,
+            "basis": self._basis,
             "source": self.source.state(),
             "reservoir": self.reservoir.state(),
             "backlog": [[s.key.run, s.key.lineage, s.key.parent] for s in self._backlog],
@@ -385,6 +402,7 @@ class Trainer:
         self.best_weights, self.best = _part(tensors, "best."), state["best"]
         restore_optimizer(self.optimizer, tensors)
         self.step, self.samples_seen = state["step"], state["samples_seen"]
+        self._validated_at, self._basis = state["validated_at"], state["basis"]
         samples = self.source.restore(state["source"])
         self.reservoir.restore(state["reservoir"], samples)
         self._backlog = [samples[SampleKey(*key)] for key in state["backlog"]]
@@ -430,6 +448,7 @@ class Trainer:
                 "seed": self._seed,
                 "settings": self.settings.model_dump(),
                 "runs": [run.identity["id"] for run in self.source.runs],
+                "liquids": sorted(liquid for liquid, split in self.source.liquids.items() if split != "test"),
                 "validation_score": self.best["score"],
             },
         )
@@ -438,7 +457,7 @@ class Trainer:
         """Validate the last weights, then measure and save the best ones."""
         if self.follow:
             self._look()
-        if self._validated_at != self.step or self.follow:
+        if self._validated_at != self.step or self._basis != self._validation_basis():
             self.validate()
         self.checkpoint()
         self.model.load_state_dict(self.best_weights)

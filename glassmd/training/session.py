@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from typing import Any
 
 import torch
 
-from glassmd.errors import RunError
+from glassmd.errors import Interrupted, RunError
 from glassmd.interrupt import StopRequest
 from glassmd.settings import Settings
-from glassmd.simulation.pool import Pool, Progress, make_run
+from glassmd.simulation.pool import Pool, Progress, available_cores, make_run
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.loop import Trainer, TrainingProgress
 from glassmd.training.source import SampleSource
@@ -38,7 +37,7 @@ def _open(data: Sequence[Path | str]) -> list[Run]:
 
 
 def _threads(settings: Settings, workers: int) -> None:
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     torch.set_num_threads(settings.train.train_threads or max(1, cores - workers))
 
 
@@ -131,7 +130,7 @@ def train_stream(
     stop = stop or StopRequest(walltime=settings.run.walltime)
     made = make_run(settings.run, run_directory or out / "run")
     run = open_run(made.path)
-    workers = settings.run.workers or max(1, (os.cpu_count() or 2) - 1)
+    workers = settings.run.workers or max(1, available_cores() - 1)
     _threads(settings, workers)
     clock = _Overlap(time.monotonic())
     with Pool(run, settings.run, workers) as pool:
@@ -164,6 +163,8 @@ def train_stream(
         trainer.on_steps_done = lambda: _wait_for(pool, trainer, stop, clock, show)
         trainer.train()
         last = pool.progress()
+    if not run.complete:
+        raise Interrupted("the simulation stopped before its end", "", "run again to continue")
     return {**summary(trainer, clock.now()), "run": str(run.path), **_overlap(clock, last)}
 
 

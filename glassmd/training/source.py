@@ -44,6 +44,7 @@ class SampleSource:
         self.times: list[float] = first.times
         self._readers = [SegmentReader(run) for run in runs]
         self._assigned = self._assign()
+        self.liquids: dict[str, Split] = {}
 
     def _assign(self) -> dict[tuple[str, int], Split]:
         """Validation lineages of data that do not say: the last ones by run and number."""
@@ -62,11 +63,26 @@ class SampleSource:
         }
 
     def split(self, sample: Sample) -> Split:
-        """Which side of the split a sample's lineage is on."""
+        """Which side of the split a sample's lineage is on.
+
+        Raises:
+            RunError: The same liquid is on the other side in another run.
+        """
+        key = (sample.key.run, sample.key.lineage)
+        split: Split = self._assigned.get(key, "train")
         for known in ("train", "validation", "test"):
             if sample.role == known:
-                return known
-        return self._assigned.get((sample.key.run, sample.key.lineage), "train")
+                split = known
+        (run,) = (run for run in self.runs if run.identity["id"] == sample.key.run)
+        liquid = run.fingerprint(sample.key.lineage)
+        if self.liquids.setdefault(liquid, split) != split:
+            raise RunError(
+                f"lineage {sample.key.lineage} of {run.path} is for {split} and the same liquid in another run for "
+                f"{self.liquids[liquid]}",
+                "every liquid on one side of the split",
+                "simulate with another --seed, or leave one of the runs out",
+            )
+        return split
 
     @property
     def complete(self) -> bool:
@@ -90,18 +106,23 @@ class SampleSource:
 
     def state(self) -> dict[str, Any]:
         """The position in every run (JSON types only)."""
-        return {run.identity["id"]: reader.state() for run, reader in zip(self.runs, self._readers, strict=True)}
+        position = {run.identity["id"]: reader.state() for run, reader in zip(self.runs, self._readers, strict=True)}
+        return {"position": position, "assigned": [[*key, split] for key, split in self._assigned.items()]}
 
     def restore(self, state: dict[str, Any]) -> dict[SampleKey, Sample]:
-        """Return to a position; the samples as they were then.
+        """Return to a position; the samples and the split as they were then.
 
         Raises:
             RunError: A run of the state is not among the data.
         """
         known = {run.identity["id"]: reader for run, reader in zip(self.runs, self._readers, strict=True)}
-        if set(state) != set(known):
+        position = state["position"]
+        if set(position) != set(known):
             raise RunError(
-                f"found data of runs {sorted(known)}", f"the runs {sorted(state)} that training began with",
+                f"found data of runs {sorted(known)}", f"the runs {sorted(position)} that training began with",
                 "give the same DATA, or another --out",
             )  # fmt: skip
-        return {sample.key: sample for name, seen in state.items() for sample in known[name].restore(seen)}
+        # what was imported since belongs to training: nothing changes sides
+        self._assigned = dict.fromkeys(self._assigned, "train")
+        self._assigned.update({(run, lineage): split for run, lineage, split in state["assigned"]})
+        return {sample.key: sample for name, seen in position.items() for sample in known[name].restore(seen)}

@@ -33,6 +33,7 @@ FLAGS = [
     "--replicas=2",
     "--times=0.1,0.5",
     "--seed=5",
+    "--set=held_out_replicas=2",
 ]
 
 
@@ -74,7 +75,7 @@ def test_train_prints_the_agreed_keys(glassmd: Command, tiny_run: Run, tmp_path:
 
 def test_train_stream_through_the_command_line(glassmd: Command, tmp_path: Path) -> None:
     toml = tmp_path / "run.toml"
-    lines = [f"{flag.removeprefix('--')}" for flag in FLAGS]
+    lines = [flag.removeprefix("--").removeprefix("set=") for flag in FLAGS]
     lines = [line if "times" not in line else "times = '0.1,0.5'" for line in lines]
     toml.write_text("\n".join(lines) + "\nworkers = 1\n[train]\nmax_steps = 3\nvalidate_every = 3\nmessage_steps = 1\n")
     outcome = glassmd("train", "--stream", toml, "--out", tmp_path / "m", "--json")
@@ -176,7 +177,17 @@ def test_an_internal_error_shows_no_traceback(
 @needs_lammps
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_ends_with_code_75_and_the_same_command_goes_on(tmp_path: Path, workers: int) -> None:
-    flags = [*FLAGS, "--set", "replicas=40", "--set", "block=1", f"--workers={workers}", "--json"]
+    flags = [
+        *FLAGS,
+        "--set",
+        "replicas=40",
+        "--set",
+        "held_out_replicas=40",
+        "--set",
+        "block=1",
+        f"--workers={workers}",
+        "--json",
+    ]
     command = [sys.executable, "-m", "glassmd_cli.app", "simulate", "--out", str(tmp_path / "r"), *flags]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
