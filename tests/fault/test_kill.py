@@ -63,8 +63,8 @@ def start(model: Path) -> subprocess.Popen[bytes]:
         str(model),
         "--json",
     ]
-    log = model.with_suffix(".log").open("ab")
-    return subprocess.Popen(command, stdout=log, stderr=log)
+    with model.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
 
 
 def children(pid: int) -> list[int]:
