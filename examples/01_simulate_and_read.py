@@ -15,7 +15,7 @@ settings = glassmd.RunSettings(
 
 def main(out: Path) -> None:
     """Simulate into `out` and print what every sample holds."""
-    result = glassmd.simulation(settings, out)
+    result = glassmd.simulate(settings, out)
     print(f"{result['segments']} segments from {result['engine']} {result['engine_version']}")
     for sample in glassmd.open_run(out).stream():
         of_a = sample.parent.of_species("A")

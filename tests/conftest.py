@@ -18,7 +18,7 @@ from glassmd.errors import EngineError
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.stream.dataset import Run, open_run
 
-SHARED = Path(__file__).parents[1].parent / "shared"
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 TINY = RunSettings(
     particles=200,

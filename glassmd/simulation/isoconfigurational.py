@@ -154,19 +154,19 @@ def _parent(key: ParentKey, run: RunDirectory) -> Configuration:
     return entry.read([0])[0].configuration.with_images_zero()
 
 
-def refuse_unequilibrated(run: RunDirectory, lineage: int, *, accept: bool) -> None:
+def refuse_unequilibrated(run: RunDirectory, lineage: int, *, accept: bool) -> bool:
     """Raise :class:`EquilibrationError` unless the lineage was shown to be an equilibrated liquid.
 
-    `accept` lets a liquid pass that may not be in equilibrium, never a crystal.
+    `accept` lets a liquid pass that may not be in equilibrium, never a crystal. Returns whether it is in equilibrium.
     """
     entry = run.entry("parents", ParentKey(lineage, 0).name)
     report = {} if entry is None else entry.sidecar.get("equilibration", {})
     if report.get("equilibrated"):
-        return
+        return True
     if report.get("crystalline_fraction", 0.0) > Protocol().max_crystalline:
         raise _crystallised(lineage, 0, report["crystalline_fraction"])
     if accept:
-        return
+        return False
     raise EquilibrationError(
         f"lineage {lineage} of {run.path} is not equilibrated: {'; '.join(report.get('reasons', ['no report']))}",
         "an equilibrated liquid as parent",
@@ -244,7 +244,7 @@ def _require_temperature(found: NDArray[np.float64], settings: RunSettings, pare
 
 def _run_block(key: SegmentKey, run: RunDirectory, engine: Engine, check: Check) -> int:
     settings, started = _settings(run), time.monotonic()
-    refuse_unequilibrated(run, key.lineage, accept=settings.accept_unequilibrated)
+    equilibrated = refuse_unequilibrated(run, key.lineage, accept=settings.accept_unequilibrated)
     mixture, parent, steps = settings.liquid(), _parent(key.of, run), settings.steps()
     size = settings.block or settings.n_replicas(key.lineage)
     replicas = range(key.block * size, min((key.block + 1) * size, settings.n_replicas(key.lineage)))
@@ -270,7 +270,8 @@ def _run_block(key: SegmentKey, run: RunDirectory, engine: Engine, check: Check)
         }
         frames[seen.system, column] = Frame(configuration, seen.step, log)
         measured[:, seen.system, column] = seen.temperature, seen.potential_energy, seen.pressure
-    _require_temperature(measured[0], settings, parent)
+    if equilibrated:
+        _require_temperature(measured[0], settings, parent)
     n_steps = steps[-1] * len(replicas)
     facts = {
         "holds": "replicas",

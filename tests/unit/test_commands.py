@@ -45,7 +45,8 @@ def test_simulate_prints_one_json_object_with_the_agreed_keys(glassmd: Command, 
         "replica_steps_per_second",
     }  # fmt: skip
     assert agreed <= set(outcome.json)
-    assert (outcome.json["replicas"], outcome.json["steps"]) == (6, 600)
+    assert outcome.json["replicas"] == 6
+    assert outcome.json["steps"] > 600, "equilibration counts"
     assert outcome.out.count("\n") == 1
     again = glassmd("simulate", "--out", tmp_path / "r", *FLAGS)
     assert again.code == 0
@@ -69,7 +70,7 @@ def test_train_prints_the_agreed_keys(glassmd: Command, tiny_run: Run, tmp_path:
     assert len(outcome.json["validation"]["A"]["pearson"]) == 2
     assert outcome.out.count("\n") == 1
     assert "best_step" in glassmd("train", tiny_run.path, "--model", "bapst", "--out", tmp_path / "m", *flags).out
-    plan = glassmd("train", tiny_run.path, "--out", tmp_path / "n", *flags, "--dry-run").json
+    plan = glassmd("train", tiny_run.path, "--out", tmp_path / "n", *flags, "--dry-run", "--json").json
     assert plan["settings"]["max_steps"] == 2
 
 
@@ -180,9 +181,9 @@ def test_sigterm_ends_with_code_75_and_the_same_command_goes_on(tmp_path: Path, 
     flags = [
         *FLAGS,
         "--set",
-        "replicas=40",
+        "replicas=15",
         "--set",
-        "held_out_replicas=40",
+        "held_out_replicas=15",
         "--set",
         "block=1",
         f"--workers={workers}",
@@ -202,7 +203,7 @@ def test_sigterm_ends_with_code_75_and_the_same_command_goes_on(tmp_path: Path, 
     before = {path: path.read_bytes() for path in (tmp_path / "r" / "segments").iterdir() if path.suffix == ".json"}
     again = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["replicas"] == 120
+    assert json.loads(again.stdout)["replicas"] == 45
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
