@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from glassmd.simulation.pool import Progress
-from glassmd.training.loop import TrainingProgress
+from glassmd.training.progress import TrainingProgress
 
 __all__ = ["Display"]
 

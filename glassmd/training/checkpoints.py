@@ -21,6 +21,8 @@ __all__ = [
     "latest_checkpoint",
     "load_checkpoint",
     "optimizer_tensors",
+    "part_of",
+    "require_same",
     "restore_optimizer",
     "save_checkpoint",
 ]
@@ -93,3 +95,31 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> Non
             _, number, moment = name.split(".")
             state.setdefault(int(number), {})[moment] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def part_of(tensors: Tensors, prefix: str) -> Tensors:
+    """The tensors whose names start with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def require_same(directory: Path, stored: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with other settings or data than a training began with.
+
+    Raises:
+        ModelError: Naming the first difference.
+    """
+    before, after = ({**identity["settings"], "seed": identity["seed"]} for identity in (stored, now))
+    for key, value in after.items():
+        if before.get(key) != value:
+            raise ModelError(
+                f"{directory} was trained with {key} = {before.get(key)}",
+                f"{value} as asked for now",
+                f"give {key} = {before.get(key)} or choose another --out",
+            )
+    for key in ("mixture", "times"):
+        if stored[key] != now[key]:
+            raise ModelError(
+                f"{directory} was trained on data with another {key}",
+                f"the {key} of the data given now",
+                "choose another --out",
+            )

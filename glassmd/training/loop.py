@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from torch_geometric.data import Data
 from glassmd.errors import GlassmdError, ModelError, storage_errors
 from glassmd.graphs import batch_graphs, random_cube_symmetry, to_graph
 from glassmd.interrupt import StopRequest
-from glassmd.metrics import SpeciesScores, score
 from glassmd.models import make_model
 from glassmd.models.base import PropensityModel
 from glassmd.models.card import ModelCard
@@ -33,14 +31,18 @@ from glassmd.training.checkpoints import (
     latest_checkpoint,
     load_checkpoint,
     optimizer_tensors,
+    part_of,
+    require_same,
     restore_optimizer,
     save_checkpoint,
 )
 from glassmd.training.journal import Journal
 from glassmd.training.losses import weighted_square_error
+from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
+from glassmd.training.validation import Validation
 
-__all__ = ["Trainer", "TrainingProgress"]
+__all__ = ["Trainer"]
 
 CACHED_GRAPHS = 256
 """Graphs kept between steps: at N = 4096 one takes 5 MB and 25 ms to build again."""
@@ -50,30 +52,6 @@ LOOK = 0.5
 
 RESUMABLE = ("max_steps", "checkpoint_every", "train_threads")
 """Settings that may differ when a training is taken up again."""
-
-
-@dataclass
-class TrainingProgress:
-    """How far a training is.
-
-    Attributes:
-        step: Optimiser steps done, of `max_steps`.
-        loss: Of the last step, in normalised units.
-        rate: Steps per second, while not waiting.
-        samples: Samples in the reservoir.
-        segments: Segments read.
-        pearson: Last validation: ρ of the first species by time.
-        waiting: What the trainer waits for, or an empty string.
-    """
-
-    step: int = 0
-    max_steps: int = 0
-    loss: float = float("nan")
-    rate: float = 0.0
-    samples: int = 0
-    segments: int = 0
-    pearson: list[float] = field(default_factory=list)
-    waiting: str = ""
 
 
 class Trainer:
@@ -126,13 +104,11 @@ class Trainer:
             settings.max_reuse if follow else None,
             draws,
         )
-        self.validation: dict[SampleKey, Sample] = {}
+        self.validation = Validation(species)
         self.step = 0
         self.samples_seen = 0
         self.best: dict[str, Any] = {"score": None, "step": 0, "basis": None}
         self.best_weights: dict[str, torch.Tensor] = {}
-        self.scores: dict[str, SpeciesScores] = {}
-        self.residual: dict[str, list[float]] | None = None
         self._backlog: list[Sample] = []
         self._graphs: dict[SampleKey, Data] = {}
         self._seed = seed
@@ -222,7 +198,7 @@ class Trainer:
             self._graphs.pop(sample.key, None)
             split = self.source.split(sample)
             if split == "validation":
-                self.validation[sample.key] = sample
+                self.validation.add(sample)
             elif split == "train" and not self.reservoir.add(sample):
                 self._backlog.append(sample)
 
@@ -313,36 +289,17 @@ class Trainer:
 
     def validate(self) -> None:
         """Score the held-out lineages that are there; remember the weights if they are the best so far."""
-        self._validated_at, self._basis = self.step, self._validation_basis()
-        self._score()
-        if not self.scores:
+        self._validated_at, self._basis = self.step, self.validation.basis
+        self.validation.score(self.predict)
+        if not self.validation.scores:
             self._remember(None, self._basis)
             return
-        first = self.scores[self._species[0]].mean
+        first = self.validation.scores[self._species[0]].mean
         self.progress.pearson = first.tolist()
-        self.journal.validation(self.step, {name: found.mean.tolist() for name, found in self.scores.items()})
+        self.journal.validation(
+            self.step, {name: found.mean.tolist() for name, found in self.validation.scores.items()}
+        )
         self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None, self._basis)
-
-    def _validation_basis(self) -> list[list[Any]]:
-        """What a validation now would be measured on: scores on other samples do not compare."""
-        return [[str(key), self.validation[key].n_replicas] for key in sorted(self.validation)]
-
-    def _score(self) -> None:
-        """Scores and residuals of the current weights."""
-        samples = [self.validation[key] for key in sorted(self.validation)]
-        self.scores, residual = {}, {}
-        predictions = [self.predict(sample) for sample in samples]
-        for name in self.source.mixture["species"] if samples else []:
-            masks = [sample.parent.of_species(name) for sample in samples]
-            self.scores[name] = score(
-                predictions,
-                [sample.propensity for sample in samples],
-                [sample.variance for sample in samples],
-                [sample.n_replicas for sample in samples],
-                masks,
-            )
-            residual[name] = _residual(predictions, samples, masks)
-        self.residual = residual or None
 
     def _remember(self, value: float | None, basis: Any) -> None:
         """Keep the weights of the best validation; scores on a smaller validation set do not compare."""
@@ -397,34 +354,19 @@ class Trainer:
                 )  # fmt: skip
             return
         tensors, state = load_checkpoint(path)
-        self._compare(state["identity"])
-        self.model.load_state_dict(_part(tensors, "model."))
-        self.best_weights, self.best = _part(tensors, "best."), state["best"]
+        require_same(self.directory, state["identity"], self._identity)
+        self.model.load_state_dict(part_of(tensors, "model."))
+        self.best_weights, self.best = part_of(tensors, "best."), state["best"]
         restore_optimizer(self.optimizer, tensors)
         self.step, self.samples_seen = state["step"], state["samples_seen"]
         self._validated_at, self._basis = state["validated_at"], state["basis"]
         samples = self.source.restore(state["source"])
         self.reservoir.restore(state["reservoir"], samples)
         self._backlog = [samples[SampleKey(*key)] for key in state["backlog"]]
-        self.validation = {key: s for key, s in samples.items() if self.source.split(s) == "validation"}
+        for sample in samples.values():
+            if self.source.split(sample) == "validation":
+                self.validation.add(sample)
         self.generator.bit_generator.state = state["generator"]
-
-    def _compare(self, stored: dict[str, Any]) -> None:
-        """Refuse to go on with other settings than the training began with."""
-        now = self._identity
-        for key, value in {**now["settings"], "seed": now["seed"]}.items():
-            before = {**stored["settings"], "seed": stored["seed"]}.get(key)
-            if before != value:
-                raise ModelError(
-                    f"{self.directory} was trained with {key} = {before}", f"{value} as asked for now",
-                    f"give {key} = {before} or choose another --out",
-                )  # fmt: skip
-        for key in ("mixture", "times"):
-            if stored[key] != now[key]:
-                raise ModelError(
-                    f"{self.directory} was trained on data with another {key}", f"the {key} of the data given now",
-                    "choose another --out",
-                )  # fmt: skip
 
     def _save_model(self) -> None:
         current = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
@@ -442,7 +384,7 @@ class Trainer:
             density=densities[0],
             times=self.source.times,
             trained_species=self._species,
-            residual_std=self.residual,
+            residual_std=self.validation.residual,
             provenance={
                 "steps": self.best["step"],
                 "seed": self._seed,
@@ -457,37 +399,14 @@ class Trainer:
         """Validate the last weights, then measure and save the best ones."""
         if self.follow:
             self._look()
-        if self._validated_at != self.step or self._basis != self._validation_basis():
+        if self._validated_at != self.step or self._basis != self.validation.basis:
             self.validate()
         self.checkpoint()
         self.model.load_state_dict(self.best_weights)
-        self._score()
+        self.validation.score(self.predict)
         self._save_model()
 
     def _report(self, waiting: str) -> None:
         self.progress.step, self.progress.waiting = self.step, waiting
         self.progress.samples, self.progress.segments = len(self.reservoir), self.source.n_segments
         self._show(self.progress)
-
-
-def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """The tensors whose names start with `prefix`, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _residual(
-    predictions: list[np.ndarray[Any, np.dtype[np.float64]]],
-    samples: list[Sample],
-    masks: list[np.ndarray[Any, np.dtype[np.bool_]]],
-) -> list[float]:
-    """Standard deviation of the prediction around the true propensity: the label's own noise is subtracted."""
-    result = []
-    for t in range(predictions[0].shape[0]):
-        square = np.concatenate(
-            [
-                (guess[t, mask] - s.propensity[t, mask]) ** 2 - np.nan_to_num(s.variance[t, mask] / s.n_replicas)
-                for guess, s, mask in zip(predictions, samples, masks, strict=True)
-            ]
-        )
-        result.append(float(np.sqrt(max(0.0, square.mean()))) if square.size else float("nan"))
-    return result

@@ -15,7 +15,8 @@ from glassmd.interrupt import StopRequest
 from glassmd.settings import Settings
 from glassmd.simulation.pool import Pool, Progress, available_cores, make_run
 from glassmd.stream.dataset import Run, open_run
-from glassmd.training.loop import Trainer, TrainingProgress
+from glassmd.training.loop import Trainer
+from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
 
 __all__ = ["Show", "train", "train_stream"]
@@ -205,7 +206,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "times": trainer.source.times,
         "validation": {
             name: {"pearson": found.mean.tolist(), "ceiling": found.ceiling.tolist()}
-            for name, found in trainer.scores.items()
+            for name, found in trainer.validation.scores.items()
         },
         "seconds": seconds,
     }

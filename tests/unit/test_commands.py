@@ -21,7 +21,7 @@ from glassmd.report.progress import Display, plain, render
 from glassmd.settings import Settings
 from glassmd.simulation.pool import Progress
 from glassmd.stream.dataset import Run
-from glassmd.training.loop import TrainingProgress
+from glassmd.training.progress import TrainingProgress
 from tests.conftest import TINY, TINY_TRAIN, Outcome, needs_lammps
 
 Command = Callable[..., Outcome]
