@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/glassmd demo --out demo
 
 test: install
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal --cov --cov-report=term --cov-fail-under=90
 
 check: install
 	$(BIN)/ruff check .

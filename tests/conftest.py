@@ -18,6 +18,8 @@ from glassmd.errors import EngineError
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.stream.dataset import Run, open_run
 
+torch.set_num_threads(1)  # the tests run on all cores side by side
+
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 TINY = RunSettings(
