@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from glassmd_cli.options import JsonFlag, console, emit, messages
 
-from glassmd.demo import run_demo
 from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import score_table
@@ -21,6 +20,9 @@ def demo(
     json_mode: JsonFlag = False,
 ) -> None:
     """Simulate a supercooled liquid, train on it meanwhile, predict a liquid never seen: a few minutes."""
+    # torch takes seconds to load, and what does not need it should not wait for it
+    from glassmd.demo import run_demo
+
     stop = StopRequest().install()
     with Display(messages()) as display:
         result = run_demo(out, stop=stop, show=display.training)

@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 from glassmd_cli.options import JsonFlag, console, emit
 
-from glassmd.evaluation import evaluate as run_evaluation
-from glassmd.report.figures import check_suffix, plot_scores
 from glassmd.report.tables import score_table
 
 __all__ = ["evaluate"]
@@ -36,6 +34,10 @@ def evaluate(
     json_mode: JsonFlag = False,
 ) -> None:
     """Score a model: Pearson's ρ per species and time in both aggregations, with reliability and ceiling."""
+    # torch takes seconds to load, and what does not need it should not wait for it
+    from glassmd.evaluation import evaluate as run_evaluation
+    from glassmd.report.figures import check_suffix, plot_scores
+
     if plot is not None:
         check_suffix(plot)
     result = run_evaluation(model, data, subset=subset.value)

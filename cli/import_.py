@@ -10,10 +10,6 @@ import typer
 from glassmd_cli.options import JsonFlag, console, emit
 
 from glassmd.errors import InputError
-from glassmd.importers.botan import import_botan
-from glassmd.importers.deepmind import import_deepmind
-from glassmd.importers.deepmind_weights import import_deepmind_weights
-from glassmd.report.information import information
 from glassmd.report.tables import key_value_table
 from glassmd.settings import times_of
 
@@ -42,6 +38,12 @@ def import_(
     json_mode: JsonFlag = False,
 ) -> None:
     """Turn published data into a run directory, or published weights into a model directory."""
+    # torch takes seconds to load, and what does not need it should not wait for it
+    from glassmd.importers.botan import import_botan
+    from glassmd.importers.deepmind import import_deepmind
+    from glassmd.importers.deepmind_weights import import_deepmind_weights
+    from glassmd.report.information import information
+
     chosen: dict[str, Any] = {} if truncation is None else {"truncation": truncation}
     if format_ is Format.botan:
         time = None if times is None else times_of(times)[0]

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from glassmd_cli.options import JsonFlag, console, emit
 
-from glassmd.report.information import information
 from glassmd.report.tables import key_value_table
 
 __all__ = ["info"]
@@ -20,6 +19,9 @@ def info(
     json_mode: JsonFlag = False,
 ) -> None:
     """Say what a run, a model or a GSD file holds."""
+    # torch takes seconds to load, and what does not need it should not wait for it
+    from glassmd.report.information import information
+
     facts = information(path, verify=verify)
     if json_mode:
         emit(facts)

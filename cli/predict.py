@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 from glassmd_cli.options import JsonFlag, console, emit, messages
 
-from glassmd.prediction import predict_file
-from glassmd.report.figures import check_suffix, plot_propensity
 from glassmd.report.tables import key_value_table
 from glassmd.settings import times_of
 
@@ -26,6 +24,10 @@ def predict(
     json_mode: JsonFlag = False,
 ) -> None:
     """Write a snapshot with the predicted propensity of every particle, ready to colour by in OVITO."""
+    # torch takes seconds to load, and what does not need it should not wait for it
+    from glassmd.prediction import predict_file
+    from glassmd.report.figures import check_suffix, plot_propensity
+
     if plot is not None:
         check_suffix(plot)
     chosen = None if times is None else times_of(times)

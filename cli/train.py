@@ -14,9 +14,6 @@ from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import key_value_table
 from glassmd.settings import load_settings
-from glassmd.stream.dataset import open_run
-from glassmd.training.session import train as run_training
-from glassmd.training.session import train_stream
 
 __all__ = ["train"]
 
@@ -50,6 +47,11 @@ def train(
     With --stream and no DATA the simulations are started too (into OUT/run); with --stream and DATA, runs that
     others are writing are followed.
     """
+    # torch takes seconds to load, and what does not need it should not wait for it
+    from glassmd.stream.dataset import open_run
+    from glassmd.training.session import train as run_training
+    from glassmd.training.session import train_stream
+
     file, runs = _sort(data or [])
     settings = load_settings(file, {**overrides, "train.model": model, "train.max_steps": max_steps})
     if not runs and not stream:

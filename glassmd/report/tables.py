@@ -53,5 +53,6 @@ def key_value_table(title: str, rows: dict[str, Any]) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in rows.items():
-        table.add_row(key, str(value))
+        lines = [f"{k}: {v}" for k, v in value.items()] if isinstance(value, dict) else [str(value)]
+        table.add_row(key, "\n".join(lines))
     return table

@@ -148,7 +148,7 @@ def test_ctrl_c_ends_any_command_with_code_75(
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("glassmd_cli.evaluate.run_evaluation", interrupt)
+    monkeypatch.setattr("glassmd.evaluation.evaluate", interrupt)
     assert glassmd("evaluate", tiny_model, tiny_run.path).code == 75
 
 

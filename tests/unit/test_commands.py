@@ -166,7 +166,7 @@ def test_an_internal_error_shows_no_traceback(
     def fail() -> None:
         raise ZeroDivisionError("by surprise")
 
-    monkeypatch.setattr("glassmd_cli.doctor.diagnose", fail)
+    monkeypatch.setattr("glassmd.doctor.diagnose", fail)
     outcome = glassmd("doctor")
     assert outcome.code == 1
     assert "by surprise" in outcome.err
