@@ -37,7 +37,7 @@ from glassmd.training.checkpoints import (
     save_checkpoint,
 )
 from glassmd.training.journal import Journal
-from glassmd.training.losses import weighted_square_error
+from glassmd.training.losses import label_normalisation, weighted_square_error
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
 from glassmd.training.validation import Validation
@@ -220,7 +220,7 @@ class Trainer:
 
     def _take_step(self) -> None:
         if self.step == 0:
-            self._normalise()
+            self.model.set_normalisation(*label_normalisation(self.reservoir.samples, self.model.n_species))
             self.model.initialise(self.graph(self.reservoir.samples[0]))
         self._schedule()
         batch = self.reservoir.draw(self.settings.batch_size)
@@ -266,16 +266,6 @@ class Trainer:
                 del self._graphs[next(iter(self._graphs))]
             self._graphs[sample.key] = to_graph(sample.parent, self.model.cutoff, self.model.self_edges)
         return self._graphs[sample.key]
-
-    def _normalise(self) -> None:
-        """Set the output's scale and shift per species and time from the samples that are there."""
-        scale, shift = torch.ones_like(self.model.scale), torch.zeros_like(self.model.shift)
-        for index in range(self.model.n_species):
-            labels = [sample.propensity[:, sample.parent.species == index] for sample in self.reservoir.samples]
-            stacked = torch.from_numpy(np.concatenate(labels, axis=1))
-            if stacked.shape[1] > 1:
-                scale[index], shift[index] = stacked.std(dim=1).clamp_min(1e-6), stacked.mean(dim=1)
-        self.model.set_normalisation(scale, shift)
 
     def _schedule(self) -> None:
         """Set the learning rate of the step to come."""

