@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from glassmd_cli.options import JsonFlag, console, emit
 
-from glassmd.report.tables import score_table
+from glassmd.report.tables import published_table, score_table
 
 __all__ = ["evaluate"]
 
@@ -48,5 +48,7 @@ def evaluate(
         return
     for species in result["species"]:
         console().print(score_table(result, species))
+    if (published := published_table(result)) is not None:
+        console().print(published)
     if result["seen_in_training"]:
         console().print("Some of these lineages were seen in training or chose the checkpoint: no test.")

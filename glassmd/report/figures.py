@@ -124,7 +124,9 @@ def plot_scores(path: Path, result: dict[str, Any]) -> None:
             sd = np.nan_to_num(np.array(found["pearson_per_configuration"]["sd"], np.float64))
             line = axes.errorbar(times, mean, sd, marker="o", ms=4, capsize=2, label=f"{name}, mean ± sd")
             ceiling = np.array(found["ceiling"], np.float64)
-            axes.plot(times, ceiling, "--", color=line[0].get_color(), lw=1, label=f"{name}, ceiling")
+            axes.plot(
+                times, ceiling, "--", color=line[0].get_color(), lw=1, marker="_", ms=12, label=f"{name}, ceiling"
+            )
         for method, values in result.get("published", {}).get("per-configuration", {}).items():
             axes.plot(times, np.array(values, np.float64), "x", ms=5, label=f"{method} (published)")
         axes.set(xscale="log", xlabel="t / √(mσ²/ε)", ylabel="Pearson ρ", ylim=(min(0.0, axes.get_ylim()[0]), 1.02))

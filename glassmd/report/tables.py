@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-__all__ = ["key_value_table", "score_table"]
+__all__ = ["key_value_table", "published_table", "score_table"]
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -25,9 +25,6 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
     table = Table(title=f"species {species}, {n} configuration{'s' if n != 1 else ''}", title_justify="left")
     for heading in ("t", "ρ per configuration", "ρ pooled", "reliability", "ceiling", "ρ / ceiling"):
         table.add_column(heading, justify="right")
-    published = result.get("published", {}).get("per-configuration", {})
-    for method in published:
-        table.add_column(f"{method}*", justify="right", style="dim")
     per = found["pearson_per_configuration"]
     for index, time in enumerate(result["times"]):
         mean, sd, ceiling = per["mean"][index], per["sd"][index], found["ceiling"][index]
@@ -40,10 +37,26 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
             _number(found["reliability"][index]),
             _number(ceiling),
             _number(ratio),
-            *(_number(values[index]) for values in published.values()),
         )
-    if published:
-        table.caption = "* published, per configuration, on other configurations; their truncation may differ"
+    return table
+
+
+def published_table(result: dict[str, Any]) -> Table | None:
+    """Published ρ of species A at the times of an evaluation; None where nothing was published.
+
+    Args:
+        result: What `glassmd evaluate --json` prints.
+    """
+    methods = result.get("published", {}).get("per-configuration", {})
+    if not methods:
+        return None
+    table = Table(title="published, species A, per configuration", title_justify="left")
+    table.add_column("method")
+    for time in result["times"]:
+        table.add_column(f"t = {time:g}", justify="right")
+    for method, values in methods.items():
+        table.add_row(method, *(_number(value) for value in values))
+    table.caption = "on other configurations of this state point, whose truncation may differ"
     return table
 
 

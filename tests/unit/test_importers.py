@@ -62,6 +62,7 @@ def test_training_on_botan_resumes_and_predicts(glassmd: Command, botan: Path, t
     evaluated = glassmd("evaluate", model, botan, "--json").json
     assert evaluated["seen_in_training"] is True
     assert evaluated["published"]["per-configuration"]["SE3"] == [0.791]
+    assert "published, species A" in glassmd("evaluate", model, botan).out
 
 
 def test_the_published_network_through_the_command_line(glassmd: Command, shared: Path, tmp_path: Path) -> None:
