@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS)
     options = parser.parse_args()
     figures = []
-    for n_particles, replicas, last_step in ((1000, 4, 1000), (4096, 3, 400)):
+    for n_particles, replicas, last_step in ((1000, 4, 3500), (4096, 3, 1000)):
         for thermostatted in (False, True):
             one = problem(n_particles, replicas, last_step, thermostatted)
             difference = same_physics(one)

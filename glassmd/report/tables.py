@@ -13,6 +13,19 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or value != value else f"{value:.{digits}f}"
 
 
+def _text(value: Any) -> str:
+    """A value for people to read: four significant digits, no brackets of programming languages."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value) or "none"
+    return str(value)
+
+
 def score_table(result: dict[str, Any], species: str = "A") -> Table:
     """ρ of one species per time in both aggregations, with reliability, ceiling and ρ/ceiling.
 
@@ -66,6 +79,6 @@ def key_value_table(title: str, rows: dict[str, Any]) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in rows.items():
-        lines = [f"{k}: {v}" for k, v in value.items()] if isinstance(value, dict) else [str(value)]
+        lines = [f"{k}: {_text(v)}" for k, v in value.items()] if isinstance(value, dict) else [_text(value)]
         table.add_row(key, "\n".join(lines))
     return table
