@@ -26,7 +26,7 @@ def pearson(x: ArrayLike, y: ArrayLike) -> float:
 
     Example:
         >>> round(pearson([1, 2, 3], [2, 4, 6.5]), 3)
-        0.997
+        0.998
     """
     a, b = np.asarray(x, np.float64).ravel(), np.asarray(y, np.float64).ravel()
     a, b = a - a.mean(), b - b.mean()
