@@ -200,6 +200,7 @@ class Pool:
                 leftover = self.run.path / "workers" / f"{name}{suffix}"
                 if leftover.exists() and (suffix == ".json" or leftover.stat().st_size == 0):
                     leftover.unlink()
+        remove_leftovers(self.run.path)  # of workers that were killed
 
     def progress(self) -> Progress:
         """How far the run is."""
