@@ -68,7 +68,7 @@ def test_saving_again_replaces_the_model(saved):
     assert loaded.model.width == 4
 
 
-def refused(directory: Path, *parts: str) -> None:
+def assert_refused(directory: Path, *parts: str) -> None:
     with pytest.raises(ModelError) as caught:
         load_model(directory)
     message = str(caught.value)
@@ -78,17 +78,17 @@ def refused(directory: Path, *parts: str) -> None:
 
 
 def test_missing_things_are_named(saved, tmp_path):
-    refused(tmp_path / "nothing", "found no model directory", "--out MODEL")
+    assert_refused(tmp_path / "nothing", "found no model directory", "--out MODEL")
     (saved / WEIGHTS_FILE).unlink()
-    refused(saved, WEIGHTS_FILE, "No such file", "train or import")
+    assert_refused(saved, WEIGHTS_FILE, "No such file", "train or import")
     (saved / CARD_FILE).unlink()
-    refused(saved, f"found no {CARD_FILE}")
+    assert_refused(saved, f"found no {CARD_FILE}")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\x00", '{"schema_version": 1e400}'])
 def test_a_damaged_card_is_refused(saved, text):
     (saved / CARD_FILE).write_text(text)
-    refused(saved, CARD_FILE)
+    assert_refused(saved, CARD_FILE)
 
 
 @pytest.mark.parametrize(
@@ -113,26 +113,26 @@ def test_a_damaged_card_is_refused(saved, text):
 )
 def test_a_card_that_does_not_fit_is_refused(saved, changes, part):
     edit(saved, **changes)
-    refused(saved, part)
+    assert_refused(saved, part)
 
 
 def test_damaged_weights_are_refused(saved):
     weights = bytearray((saved / WEIGHTS_FILE).read_bytes())
     weights[-5] ^= 1
     (saved / WEIGHTS_FILE).write_bytes(weights)
-    refused(saved, "another checksum", "train or import the model again")
+    assert_refused(saved, "another checksum", "train or import the model again")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"\xff" * 64])
 def test_weights_in_another_format_are_refused_even_with_a_matching_checksum(saved, content):
     (saved / WEIGHTS_FILE).write_bytes(content)
     edit(saved, weights_sha256=hashlib.sha256(content).hexdigest())
-    refused(saved, "could not read", "safetensors")
+    assert_refused(saved, "could not read", "safetensors")
 
 
 def test_weights_of_another_model_are_refused(saved):
     save_file({"layer": torch.zeros(2)}, saved / WEIGHTS_FILE)
-    refused(saved, "another checksum")
+    assert_refused(saved, "another checksum")
 
 
 def test_a_card_for_another_network_is_not_saved(tmp_path):
