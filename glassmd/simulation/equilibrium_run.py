@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from glassmd.configuration import Configuration
 from glassmd.crystallinity import crystalline_fraction
 from glassmd.dynamics import allowed_wave_vectors, relaxation_time, self_intermediate_scattering
-from glassmd.engines.base import Engine, Thermostat
+from glassmd.engines.base import Engine
+from glassmd.engines.thermostat import Thermostat
 from glassmd.mixtures import Mixture
 
 __all__ = ["EquilibriumRun", "agree", "compare_halves"]

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.crystallinity import crystalline_fraction
-from glassmd.engines.base import Engine, Thermostat
+from glassmd.engines.base import Engine
+from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError, EquilibrationError, RunError
 from glassmd.fields import GSD_IDENTITY, GSD_REPLICA, GSD_TIME
 from glassmd.run import ParentKey, RunDirectory, SegmentKey

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-import glassmd.engines.lammps as lammps_engine
+import glassmd.engines.schedule as schedule
 from glassmd.configuration import Configuration, minimum_image
 from glassmd.engines import Thermostat, available_engines, choose_engine, get_engine
 from glassmd.errors import EngineError
@@ -126,7 +126,7 @@ def test_a_trajectory_does_not_depend_on_the_systems_before_it(liquid, thermosta
 def test_a_trajectory_depends_neither_on_the_reports_nor_on_the_chunks(liquid, thermostat, monkeypatch):
     (once,) = evolve([liquid], [1500], thermostat=thermostat)
     often = evolve([liquid], [0, 1, 2, 17, 17, 500, 1500], thermostat=thermostat)
-    monkeypatch.setattr(lammps_engine, "_CHECK_INTERVAL", 0.002)
+    monkeypatch.setattr(schedule, "CHECK_INTERVAL", 0.002)
     (chunked,) = evolve([liquid], [1500], thermostat=thermostat)
     assert same(once, often[-1])
     assert same(once, chunked)
@@ -161,7 +161,7 @@ def test_particles_of_the_plane_stay_in_the_plane():
 
 
 def test_check_is_called_while_evolving_and_ends_the_evolution(liquid, monkeypatch):
-    monkeypatch.setattr(lammps_engine, "_CHECK_INTERVAL", 0.01)
+    monkeypatch.setattr(schedule, "CHECK_INTERVAL", 0.01)
     calls = []
 
     def check():
