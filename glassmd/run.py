@@ -6,6 +6,7 @@
       run.json                        identity: mixture, temperature, settings or origin
       parents/L0000-P0000.gsd .json   parent configurations; parent 0 carries its lineage's equilibration report
       segments/L0000-P0000-B0000.gsd .json
+      engines/hoomd-gpu-….json        what was measured on a device: systems packed, neighbour list's buffer
       claims/                         locks of work in progress
       workers/                        what each process is doing, for the progress display
 
@@ -15,6 +16,7 @@ block, so whoever comes next sees what exists; nothing is produced twice or lost
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +39,7 @@ Kind = Literal["parents", "segments"]
 GROWABLE = ("lineages", "parents")
 """Settings that a later call may raise: a run grows by lineages and parents, never changes otherwise."""
 
-RUNTIME = ("engine", "device", "workers", "walltime", "accept_unequilibrated")
+RUNTIME = ("engine", "device", "packed", "neighbor_buffer", "workers", "walltime", "accept_unequilibrated")
 """Settings that say how to run and not what: they may differ between calls."""
 
 
@@ -330,6 +332,18 @@ class RunDirectory:
         for entry in entries:
             entry.verify()
         return len(entries)
+
+    def prepared(self, engine: str, device: str) -> dict[str, Any] | None:
+        """What was measured for an engine on a device, or None while nothing was."""
+        path = self._prepared(engine, device)
+        return read_json(path) if path.exists() else None
+
+    def record_prepared(self, engine: str, device: str, prepared: dict[str, Any]) -> None:
+        """Keep what was measured, unless somebody was faster."""
+        write_json(self._prepared(engine, device), {"device": device, **prepared}, exclusive=True)
+
+    def _prepared(self, engine: str, device: str) -> Path:
+        return self.path / "engines" / f"{engine}-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
 
     def fingerprint(self, lineage: int) -> str:
         """What tells one liquid from another whatever run it is in: the checksum of its parent 0."""

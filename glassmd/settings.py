@@ -7,7 +7,7 @@ same name wins over the file.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
@@ -110,6 +110,9 @@ class RunSettings(_Strict):
     truncation: str = Field(
         "shifted", description="shifted, force-shifted or truncated; part of the mixture's identity"
     )
+    start: list[str] | None = Field(
+        None, description="run directories or GSD files whose configurations are the parents; default: equilibrate"
+    )
     particles: Annotated[int, Field(ge=10)] = Field(1000, description="particles in the box")
     temperature: Positive = Field(0.64, description="temperature of the liquid")
     density: Positive | None = Field(None, description="number density; default: the mixture's")
@@ -136,8 +139,13 @@ class RunSettings(_Strict):
     accept_unequilibrated: bool = Field(False, description="use lineages that were not shown to be equilibrated")
     engine: Literal["auto", "hoomd", "lammps"] = Field("auto", description="simulation engine")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where the engine runs")
+    packed: Count | None = Field(None, description="systems in one HOOMD simulation; default: measured")
+    neighbor_buffer: Positive | None = Field(
+        None, description="buffer of HOOMD's neighbour list; default: measured"
+    )
     workers: Count | None = Field(
-        None, description="simulating processes; default: one per core, one core less when training"
+        None,
+        description="simulating processes; default: one per GPU, else one per core, one core less when training",
     )
     walltime: Positive | None = Field(None, description="stop (exit code 75) after this many seconds")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="every random number follows from it")
@@ -248,12 +256,18 @@ def _spread(values: dict[str, Any], key: str, value: Any) -> None:
             values[key] = value
 
 
-def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    of_start: Callable[[list[str]], dict[str, Any]] | None = None,
+) -> Settings:
     """Settings from a TOML file with overrides on top.
 
     Args:
         path: TOML file, or None for the defaults.
         overrides: Flag values by key; `None` values are ignored. Training keys need no `train.` in front.
+        of_start: Says what the given configurations of the setting `start` imply; file and overrides win over it.
 
     Raises:
         SettingsError: A missing or malformed file, an unknown key, a value out of range.
@@ -276,6 +290,9 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
         if value is not None:
             _spread(values, key, value)
     train = values.pop("train", {})
+    if of_start is not None and isinstance(start := values.get("start"), str | list):
+        values["start"] = [start] if isinstance(start, str) else start
+        values = {**of_start(values["start"]), **values}
     run = build_settings(RunSettings, _snap_times(values), "")
     return Settings(run=run, train=build_settings(TrainSettings, train, "train."))
 

@@ -60,12 +60,14 @@ class Engine(ABC):
         version: Of the engine, as it reports it.
         device: `cpu` or `gpu`, with the device's name where it is known.
         packed: Systems that it simulates at once; whoever has more work at hand should bring as many.
+        processes: Processes that keep this machine busy, each with an engine of its own; 0 is one per core.
     """
 
     name: str
     version: str
     device: str
     packed: int = 1
+    processes: int = 0
 
     @abstractmethod
     def evolve(
@@ -96,11 +98,13 @@ class Engine(ABC):
             EngineError: The engine failed or cannot do what was asked.
         """
 
-    def prepare(self, system: Configuration, mixture: Mixture, time_step: float, most: int) -> dict[str, Any]:
+    def prepare(
+        self, liquid: Callable[[], Configuration], mixture: Mixture, time_step: float, most: int
+    ) -> dict[str, Any]:
         """Measure on this device how many systems to simulate at once, and with what.
 
         Args:
-            system: A liquid like those that will be simulated, with velocities.
+            liquid: Makes a liquid like those that will be simulated, with velocities; called where needed.
             mixture: Its mixture.
             time_step: √(mσ²/ε).
             most: Systems that there will ever be at once.

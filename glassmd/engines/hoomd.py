@@ -1,0 +1,347 @@
+"""HOOMD-blue as an engine: many systems packed into one simulation, on a GPU or a CPU core.
+
+Works with HOOMD-blue 4.8 to 7: only what is the same in all of them is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from glassmd.configuration import Configuration
+from glassmd.engines.base import PARTICLE_STEPS_PER_SECOND, Engine, Observation, require_possible, unstable
+from glassmd.engines.schedule import reach_each
+from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
+from glassmd.errors import EngineError
+from glassmd.mixtures import Mixture
+
+if TYPE_CHECKING:
+    from glassmd.engines.hoomd_packed import PackedSimulation
+
+__all__ = ["INSTALL", "HoomdEngine", "gpu_problem", "hoomd_version", "load_hoomd"]
+
+INSTALL = "mamba install -c conda-forge hoomd"
+"""What to type when HOOMD-blue is missing."""
+
+OLDEST = (4, 8)
+
+_BUFFER = 0.4  # of the neighbour list before it is tuned, σ_AA; HOOMD's own default
+_BUFFERS = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8)  # that are tried
+_WARM_UP = {"cpu": 50, "gpu": 1000}  # steps before a measurement; on a GPU HOOMD tunes its kernels in them
+_MEASURED = 100  # steps that a measurement takes at least
+_SHORTEST = 0.2  # seconds that a measurement takes at least
+_WORTH_IT = 1.05  # gain in speed for which twice as many systems are packed
+_MEMORY = 0.4  # share of the device's memory above which the next doubling is not tried
+_KEPT = 2  # simulations that are kept for another use: full packs and the last, smaller one
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One measurement of :meth:`HoomdEngine.prepare`."""
+
+    packed: int
+    buffer: float
+    replica_steps_per_second: float
+
+
+class HoomdEngine(Engine):
+    """Velocity Verlet (`ConstantVolume`); see :mod:`glassmd.engines.thermostat` for the thermostat.
+
+    Simulations are used again for the next systems of the same size: hundreds of parents take no more memory
+    than one. An engine evolves one set of systems at a time.
+
+    Args:
+        device: `cpu`, `gpu`, or `auto`, which takes a GPU where there is one.
+        packed: Systems in one simulation; None is 1 until :meth:`prepare` or :meth:`adopt` say otherwise.
+        buffer: Of the neighbour list, σ_AA; None is 0.4 until :meth:`prepare` or :meth:`adopt` say otherwise.
+        neighbor_list: `Tree`; `Cell` for comparison.
+        gpu: Number of the GPU where there are several.
+
+    Raises:
+        EngineError: HOOMD-blue or the device is missing.
+    """
+
+    name = "hoomd"
+
+    def __init__(
+        self,
+        device: Literal["auto", "cpu", "gpu"] = "auto",
+        *,
+        packed: int | None = None,
+        buffer: float | None = None,
+        neighbor_list: Literal["Tree", "Cell"] = "Tree",
+        gpu: int | None = None,
+    ) -> None:
+        self._hoomd = load_hoomd()
+        self.version = hoomd_version()
+        self._device = _open_device(self._hoomd, device, gpu)
+        self._on_gpu = isinstance(self._device, self._hoomd.device.GPU)
+        self.device = f"gpu ({_device_name(self._device)})" if self._on_gpu else "cpu"
+        self.processes = len(self._hoomd.device.GPU.get_available_devices()) if self._on_gpu else 0
+        self._asked = packed, buffer
+        self.packed, self.buffer = packed or 1, buffer or _BUFFER
+        self._neighbor_list = neighbor_list
+        self._simulations: dict[tuple[object, ...], PackedSimulation] = {}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Engine, version and device, the number of systems packed and the neighbour list's buffer, σ_AA."""
+        return {**super().facts, "packed": self.packed, "neighbor_list_buffer": self.buffer}
+
+    def evolve(
+        self,
+        systems: Sequence[Configuration],
+        mixture: Mixture,
+        *,
+        steps: Sequence[int],
+        time_step: float,
+        thermostat: Thermostat | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[Observation]:
+        """Evolve the systems, `packed` at a time; see :meth:`glassmd.engines.base.Engine.evolve`.
+
+        A system's trajectory depends on its own configuration and seed only, but for rounding: sums over
+        neighbours are taken in an order that the packing decides. Positions continue from the configuration's
+        `unwrapped` ones.
+        """
+        require_possible(systems, mixture, steps, time_step, thermostat)
+        return self._evolve_in_packs(systems, mixture, steps, time_step, thermostat, check)
+
+    def _evolve_in_packs(
+        self,
+        systems: Sequence[Configuration],
+        mixture: Mixture,
+        steps: Sequence[int],
+        time_step: float,
+        thermostat: Thermostat | None,
+        check: Callable[[], None] | None,
+    ) -> Iterator[Observation]:
+        for first in range(0, len(systems), self.packed):
+            pack = range(first, min(first + self.packed, len(systems)))
+            yield from self._evolve_pack([systems[i] for i in pack], pack, mixture, steps, time_step, thermostat, check)
+
+    def _evolve_pack(
+        self,
+        systems: list[Configuration],
+        pack: range,
+        mixture: Mixture,
+        steps: Sequence[int],
+        time_step: float,
+        thermostat: Thermostat | None,
+        check: Callable[[], None] | None,
+    ) -> Iterator[Observation]:
+        simulation = self._simulation(mixture, systems[0], len(systems), time_step)
+        degrees = degrees_of_freedom(systems[0].n_particles, systems[0].dimensions)
+        try:
+            simulation.load(systems, time_step)
+
+            def rescale(step: int) -> None:
+                assert thermostat is not None
+                kinetic = simulation.kinetic_energies()
+                simulation.rescale(thermostat.factors(step, time_step, kinetic, degrees, pack))
+
+            for step in reach_each(
+                steps,
+                time_step,
+                run=simulation.run,
+                rescale=rescale,
+                thermostat=thermostat,
+                check=check,
+                chunk=max(1, int(PARTICLE_STEPS_PER_SECOND / (len(systems) * systems[0].n_particles))),
+            ):
+                yield from _observations(simulation, systems[0], pack, step, degrees)
+        except EngineError:
+            self._simulations.clear()  # what came apart is not used again
+            raise
+
+    def _simulation(self, mixture: Mixture, like: Configuration, n_systems: int, time_step: float) -> PackedSimulation:
+        """A simulation for so many systems of this size: one that is there, or a new one."""
+        from glassmd.engines.hoomd_packed import PackedSimulation  # imports torch, which not every command needs
+
+        key = (repr(mixture.identity()), like.n_particles, n_systems, tuple(like.box), self._neighbor_list)
+        simulation = self._simulations.pop(key, None)
+        if simulation is None:
+            while len(self._simulations) >= _KEPT:
+                self._simulations.pop(next(iter(self._simulations)))
+            simulation = PackedSimulation(
+                self._hoomd,
+                self._device,
+                mixture,
+                like.box,
+                like.n_particles,
+                n_systems,
+                time_step=time_step,
+                buffer=self.buffer,
+                neighbor_list=self._neighbor_list,
+            )
+        simulation.buffer = min(self.buffer, _thickest(mixture, like))
+        self._simulations[key] = simulation  # the last one used is dropped last
+        return simulation
+
+    def prepare(
+        self, liquid: Callable[[], Configuration], mixture: Mixture, time_step: float, most: int
+    ) -> dict[str, Any]:
+        """Measure how many systems to pack and how thick the neighbour list's buffer should be.
+
+        The number doubles as long as that gains 5% and memory is left; then the buffer is chosen at that
+        number. What was given to the constructor is not measured.
+
+        Args:
+            liquid: Makes a liquid like those that will be simulated, with velocities.
+            mixture: Its mixture.
+            time_step: √(mσ²/ε).
+            most: Systems that there will ever be at once.
+
+        Returns:
+            `packed`, `buffer` and `measured`, a list of rates (JSON types only).
+        """
+        asked_packed, asked_buffer = self._asked
+        measured: list[Rate] = []
+        system = None if asked_packed and asked_buffer else liquid()
+
+        def rate(packed: int, buffer: float) -> float:
+            assert system is not None
+            found = Rate(packed, buffer, self._measure(system, mixture, time_step, packed, buffer))
+            measured.append(found)
+            return found.replica_steps_per_second
+
+        packed, buffer = asked_packed or 1, asked_buffer or _BUFFER
+        if asked_packed is None and most > 1:
+            best = rate(1, buffer)
+            while 2 * packed <= most and self._memory_share() < _MEMORY:
+                now = rate(2 * packed, buffer)
+                if now < _WORTH_IT * best:
+                    break
+                packed, best = 2 * packed, now
+        if asked_buffer is None and system is not None:
+            thickest = _thickest(mixture, system)
+            fitting = [value for value in _BUFFERS if value < thickest] or [thickest]
+            buffer = max(fitting, key=lambda value: rate(packed, value))
+        prepared = {"packed": packed, "buffer": buffer, "measured": [asdict(one) for one in measured]}
+        self._simulations.clear()
+        self.adopt(prepared)
+        return prepared
+
+    def _measure(self, system: Configuration, mixture: Mixture, time_step: float, packed: int, buffer: float) -> float:
+        self.buffer = buffer
+        simulation = self._simulation(mixture, system, packed, time_step)
+        # Replicas that move alike would rebuild their neighbour lists at the same steps.
+        signs = np.random.default_rng(packed).choice([-1.0, 1.0], size=packed)
+        assert system.velocities is not None
+        simulation.load([system.with_velocities(sign * system.velocities) for sign in signs], time_step)
+        simulation.run(_WARM_UP["gpu" if self._on_gpu else "cpu"])
+        steps, started = 0, time.perf_counter()
+        while steps < _MEASURED or time.perf_counter() - started < _SHORTEST:
+            simulation.run(_MEASURED // 4)
+            steps += _MEASURED // 4
+        return packed * steps / (time.perf_counter() - started)
+
+    def _memory_share(self) -> float:
+        """Of the device's memory that is in use by anybody."""
+        if self._on_gpu:
+            import torch
+
+            free, total = torch.cuda.mem_get_info()
+            return 1.0 - free / total
+        available, total = (os.sysconf(key) for key in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"))
+        return 1.0 - available / total
+
+    def adopt(self, prepared: dict[str, Any]) -> None:
+        """Take over the number and the buffer that :meth:`prepare` chose; what the constructor was given stays."""
+        packed, buffer = self._asked
+        self.packed = packed or int(prepared.get("packed", self.packed))
+        self.buffer = buffer or float(prepared.get("buffer", self.buffer))
+
+
+def _thickest(mixture: Mixture, system: Configuration) -> float:
+    """The thickest buffer with which no particle finds another one twice, σ_AA."""
+    return 0.999 * (float(system.box.min()) / 2 - float(mixture.r_cut.max()))
+
+
+def _observations(
+    simulation: PackedSimulation, like: Configuration, pack: range, step: int, degrees: int
+) -> Iterator[Observation]:
+    state = simulation.state()
+    for slot, system in enumerate(pack):
+        energy, kinetic = float(state.potential_energy[slot]), float(state.kinetic_energy[slot])
+        temperature = 2 * kinetic / degrees
+        if not math.isfinite(energy + temperature):
+            raise unstable("HOOMD-blue", system, step, f"U/N = {energy}, T = {temperature}")
+        # d(N−1) degrees of freedom in the kinetic part too, as LAMMPS has it.
+        pressure = (degrees / like.dimensions * temperature + float(state.virial[slot])) / like.volume
+        yield Observation(
+            system=system,
+            step=step,
+            positions=state.positions[slot],
+            velocities=state.velocities[slot],
+            potential_energy=energy,
+            temperature=temperature,
+            pressure=pressure,
+        )
+
+
+def load_hoomd() -> Any:
+    """Import HOOMD-blue.
+
+    Raises:
+        EngineError: It is missing, too old or cannot be loaded; the message holds the install line.
+    """
+    if find_spec("hoomd") is None:
+        raise EngineError("HOOMD-blue is not installed", "the hoomd package", f"{INSTALL}, or --engine lammps")
+    try:
+        hoomd = importlib.import_module("hoomd")
+        importlib.import_module("hoomd.md")
+    except (ImportError, OSError) as error:
+        raise EngineError(f"HOOMD-blue could not be imported ({error})", "the hoomd package", INSTALL) from error
+    version = str(hoomd.version.version)
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise EngineError(f"found HOOMD-blue {version}", f"at least {'.'.join(map(str, OLDEST))}", INSTALL)
+    return hoomd
+
+
+def hoomd_version() -> str:
+    """Return the release of HOOMD-blue.
+
+    Raises:
+        EngineError: It is missing; the message holds the install line.
+    """
+    return str(load_hoomd().version.version)
+
+
+def gpu_problem() -> str:
+    """Why HOOMD-blue can use no GPU here; nothing where it can.
+
+    Raises:
+        EngineError: HOOMD-blue is missing.
+    """
+    hoomd = load_hoomd()
+    if not hoomd.version.gpu_enabled:
+        return "this HOOMD-blue was built without GPU support"
+    if not hoomd.device.GPU.is_available():
+        return "; ".join(hoomd.device.GPU.get_unavailable_device_reasons()) or "no GPU was found"
+    return ""
+
+
+def _open_device(hoomd: Any, device: str, gpu: int | None) -> Any:
+    problem = "" if device == "cpu" else gpu_problem()
+    if device == "cpu" or (device == "auto" and problem):
+        return hoomd.device.CPU(notice_level=0)
+    if problem:
+        raise EngineError(
+            f"HOOMD-blue cannot use a GPU: {problem}",
+            "a GPU and a HOOMD-blue built for it",
+            'try --device cpu, or mamba install -c conda-forge "hoomd=*=*gpu*"',
+        )
+    return hoomd.device.GPU(notice_level=0, gpu_id=gpu)
+
+
+def _device_name(device: Any) -> str:
+    return str(device.device)

