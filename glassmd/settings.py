@@ -127,7 +127,7 @@ class RunSettings(_Strict):
     )
     time_step: Positive = Field(0.005, description="integration step")
     ensemble: Literal["nvt", "nve"] = Field("nvt", description="replicas at constant temperature or energy")
-    thermostat_time: Positive = Field(20.0, description="coupling time of the replicas' thermostat (nvt)")
+    thermostat_time: Positive = Field(2.0, description="coupling time of the replicas' thermostat (nvt)")
     parent_spacing: NonNegative = Field(
         0.0, description="time between parents of a lineage; at least the last output time, whatever is given"
     )

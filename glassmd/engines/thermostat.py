@@ -22,6 +22,7 @@ engines draw the same numbers, and a trajectory that is cut and continued draws 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,10 @@ __all__ = ["Thermostat", "degrees_of_freedom"]
 
 _PER_RELAXATION = 5
 """Rescalings per relaxation time; the distribution does not depend on it, the kinetic energy's memory hardly."""
+
+
+_BLOCK = 64
+"""Rescalings whose numbers are drawn together: to start a generator takes longer than to draw."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +99,20 @@ class Thermostat:
                 "check the start configuration, try a smaller time step",
             )
         interval = self.interval(time_step)
-        count = (self.first_step + step) // interval
-        gauss, squares = np.empty(len(kinetic)), np.empty(len(kinetic))
-        for row, system in enumerate(systems):
-            generator = np.random.Generator(np.random.Philox(key=self.seeds[system], counter=count << 64))
-            gauss[row] = generator.standard_normal()
-            squares[row] = generator.chisquare(degrees - 1)
+        block, number = divmod((self.first_step + step) // interval, _BLOCK)
+        drawn = np.array([_draw(self.seeds[system], block, degrees)[:, number] for system in systems])
+        gauss, squares = drawn.T
         kept = np.exp(-interval * time_step / self.relaxation_time)
         share = 0.5 * self.temperature / kinetic  # K̄ / (N_f K)
         ratio = kept + (1 - kept) * (squares + gauss**2) * share + 2 * gauss * np.sqrt(kept * (1 - kept) * share)
         return np.asarray(np.sqrt(ratio))
+
+
+@lru_cache(maxsize=4096)
+def _draw(seed: int, block: int, degrees: int) -> NDArray[np.float64]:
+    """(2, _BLOCK) R and S of a block of rescalings of one system."""
+    generator = np.random.Generator(np.random.Philox(key=seed, counter=block << 64))
+    return np.stack([generator.standard_normal(_BLOCK), generator.chisquare(degrees - 1, _BLOCK)])
 
 
 def degrees_of_freedom(n_particles: int, dimensions: int) -> int:
