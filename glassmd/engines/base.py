@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
+from glassmd.engines.reduced import Displacements, scattering_vectors, single
 from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
@@ -97,6 +98,51 @@ class Engine(ABC):
         Raises:
             EngineError: The engine failed or cannot do what was asked.
         """
+
+    def displacements(
+        self,
+        systems: Sequence[Configuration],
+        mixture: Mixture,
+        *,
+        groups: Sequence[int],
+        keep_ends_of: Collection[int] = (),
+        steps: Sequence[int],
+        time_step: float,
+        thermostat: Thermostat | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[Displacements]:
+        """Evolve as :meth:`evolve` does, and hand over moments of displacements instead of positions.
+
+        Args:
+            systems: As in :meth:`evolve`; displacements are counted from them.
+            mixture: Pair potential and masses.
+            groups: The group of each system, all of which start from the same positions: displacements are
+                reduced within it.
+            keep_ends_of: Systems whose positions at the last step are handed over besides.
+            steps: As in :meth:`evolve`, as are the other arguments.
+            time_step: √(mσ²/ε).
+            thermostat: None evolves at constant energy.
+            check: Called about once a second.
+
+        Yields:
+            Parts of a group at a step, to be merged by whoever asked: each system is in one part.
+        """
+        vectors = scattering_vectors(systems[0].box, mixture) if systems else []
+        for seen in self.evolve(systems, mixture, steps=steps, time_step=time_step, thermostat=thermostat, check=check):
+            distance, scattering = single(systems[seen.system], seen.positions, mixture, vectors)
+            kept = seen.system in keep_ends_of and seen.step == steps[-1]
+            yield Displacements(
+                group=groups[seen.system],
+                systems=(seen.system,),
+                step=seen.step,
+                mean=distance,
+                deviation=np.zeros_like(distance),
+                scattering=scattering,
+                potential_energy=np.array([seen.potential_energy]),
+                temperature=np.array([seen.temperature]),
+                pressure=np.array([seen.pressure]),
+                ends={seen.system: seen.positions} if kept else {},
+            )
 
     def prepare(
         self, liquid: Callable[[], Configuration], mixture: Mixture, time_step: float, most: int

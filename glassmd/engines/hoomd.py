@@ -8,16 +8,20 @@ from __future__ import annotations
 import importlib
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.engines.base import PARTICLE_STEPS_PER_SECOND, Engine, Observation, require_possible, unstable
+from glassmd.engines.reduced import Displacements
 from glassmd.engines.schedule import reach_each
 from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
 from glassmd.errors import EngineError
@@ -41,6 +45,9 @@ _SHORTEST = 0.2  # seconds that a measurement takes at least
 _WORTH_IT = 1.05  # gain in speed for which twice as many systems are packed
 _MEMORY = 0.4  # share of the device's memory above which the next doubling is not tried
 _KEPT = 2  # simulations that are kept for another use: full packs and the last, smaller one
+
+
+_Report = TypeVar("_Report")
 
 
 @dataclass(frozen=True)
@@ -113,9 +120,30 @@ class HoomdEngine(Engine):
         `unwrapped` ones.
         """
         require_possible(systems, mixture, steps, time_step, thermostat)
-        return self._evolve_in_packs(systems, mixture, steps, time_step, thermostat, check)
+        return self._in_packs(systems, mixture, steps, time_step, thermostat, check, _observations)
 
-    def _evolve_in_packs(
+    def displacements(
+        self,
+        systems: Sequence[Configuration],
+        mixture: Mixture,
+        *,
+        groups: Sequence[int],
+        keep_ends_of: Collection[int] = (),
+        steps: Sequence[int],
+        time_step: float,
+        thermostat: Thermostat | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[Displacements]:
+        """Reduce displacements on the device; see :meth:`glassmd.engines.base.Engine.displacements`."""
+        require_possible(systems, mixture, steps, time_step, thermostat)
+
+        def report(simulation: PackedSimulation, pack: range, step: int) -> Iterator[Displacements]:
+            kept = keep_ends_of if step == steps[-1] else ()
+            return _displacements(simulation, pack, step, [groups[system] for system in pack], kept)
+
+        return self._in_packs(systems, mixture, steps, time_step, thermostat, check, report)
+
+    def _in_packs(
         self,
         systems: Sequence[Configuration],
         mixture: Mixture,
@@ -123,10 +151,13 @@ class HoomdEngine(Engine):
         time_step: float,
         thermostat: Thermostat | None,
         check: Callable[[], None] | None,
-    ) -> Iterator[Observation]:
+        report: Callable[[PackedSimulation, range, int], Iterator[_Report]],
+    ) -> Iterator[_Report]:
         for first in range(0, len(systems), self.packed):
             pack = range(first, min(first + self.packed, len(systems)))
-            yield from self._evolve_pack([systems[i] for i in pack], pack, mixture, steps, time_step, thermostat, check)
+            yield from self._evolve_pack(
+                [systems[i] for i in pack], pack, mixture, steps, time_step, thermostat, check, report
+            )
 
     def _evolve_pack(
         self,
@@ -137,7 +168,8 @@ class HoomdEngine(Engine):
         time_step: float,
         thermostat: Thermostat | None,
         check: Callable[[], None] | None,
-    ) -> Iterator[Observation]:
+        report: Callable[[PackedSimulation, range, int], Iterator[_Report]],
+    ) -> Iterator[_Report]:
         simulation = self._simulation(mixture, systems[0], len(systems), time_step)
         degrees = degrees_of_freedom(systems[0].n_particles, systems[0].dimensions)
         try:
@@ -157,7 +189,7 @@ class HoomdEngine(Engine):
                 check=check,
                 chunk=max(1, int(PARTICLE_STEPS_PER_SECOND / (len(systems) * systems[0].n_particles))),
             ):
-                yield from _observations(simulation, systems[0], pack, step, degrees)
+                yield from report(simulation, pack, step)
         except EngineError:
             self._simulations.clear()  # what came apart is not used again
             raise
@@ -266,25 +298,59 @@ def _thickest(mixture: Mixture, system: Configuration) -> float:
     return 0.999 * (float(system.box.min()) / 2 - float(mixture.r_cut.max()))
 
 
-def _observations(
-    simulation: PackedSimulation, like: Configuration, pack: range, step: int, degrees: int
-) -> Iterator[Observation]:
-    state = simulation.state()
+@dataclass(frozen=True, eq=False)
+class _Thermo:
+    """Of every system in a simulation: U/N, kinetic temperature and pressure, (n_systems,) each."""
+
+    potential_energy: NDArray[np.float64]
+    temperature: NDArray[np.float64]
+    pressure: NDArray[np.float64]
+
+
+def _thermo(simulation: PackedSimulation, pack: range, step: int) -> _Thermo:
+    """Read off a simulation; an :class:`EngineError` where a system has come apart."""
+    d, degrees = simulation.dimensions, degrees_of_freedom(simulation.n_particles, simulation.dimensions)
+    energy, virial = simulation.energies_and_virials()
+    temperature = 2 * simulation.kinetic_energies() / degrees
+    for system, u, t in zip(pack, energy, temperature, strict=True):
+        if not math.isfinite(u + t):
+            raise unstable("HOOMD-blue", system, step, f"U/N = {u}, T = {t}")
+    # d(N−1) degrees of freedom in the kinetic part too, as LAMMPS has it.
+    return _Thermo(energy, temperature, (degrees / d * temperature + virial) / simulation.volume)
+
+
+def _observations(simulation: PackedSimulation, pack: range, step: int) -> Iterator[Observation]:
+    thermo, positions, velocities = _thermo(simulation, pack, step), *simulation.phase_space()
     for slot, system in enumerate(pack):
-        energy, kinetic = float(state.potential_energy[slot]), float(state.kinetic_energy[slot])
-        temperature = 2 * kinetic / degrees
-        if not math.isfinite(energy + temperature):
-            raise unstable("HOOMD-blue", system, step, f"U/N = {energy}, T = {temperature}")
-        # d(N−1) degrees of freedom in the kinetic part too, as LAMMPS has it.
-        pressure = (degrees / like.dimensions * temperature + float(state.virial[slot])) / like.volume
         yield Observation(
             system=system,
             step=step,
-            positions=state.positions[slot],
-            velocities=state.velocities[slot],
-            potential_energy=energy,
-            temperature=temperature,
-            pressure=pressure,
+            positions=positions[slot],
+            velocities=velocities[slot],
+            potential_energy=float(thermo.potential_energy[slot]),
+            temperature=float(thermo.temperature[slot]),
+            pressure=float(thermo.pressure[slot]),
+        )
+
+
+def _displacements(
+    simulation: PackedSimulation, pack: range, step: int, groups: list[int], kept: Collection[int]
+) -> Iterator[Displacements]:
+    thermo = _thermo(simulation, pack, step)
+    for group in dict.fromkeys(groups):
+        slots = [slot for slot, of in enumerate(groups) if of == group]
+        mean, deviation, scattering = simulation.displacement_moments(slots)
+        yield Displacements(
+            group=group,
+            systems=tuple(pack[slot] for slot in slots),
+            step=step,
+            mean=mean,
+            deviation=deviation,
+            scattering=scattering,
+            potential_energy=thermo.potential_energy[slots],
+            temperature=thermo.temperature[slots],
+            pressure=thermo.pressure[slots],
+            ends={pack[slot]: simulation.positions_of(slot) for slot in slots if pack[slot] in kept},
         )
 
 
@@ -296,11 +362,16 @@ def load_hoomd() -> Any:
     """
     if find_spec("hoomd") is None:
         raise EngineError("HOOMD-blue is not installed", "the hoomd package", f"{INSTALL}, or --engine lammps")
+    before = signal.getsignal(signal.SIGTERM)
     try:
         hoomd = importlib.import_module("hoomd")
         importlib.import_module("hoomd.md")
     except (ImportError, OSError) as error:
         raise EngineError(f"HOOMD-blue could not be imported ({error})", "the hoomd package", INSTALL) from error
+    finally:
+        # At its import HOOMD has SIGTERM end the process at once, committed or not.
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
     version = str(hoomd.version.version)
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise EngineError(f"found HOOMD-blue {version}", f"at least {'.'.join(map(str, OLDEST))}", INSTALL)

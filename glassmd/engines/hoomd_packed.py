@@ -17,7 +17,6 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,32 +25,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassmd.configuration import Configuration
+from glassmd.engines.reduced import scattering_vectors
 from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
-__all__ = ["PackedSimulation", "State"]
+__all__ = ["PackedSimulation"]
 
 _HUGE = 1e8
 """Width of a Gaussian that is a constant to 1e-16 within any cutoff, σ_AA."""
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """All systems at one step, on the host.
-
-    Attributes:
-        positions: (n_systems, n_particles, d) float64, unwrapped, in the order in which they were given, σ_AA.
-        velocities: (n_systems, n_particles, d) float64, √(ε/m).
-        potential_energy: (n_systems,) U/N, ε_AA.
-        kinetic_energy: (n_systems,) K, ε_AA.
-        virial: (n_systems,) Σ r·F over pairs divided by d, ε_AA.
-    """
-
-    positions: NDArray[np.float64]
-    velocities: NDArray[np.float64]
-    potential_energy: NDArray[np.float64]
-    kinetic_energy: NDArray[np.float64]
-    virial: NDArray[np.float64]
 
 
 class PackedSimulation:
@@ -88,7 +69,7 @@ class PackedSimulation:
         self._torch_device = torch.device("cuda" if self._on_gpu else "cpu")
         edges = np.zeros(3)
         edges[: self.dimensions] = box
-        self._edges = torch.as_tensor(edges, device=self._torch_device)
+        self._edges = self._on_device(edges)
         self._order = np.tile(np.arange(n_particles), (n_systems, 1))
         self._simulation = hoomd.Simulation(device=device, seed=1)  # nothing in it is random
         self._neighbors = getattr(hoomd.md.nlist, neighbor_list)(buffer=buffer)
@@ -100,6 +81,11 @@ class PackedSimulation:
             forces=[self._force],
         )
         self._loaded = False
+        self._wave_vectors = [self._on_device(vectors) for vectors in scattering_vectors(box, mixture)]
+        self._species = self._masses = self._start = torch.empty(0)
+
+    def _on_device(self, values: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(np.array(values), device=self._torch_device)
 
     @property
     def buffer(self) -> float:
@@ -129,6 +115,7 @@ class PackedSimulation:
                 self._simulation.operations.computes.append(self._offset)
             self._loaded = True
         self.run(0)
+        self._start = self._unwrapped()
 
     def _snapshot(self, systems: Sequence[Configuration]) -> Any:
         n, d, names = self.n_particles, self.dimensions, self._mixture.species
@@ -139,15 +126,18 @@ class PackedSimulation:
         particles.N = n * self.n_systems
         particles.types = [f"{name}{slot}" for slot in range(self.n_systems) for name in names]
         masses = np.asarray(self._mixture.masses)
+        species_of = np.empty_like(self._order)
         for slot, system in enumerate(systems):
             assert system.velocities is not None
             order = self._order[slot] = _space_filling_order(system)
             rows, species = slice(slot * n, (slot + 1) * n), system.species[order]
+            species_of[slot] = species
             particles.typeid[rows] = slot * len(names) + species
             particles.mass[rows] = masses[species]
             particles.position[rows, :d] = system.positions[order]
             particles.velocity[rows, :d] = system.velocities[order]
             particles.image[rows, :d] = system.images[order]
+        self._species, self._masses = self._on_device(species_of), self._on_device(masses[species_of])
         return snapshot
 
     def run(self, steps: int) -> None:
@@ -177,29 +167,66 @@ class PackedSimulation:
             velocities = self._tensor(data.particles.velocity)
             velocities.view(self.n_systems, self.n_particles, 3).mul_(scale.to(velocities.dtype)[:, None, None])
 
-    def unwrapped(self) -> Tensor:
+    def _unwrapped(self) -> Tensor:
         """(n_systems, n_particles, d) float64 unwrapped positions in memory order, on the device, σ_AA."""
         with self._local() as data:
             position, image = (self._tensor(x) for x in (data.particles.position, data.particles.image))
             unwrapped = position.to(torch.float64) + image.to(torch.float64) * self._edges
             return unwrapped.view(self.n_systems, self.n_particles, 3)[..., : self.dimensions]
 
-    def state(self) -> State:
-        """All systems as they are now, in the particle order in which they were given."""
-        energy, virial = self._energies_and_virials()
+    @property
+    def volume(self) -> float:
+        """Of the box that every system has, σ_AA^d."""
+        return float(np.prod(self._box))
+
+    def phase_space(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Unwrapped positions and velocities, (n_systems, n_particles, d) each, in the order that was loaded."""
         with self._local() as data:
-            kinetic = _host(self._kinetic(data))
-            velocities = _host(self._tensor(data.particles.velocity).to(torch.float64))
-        velocities = velocities.reshape(self.n_systems, self.n_particles, 3)[..., : self.dimensions]
-        return State(
-            self.in_given_order(_host(self.unwrapped())), self.in_given_order(velocities), energy, kinetic, virial
+            velocities = _host(self._tensor(data.particles.velocity))
+        shape = self.n_systems, self.n_particles, 3
+        return (
+            self.in_given_order(_host(self._unwrapped())),
+            self.in_given_order(velocities.reshape(shape)[..., : self.dimensions]),
+        )
+
+    def positions_of(self, slot: int) -> NDArray[np.float64]:
+        """(n_particles, d) unwrapped positions of one system, in the order that was loaded, σ_AA."""
+        ordered = np.empty((self.n_particles, self.dimensions))
+        ordered[self._order[slot]] = _host(self._unwrapped()[slot])
+        return ordered
+
+    def displacement_moments(
+        self, slots: list[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Moments of |Δr| since the start over systems that started from one parent, reduced on the device.
+
+        Args:
+            slots: Which systems.
+
+        Returns:
+            Mean and summed squared deviation of |Δr|, (n_particles,) each, in the order that was loaded, σ_AA and
+            σ_AA²; F_s per species, (n_species,).
+        """
+        moved = self._unwrapped()[slots] - self._start[slots]
+        weights = self._masses[slots] / self._masses[slots].sum(dim=1, keepdim=True)
+        moved = moved - (weights[:, :, None] * moved).sum(dim=1, keepdim=True)
+        distance = moved.norm(dim=2)
+        mean = distance.mean(dim=0)
+        deviation = ((distance - mean) ** 2).sum(dim=0)
+        scattering = [
+            torch.cos(moved[:, self._species[slots[0]] == kind] @ vectors.T).mean()
+            for kind, vectors in enumerate(self._wave_vectors)
+        ]
+        order = self._order[slots[0] : slots[0] + 1]
+        return (
+            _in_order(order, _host(mean)[None])[0],
+            _in_order(order, _host(deviation)[None])[0],
+            _host(torch.stack(scattering)),
         )
 
     def in_given_order(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of particles, (n_systems, n_particles, …) in memory order, in the order that was loaded."""
-        ordered = np.empty_like(values)
-        np.put_along_axis(ordered, self._order.reshape(self._order.shape + (1,) * (values.ndim - 2)), values, axis=1)
-        return ordered
+        return _in_order(self._order, values)
 
     def forces(self) -> NDArray[np.float64]:
         """(n_systems, n_particles, d) float64 forces, in the particle order in which they were given, ε_AA/σ_AA."""
@@ -207,7 +234,7 @@ class PackedSimulation:
             forces = _host(self._tensor(arrays.force).to(torch.float64))
         return self.in_given_order(forces.reshape(self.n_systems, self.n_particles, 3)[..., : self.dimensions])
 
-    def _energies_and_virials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def energies_and_virials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """U/N and virial per system. Virials are computed for this one step: at every step they would cost."""
         simulation, shape = self._simulation, (self.n_systems, self.n_particles)
         simulation.always_compute_pressure = True
@@ -255,6 +282,13 @@ class _DeviceArray:
         described = dict(array.__cuda_array_interface__)
         described["data"] = (described["data"][0], False)
         self.__cuda_array_interface__ = described
+
+
+def _in_order(order: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`values[s, k]` belongs to particle `order[s, k]`: bring each to its place."""
+    ordered = np.empty_like(values)
+    np.put_along_axis(ordered, order.reshape(order.shape + (1,) * (values.ndim - 2)), values, axis=1)
+    return ordered
 
 
 def _host(tensor: Tensor) -> NDArray[np.float64]:

@@ -1,6 +1,8 @@
 """What the HOOMD engine promises, checked with a real HOOMD-blue on the CPU."""
 
 import gc
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 import glassmd.engines.schedule as schedule
 from glassmd.configuration import Configuration
-from glassmd.engines import Thermostat, available_engines, choose_engine, get_engine
+from glassmd.engines import Engine, Thermostat, available_engines, choose_engine, get_engine
 from glassmd.errors import EngineError
 from glassmd.mixtures import get_mixture
 from glassmd.simulation.equilibration import draw_velocities, random_start
@@ -151,6 +153,47 @@ def test_a_stretch_that_is_cut_continues_with_the_numbers_it_would_have_drawn(en
     middle = replace(liquids[0], positions=half.positions, velocities=half.velocities, images=None)
     rest = evolve(engine, [middle], [170], thermostat=Thermostat(1.0, 0.5, (9,), first_step=130))[0, 170]
     np.testing.assert_allclose(rest.positions, whole.positions, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("packed", [1, 2, 5])
+def test_displacements_reduced_on_the_device_are_those_of_the_positions(liquids, packed):
+    generator = np.random.default_rng(4)
+    parents = [replace(liquids[0], images=np.tile([3, 0, -1], (256, 1))), liquids[1]]
+    groups = [0, 0, 0, 1, 1]
+    systems = [
+        parents[group].with_velocities(draw_velocities(parents[group], MIXTURE, 1.0, generator)) for group in groups
+    ]
+    bath = Thermostat(1.0, 0.5, (1, 2, 3, 4, 5))
+    options = {"groups": groups, "keep_ends_of": {0, 4}, "steps": [40, 100], "time_step": STEP, "thermostat": bath}
+    engine = HoomdEngine("cpu", packed=packed)
+    reduced = list(engine.displacements(systems, MIXTURE, **options))
+    one_by_one = list(Engine.displacements(engine, systems, MIXTURE, **options))
+    assert sorted((s, part.step) for part in reduced for s in part.systems) == sorted(
+        (part.systems[0], part.step) for part in one_by_one
+    )
+    for part in reduced:
+        own = {p.systems[0]: p for p in one_by_one if p.step == part.step and p.systems[0] in part.systems}
+        alone = [own[system] for system in part.systems]
+        distances = np.stack([p.mean for p in alone])
+        np.testing.assert_allclose(part.mean, distances.mean(axis=0), atol=1e-9)
+        np.testing.assert_allclose(part.deviation, ((distances - distances.mean(axis=0)) ** 2).sum(axis=0), atol=1e-9)
+        np.testing.assert_allclose(part.scattering, np.mean([p.scattering for p in alone], axis=0), atol=1e-9)
+        for quantity in ("potential_energy", "temperature", "pressure"):
+            np.testing.assert_allclose(
+                getattr(part, quantity), np.concatenate([getattr(p, quantity) for p in alone]), rtol=1e-9
+            )
+        assert set(part.ends) == ({0, 4} & set(part.systems) if part.step == 100 else set())
+        for system, positions in part.ends.items():
+            np.testing.assert_allclose(positions, own[system].ends[system], atol=1e-9)
+
+
+def test_importing_hoomd_leaves_the_handling_of_signals_as_it_was():
+    code = (
+        "import signal, sys; mine = lambda *_: None; signal.signal(signal.SIGTERM, mine);"
+        "import glassmd.engines as e; e.get_engine('hoomd', 'cpu');"
+        "sys.exit(signal.getsignal(signal.SIGTERM) is not mine)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_every_system_keeps_its_own_momentum_and_temperature(engine, liquids):

