@@ -27,7 +27,12 @@ def _option(kind: Any, flag: str, text: str) -> Any:
 
 _RUN_OPTIONS: dict[str, Any] = {
     "mixture": _option(str | None, "--mixture", "Name of the mixture."),
-    "truncation": _option(str | None, "--truncation", "shifted, force-shifted or truncated."),
+    "truncation": _option(str | None, "--truncation", "shifted, force-shifted, truncated or xplor."),
+    "start": _option(
+        list[str] | None,
+        "--start",
+        "Run directory or GSD file whose configurations are the parents, instead of equilibrating. Repeatable.",
+    ),
     "particles": _option(int | None, "--particles", "Particles in the box."),
     "temperature": _option(float | None, "--temperature", "Temperature, ε_AA."),
     "density": _option(float | None, "--density", "Number density, σ_AA^-d."),
@@ -37,6 +42,7 @@ _RUN_OPTIONS: dict[str, Any] = {
     "times": _option(str | None, "--times", "Output times: 0.1,1,10 or log:0.1:1000:12."),
     "engine": _option(str | None, "--engine", "auto, hoomd or lammps."),
     "device": _option(str | None, "--device", "auto, cpu or gpu."),
+    "packed": _option(int | None, "--packed", "Systems in one HOOMD simulation; default: measured."),
     "workers": _option(int | None, "--workers", "Simulating processes."),
     "seed": _option(int | None, "--seed", "Every random number follows from it."),
     "walltime": _option(float | None, "--walltime", "Stop with exit code 75 after this many seconds."),

@@ -10,8 +10,9 @@ from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
 
 from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
-from glassmd.report.tables import key_value_table
+from glassmd.report.tables import dynamics_table, key_value_table
 from glassmd.settings import Settings, load_settings
+from glassmd.simulation.given import settings_of_given
 from glassmd.simulation.pool import plan
 from glassmd.simulation.pool import simulate as run_simulation
 
@@ -28,7 +29,7 @@ def simulate(
     overrides: dict[str, Any],
 ) -> None:
     """Equilibrate lineages, then generate isoconfigurational data into a run directory."""
-    settings = load_settings(settings_file, overrides)
+    settings = load_settings(settings_file, overrides, of_start=settings_of_given)
     if dry_run:
         show_plan(settings, json_mode)
         return
@@ -40,7 +41,10 @@ def simulate(
     if json_mode:
         emit(result)
     else:
+        dynamics = result.pop("dynamics")
         console().print(key_value_table(f"run {out}", result))
+        if dynamics:
+            console().print(dynamics_table(dynamics))
 
 
 def show_plan(settings: Settings, json_mode: bool) -> None:

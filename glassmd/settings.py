@@ -140,9 +140,7 @@ class RunSettings(_Strict):
     engine: Literal["auto", "hoomd", "lammps"] = Field("auto", description="simulation engine")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where the engine runs")
     packed: Count | None = Field(None, description="systems in one HOOMD simulation; default: measured")
-    neighbor_buffer: Positive | None = Field(
-        None, description="buffer of HOOMD's neighbour list; default: measured"
-    )
+    neighbor_buffer: Positive | None = Field(None, description="buffer of HOOMD's neighbour list; default: measured")
     workers: Count | None = Field(
         None,
         description="simulating processes; default: one per GPU, else one per core, one core less when training",

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from glassmd.simulation.pool import Progress
+from glassmd.simulation.summary import Progress
 from glassmd.training.progress import TrainingProgress
 
 __all__ = ["Display"]

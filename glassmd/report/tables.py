@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-__all__ = ["key_value_table", "published_table", "score_table"]
+__all__ = ["dynamics_table", "key_value_table", "published_table", "score_table"]
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -71,6 +71,35 @@ def published_table(result: dict[str, Any]) -> Table | None:
         table.add_row(method, *(_number(value) for value in values))
     table.caption = "on other configurations of this state point, whose truncation may differ"
     return table
+
+
+def dynamics_table(dynamics: dict[str, Any]) -> Table:
+    """Mean |Δr| and F_s per species and time, with standard errors over parents.
+
+    Args:
+        dynamics: `dynamics` of what `glassmd simulate --json` prints.
+    """
+    n = dynamics["n_parents"]
+    energy, pressure = dynamics["energy_per_particle"], dynamics["pressure"]
+    table = Table(title=f"dynamics, mean ± standard error over {n} parent{'s' if n != 1 else ''}", title_justify="left")
+    table.add_column("t", justify="right")
+    for name in dynamics["species"]:
+        table.add_column(f"⟨|Δr|⟩ {name}", justify="right")
+        table.add_column(f"F_s {name}", justify="right")
+    for index, time in enumerate(dynamics["times"]):
+        cells = [
+            _with_error(found[key], index)
+            for found in dynamics["species"].values()
+            for key in ("mean_displacement", "scattering")
+        ]
+        table.add_row(f"{time:g}", *cells)
+    table.caption = f"U/N = {_with_error(energy)}, P = {_with_error(pressure)}"
+    return table
+
+
+def _with_error(found: dict[str, Any], index: int | None = None) -> str:
+    mean, error = (found[key] if index is None else found[key][index] for key in ("mean", "error"))
+    return _number(mean, 4) + ("" if error is None or error != error else f" ± {error:.4f}")
 
 
 def key_value_table(title: str, rows: dict[str, Any]) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,10 @@ from numpy.typing import NDArray
 from glassmd.configuration import Configuration
 from glassmd.crystallinity import crystalline_fraction
 from glassmd.dynamics import allowed_wave_vectors, relaxation_time, self_intermediate_scattering
-from glassmd.engines.base import Engine
-from glassmd.engines.thermostat import Thermostat
+from glassmd.engines.base import Observation
 from glassmd.mixtures import Mixture
 
-__all__ = ["EquilibriumRun", "agree", "compare_halves"]
+__all__ = ["EquilibriumRun", "agree", "compare_halves", "moved"]
 
 _DISCARDED = 0.2  # of the run, while the liquid forgets the melt
 _MOST_FRAMES = 400  # frames are thinned out above this, to bound memory
@@ -83,8 +81,19 @@ def agree(halves: dict[str, float], standard_errors: float) -> bool:
     return abs(halves["halves_difference"]) <= standard_errors * halves["halves_difference_error"]
 
 
+def moved(before: Configuration, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> Configuration:
+    """The same particles elsewhere.
+
+    Args:
+        before: Gives box and species.
+        positions: (n_particles, d), unwrapped, σ_AA.
+        velocities: (n_particles, d), √(ε/m).
+    """
+    return Configuration(before.box, before.species, positions, before.species_names, velocities)
+
+
 class EquilibriumRun:
-    """A run that can be extended, with frames of the first species kept at regular intervals.
+    """A growing run, with frames of the first species kept at regular intervals.
 
     Args:
         start: With velocities.
@@ -114,46 +123,31 @@ class EquilibriumRun:
     def _discarded(self) -> int:
         return int(_DISCARDED * len(self._frames))
 
-    def extend(
-        self,
-        engine: Engine,
-        time: float,
-        thermostat: Thermostat,
-        check: Callable[[], None] | None,
-        seen_one: Callable[[], None] | None = None,
-    ) -> None:
-        """Run on until `time`, counted from the start of the run, rounded up to a whole interval.
+    def plan(self, time: float) -> int:
+        """The step at which the run is at least `time` long and a whole number of intervals.
+
+        Where that would be more frames than are kept, every other one is dropped and the interval doubled.
 
         Args:
-            engine: Evolves.
-            time: √(mσ²/ε).
-            thermostat: Of this stretch.
-            check: Called about once a second; what it raises ends the stretch.
-            seen_one: Called after every frame, when the run could be saved.
+            time: √(mσ²/ε), counted from the start of the run.
         """
         while time / self.time_step > _MOST_FRAMES * self.interval:
             # Those at multiples of twice the interval stay.
             self._frames, self._thermo = self._frames[1::2], self._thermo[1::2]
             self.interval *= 2
         # The tolerance keeps 25 / 0.005 = 5000.0000000001 from becoming another interval.
-        final = max(1, math.ceil(time / self.time_step / self.interval - 1e-6)) * self.interval
-        before, done = self.last, self.steps
-        steps = [s - done for s in range(self.interval, final + 1, self.interval) if s > done]
-        for seen in engine.evolve(
-            [before], self.mixture, steps=steps, time_step=self.time_step, thermostat=thermostat, check=check
-        ):
+        return max(1, math.ceil(time / self.time_step / self.interval - 1e-6)) * self.interval
+
+    def frame_steps(self, until: int) -> range:
+        """Steps of the frames that are still missing up to step `until`, that one included."""
+        return range((self.steps // self.interval + 1) * self.interval, until + 1, self.interval)
+
+    def observe(self, step: int, seen: Observation) -> None:
+        """The run has reached `step`: keep it as a frame if it is a whole number of intervals."""
+        if step % self.interval == 0:
             self._frames.append(seen.positions[self._first_species].astype(np.float32))
             self._thermo.append((seen.potential_energy, seen.pressure, seen.temperature))
-            self.steps = done + seen.step
-            self.last = Configuration(
-                box=before.box,
-                species=before.species,
-                positions=seen.positions,
-                species_names=before.species_names,
-                velocities=seen.velocities,
-            )
-            if seen_one is not None:
-                seen_one()
+        self.steps, self.last = step, moved(self.last, seen.positions, seen.velocities)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that :meth:`restore` needs, as arrays."""
@@ -172,14 +166,7 @@ class EquilibriumRun:
         cls, start: Configuration, mixture: Mixture, time_step: float, state: dict[str, NDArray[Any]]
     ) -> EquilibriumRun:
         """The run of :meth:`state`, given box and species in `start`."""
-        last = Configuration(
-            box=start.box,
-            species=start.species,
-            positions=state["positions"],
-            species_names=start.species_names,
-            velocities=state["velocities"],
-        )
-        run = cls(last, mixture, time_step)
+        run = cls(moved(start, state["positions"], state["velocities"]), mixture, time_step)
         run.steps, run.interval = int(state["steps"]), int(state["interval"])
         run._frames, run._thermo = list(state["frames"]), [tuple(row) for row in state["thermo"].tolist()]
         return run

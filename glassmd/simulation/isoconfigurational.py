@@ -1,222 +1,164 @@
-"""The isoconfigurational protocol as small pieces of work, each committed on its own.
+"""The isoconfigurational ensemble: replicas of a parent, alike in positions and independent in their momenta.
 
-Lineages are equilibrated liquids; parent 0 of a lineage is the end of its equilibration and parent k+1 the end
-of replica 0 of parent k, evolved further if parents are to lie further apart. From every parent R replicas
-start with momenta of their own (Widmer-Cooper, Harrowell & Fynewever, PRL 93, 135701 (2004)).
+From every parent R replicas start with momenta of their own (Widmer-Cooper, Harrowell & Fynewever, PRL 93, 135701
+(2004)). They are committed in blocks; the blocks of any parents can run in one simulation.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.crystallinity import crystalline_fraction
-from glassmd.engines.base import Engine
+from glassmd.engines.base import Engine, Observation
 from glassmd.engines.thermostat import Thermostat
-from glassmd.errors import EngineError, EquilibrationError, RunError
-from glassmd.fields import GSD_IDENTITY, GSD_REPLICA, GSD_TIME
-from glassmd.run import ParentKey, RunDirectory, SegmentKey
+from glassmd.errors import EngineError, EquilibrationError
+from glassmd.fields import GSD_REPLICA, GSD_TIME
+from glassmd.run import RunDirectory, SegmentKey
 from glassmd.settings import RunSettings
-from glassmd.simulation.equilibration import Protocol, Unfinished, draw_velocities, equilibrate
+from glassmd.simulation.batch import Check, Outcome, SharedTime, frame_of, settings_of
+from glassmd.simulation.parents import parent_of, refuse_unequilibrated
 from glassmd.simulation.seeds import Purpose, momentum_seed, thermostat_seed
-from glassmd.trajectory import Frame, encode_identity
+from glassmd.simulation.start import draw_velocities
+from glassmd.trajectory import Frame
 
-__all__ = ["Task", "execute", "tasks_of"]
-
-Check = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A piece of work with a name of its own: a parent to make or a block of replicas to run."""
-
-    kind: Literal["parents", "segments"]
-    key: ParentKey | SegmentKey
-
-    @property
-    def name(self) -> str:
-        """Name of the files that it commits and of its claim."""
-        return self.key.name
-
-    def done(self, run: RunDirectory) -> bool:
-        """Whether it is committed."""
-        return run.entry(self.kind, self.name) is not None
-
-    def ready(self, run: RunDirectory) -> bool:
-        """Whether what it starts from is committed."""
-        key = self.key
-        if isinstance(key, SegmentKey):
-            return run.entry("parents", key.of.name) is not None
-        return key.parent == 0 or run.entry("segments", SegmentKey(key.lineage, key.parent - 1, 0).name) is not None
+__all__ = ["replicas_of", "run_blocks"]
 
 
-def tasks_of(run: RunDirectory) -> list[Task]:
-    """All work of a run in the order in which it is useful: all lineages' first parents, then their second ones.
+def replicas_of(key: SegmentKey, settings: RunSettings) -> range:
+    """The replicas in a block."""
+    of_parent = settings.n_replicas(key.lineage)
+    size = settings.block or of_parent
+    return range(key.block * size, min((key.block + 1) * size, of_parent))
 
-    One training lineage goes first, so that a trainer has something to start with; then validation, the other
-    training lineages and the test lineages.
+
+def run_blocks(keys: Sequence[SegmentKey], run: RunDirectory, engine: Engine, check: Check) -> Iterator[Outcome]:
+    """Run blocks of replicas, and commit each as soon as its last replica has reached the last time.
+
+    Args:
+        keys: Which, of any parents.
+        run: Where to find the parents and to commit.
+        engine: Evolves them together.
+        check: Called about once a second; what it raises ends it, all committed ones kept.
+
+    Yields:
+        One outcome per key, after its commit. Blocks of a lineage that is no equilibrated liquid are refused where
+        that was not accepted.
+
+    Raises:
+        EngineError: The engine failed, or replicas left their temperature.
+        RunError: A parent is missing or damaged.
+        StorageError: The disk is full or not writable.
     """
-    settings = _settings(run)
-    training = [lineage for lineage in range(settings.lineages) if settings.role(lineage) == "train"]
-    held_out = [lineage for lineage in range(settings.lineages) if settings.role(lineage) == "validation"]
-    tests = [lineage for lineage in range(settings.lineages) if settings.role(lineage) == "test"]
-    tasks = []
-    for parent in range(settings.parents):
-        for lineage in [*training[:1], *held_out, *training[1:], *tests]:
-            tasks.append(Task("parents", ParentKey(lineage, parent)))
-            tasks += [Task("segments", SegmentKey(lineage, parent, block)) for block in range(run.n_blocks(lineage))]
-    return tasks
+    blocks: list[_Block] = []
+    for key in keys:
+        try:
+            blocks.append(_Block(key, run))
+        except EquilibrationError as error:
+            yield Outcome(key, 0, error)
+    if not blocks:
+        return
+    owners = [(block, replica) for block in blocks for replica in range(len(block.replicas))]
+    shared = SharedTime(len(owners))
+    for seen in _evolve(blocks, settings_of(run), engine, check):
+        block, replica = owners[seen.system]
+        if block.observe(replica, seen):
+            size = len(block.replicas)
+            block.commit({**engine.facts, "seconds": shared.take(size)})
+            yield Outcome(block.key, block.steps)
 
 
-def execute(task: Task, run: RunDirectory, engine: Engine, check: Check) -> int:
-    """Do a piece of work and commit it.
+def _evolve(blocks: Sequence[_Block], settings: RunSettings, engine: Engine, check: Check) -> Iterator[Observation]:
+    thermostat = None
+    if settings.ensemble == "nvt":
+        baths = tuple(seed for block in blocks for seed in block.baths)
+        thermostat = Thermostat(settings.temperature, settings.thermostat_time, baths)
+    return engine.evolve(
+        [system for block in blocks for system in block.systems()],
+        settings.liquid(),
+        steps=settings.steps(),
+        time_step=settings.time_step,
+        thermostat=thermostat,
+        check=check,
+    )
 
-    Returns:
-        Steps of single systems that it took.
+
+class _Block:
+    """Replicas of one parent that are committed together.
 
     Raises:
         EquilibrationError: The lineage is no equilibrated liquid and that was not accepted.
-        Interrupted: From `check`; nothing of this piece is committed.
+        RunError: The parent is missing or damaged.
     """
-    if isinstance(task.key, SegmentKey):
-        return _run_block(task.key, run, engine, check)
-    if task.key.parent == 0:
-        return _equilibrate(task.key, run, engine, check)
-    return _next_parent(task.key, run, engine, check)
 
+    def __init__(self, key: SegmentKey, run: RunDirectory) -> None:
+        self.key, self._run, self._settings = key, run, settings_of(run)
+        settings = self._settings
+        self._equilibrated = refuse_unequilibrated(run, key.lineage, accept=settings.accept_unequilibrated)
+        self._parent = parent_of(key, run)
+        self.replicas = replicas_of(key, settings)
+        seeds = [(settings.seed, Purpose.REPLICA, *key.of, replica) for replica in self.replicas]
+        self.momenta = [momentum_seed(*seed) for seed in seeds]
+        self.baths = [thermostat_seed(*seed) for seed in seeds]
+        self._steps = settings.steps()
+        self._frames: dict[tuple[int, int], Frame] = {}
+        self._measured = np.zeros((3, len(self.replicas), len(self._steps)))
 
-def _settings(run: RunDirectory) -> RunSettings:
-    settings = run.settings
-    if settings is None:
-        raise RunError(
-            f"{run.path} holds imported data ({run.identity['origin']})",
-            "a simulated run",
-            "choose another --out",
-        )
-    return settings
+    @property
+    def steps(self) -> int:
+        """Steps of single systems."""
+        return self._steps[-1] * len(self.replicas)
 
+    def systems(self) -> list[Configuration]:
+        """The parent with the momenta of each replica."""
+        parent, mixture, temperature = self._parent, self._settings.liquid(), self._settings.temperature
+        return [
+            parent.with_velocities(draw_velocities(parent, mixture, temperature, np.random.default_rng(seed)))
+            for seed in self.momenta
+        ]
 
-def _frame(configuration: Configuration, run: RunDirectory, settings: RunSettings) -> Frame:
-    identity = {"mixture": run.identity["mixture"], "temperature": settings.temperature}
-    return Frame(configuration.with_velocities(None), 0, {GSD_IDENTITY: encode_identity(identity)})
+    def observe(self, replica: int, seen: Observation) -> bool:
+        """Keep what was seen of the block's replica number `replica`; whether that was the last of all."""
+        column, parent = self._steps.index(seen.step), self._parent
+        configuration = Configuration(parent.box, parent.species, seen.positions, parent.species_names)
+        log = {
+            GSD_REPLICA: np.array([self.replicas[replica]], np.int64),
+            GSD_TIME: np.array([self._settings.times[column]], np.float64),
+        }
+        self._frames[replica, column] = Frame(configuration, seen.step, log)
+        self._measured[:, replica, column] = seen.temperature, seen.potential_energy, seen.pressure
+        return len(self._frames) == len(self.replicas) * len(self._steps)
 
+    def commit(self, engine_facts: dict[str, Any]) -> None:
+        """Write the segment, and forget the frames.
 
-def _engine_facts(engine: Engine, started: float) -> dict[str, Any]:
-    return {
-        "engine": engine.name,
-        "engine_version": engine.version,
-        "device": engine.device,
-        "seconds": time.monotonic() - started,
-    }
-
-
-def _equilibrate(key: ParentKey, run: RunDirectory, engine: Engine, check: Check) -> int:
-    settings, started = _settings(run), time.monotonic()
-    seed = momentum_seed(settings.seed, Purpose.EQUILIBRATION, key.lineage)
-    unfinished = Unfinished(run.file("parents", key.name).with_suffix(".unfinished.npz"))
-    configuration, report = equilibrate(
-        engine,
-        settings.liquid(),
-        n_particles=settings.particles,
-        density=settings.number_density(),
-        temperature=settings.temperature,
-        time_step=settings.time_step,
-        generator=np.random.default_rng(seed),
-        protocol=_protocol(settings),
-        check=check,
-        keep=unfinished,
-    )
-    steps = round((float(report["total_time"]) + settings.melt_time) / settings.time_step)
-    facts = {"equilibration": report, "seeds": [seed], "steps": steps, **_engine_facts(engine, started)}
-    run.commit("parents", key, [_frame(configuration, run, settings)], facts)
-    unfinished.forget()
-    return steps
-
-
-def _protocol(settings: RunSettings) -> Protocol:
-    return Protocol(
-        melt_temperature=settings.melt_temperature or max(2.0, 2.0 * settings.temperature),
-        melt_time=settings.melt_time,
-        tau_alphas=settings.tau_alphas,
-        max_time=settings.max_equilibration_time,
-    )
-
-
-def _parent(key: ParentKey, run: RunDirectory) -> Configuration:
-    entry = run.entry("parents", key.name)
-    if entry is None:
-        raise RunError(f"found no parent {key.name} in {run.path}", "a committed parent", "simulate again")
-    return entry.read([0])[0].configuration.with_images_zero()
-
-
-def refuse_unequilibrated(run: RunDirectory, lineage: int, *, accept: bool) -> bool:
-    """Raise :class:`EquilibrationError` unless the lineage was shown to be an equilibrated liquid.
-
-    `accept` lets a liquid pass that may not be in equilibrium, never a crystal. Returns whether it is in equilibrium.
-    """
-    entry = run.entry("parents", ParentKey(lineage, 0).name)
-    report = {} if entry is None else entry.sidecar.get("equilibration", {})
-    if report.get("equilibrated"):
-        return True
-    if report.get("crystalline_fraction", 0.0) > Protocol().max_crystalline:
-        raise _crystallised(lineage, 0, report["crystalline_fraction"])
-    if accept:
-        return False
-    raise EquilibrationError(
-        f"lineage {lineage} of {run.path} is not equilibrated: {'; '.join(report.get('reasons', ['no report']))}",
-        "an equilibrated liquid as parent",
-        "use another --out with a larger --set max_equilibration_time=…, or give --accept-unequilibrated",
-    )
-
-
-def _crystallised(lineage: int, parent: int, fraction: float) -> EquilibrationError:
-    return EquilibrationError(
-        f"lineage {lineage} has crystallised before parent {parent} ({fraction:.0%} of its particles)",
-        f"a liquid, with at most {Protocol().max_crystalline:.0%}",
-        "use another --out with another --seed, fewer parents, or a higher temperature",
-    )
-
-
-def _next_parent(key: ParentKey, run: RunDirectory, engine: Engine, check: Check) -> int:
-    """The end of replica 0 of the parent before, evolved on until `parent_spacing` has passed."""
-    settings, started = _settings(run), time.monotonic()
-    mixture = settings.liquid()
-    entry = run.entry("segments", SegmentKey(key.lineage, key.parent - 1, 0).name)
-    if entry is None:
-        raise RunError(f"found no segment before parent {key.name}", "a committed segment", "simulate again")
-    configuration = entry.read([len(settings.times)])[0].configuration.with_images_zero()
-    steps = round(max(0.0, settings.parent_spacing - settings.times[-1]) / settings.time_step)
-    seeds = (
-        momentum_seed(settings.seed, Purpose.SPACING, *key),
-        thermostat_seed(settings.seed, Purpose.SPACING, *key),
-    )
-    if steps:
-        generator = np.random.default_rng(seeds[0])
-        start = configuration.with_velocities(draw_velocities(configuration, mixture, settings.temperature, generator))
-        thermostat = Thermostat(settings.temperature, settings.thermostat_time, (seeds[1],))
-        (end,) = engine.evolve(
-            [start], mixture, steps=[steps], time_step=settings.time_step, thermostat=thermostat, check=check
-        )
-        configuration = Configuration(
-            configuration.box, configuration.species, end.positions, configuration.species_names
-        ).with_images_zero()
-    crystalline = crystalline_fraction(configuration)
-    if crystalline > Protocol().max_crystalline:
-        raise _crystallised(key.lineage, key.parent, crystalline)
-    facts = {
-        "seeds": list(seeds),
-        "steps": steps,
-        "crystalline_fraction": crystalline,
-        **_engine_facts(engine, started),
-    }
-    run.commit("parents", key, [_frame(configuration, run, settings)], facts)
-    return steps
+        Raises:
+            EngineError: The replicas of an equilibrated parent left their temperature.
+            StorageError: The disk is full or not writable.
+        """
+        settings, (kinetic, energy, pressure) = self._settings, self._measured
+        if self._equilibrated:
+            _require_temperature(kinetic, settings, self._parent)
+        facts = {
+            "holds": "replicas",
+            "replicas": list(self.replicas),
+            "seeds": {"momenta": self.momenta, "thermostat": self.baths},
+            "times": settings.times,
+            "steps": self.steps,
+            "time_step": settings.time_step,
+            "ensemble": settings.ensemble,
+            "thermostat_time": settings.thermostat_time if settings.ensemble == "nvt" else None,
+            "kinetic_temperature": kinetic.tolist(),
+            "potential_energy": energy.tolist(),
+            "pressure": pressure.tolist(),
+            **engine_facts,
+        }
+        frames = [frame_of(self._parent, self._run), *(self._frames[at] for at in sorted(self._frames))]
+        self._run.commit("segments", self.key, frames, facts)
+        self._frames.clear()
 
 
 def _require_temperature(found: NDArray[np.float64], settings: RunSettings, parent: Configuration) -> None:
@@ -241,52 +183,3 @@ def _require_temperature(found: NDArray[np.float64], settings: RunSettings, pare
             f"at most {allowed:.1%}",
             "use --set ensemble=nvt or a smaller --set time_step=…",
         )
-
-
-def _run_block(key: SegmentKey, run: RunDirectory, engine: Engine, check: Check) -> int:
-    settings, started = _settings(run), time.monotonic()
-    equilibrated = refuse_unequilibrated(run, key.lineage, accept=settings.accept_unequilibrated)
-    mixture, parent, steps = settings.liquid(), _parent(key.of, run), settings.steps()
-    size = settings.block or settings.n_replicas(key.lineage)
-    replicas = range(key.block * size, min((key.block + 1) * size, settings.n_replicas(key.lineage)))
-    momenta = [momentum_seed(settings.seed, Purpose.REPLICA, *key.of, replica) for replica in replicas]
-    bath = [thermostat_seed(settings.seed, Purpose.REPLICA, *key.of, replica) for replica in replicas]
-    systems = [
-        parent.with_velocities(draw_velocities(parent, mixture, settings.temperature, np.random.default_rng(seed)))
-        for seed in momenta
-    ]
-    thermostat = None
-    if settings.ensemble == "nvt":
-        thermostat = Thermostat(settings.temperature, settings.thermostat_time, tuple(bath))
-    frames: dict[tuple[int, int], Frame] = {}
-    measured = np.zeros((3, len(replicas), len(steps)))
-    for seen in engine.evolve(
-        systems, mixture, steps=steps, time_step=settings.time_step, thermostat=thermostat, check=check
-    ):
-        column = steps.index(seen.step)
-        configuration = Configuration(parent.box, parent.species, seen.positions, parent.species_names)
-        log = {
-            GSD_REPLICA: np.array([replicas[seen.system]], np.int64),
-            GSD_TIME: np.array([settings.times[column]], np.float64),
-        }
-        frames[seen.system, column] = Frame(configuration, seen.step, log)
-        measured[:, seen.system, column] = seen.temperature, seen.potential_energy, seen.pressure
-    if equilibrated:
-        _require_temperature(measured[0], settings, parent)
-    n_steps = steps[-1] * len(replicas)
-    facts = {
-        "holds": "replicas",
-        "replicas": list(replicas),
-        "seeds": {"momenta": momenta, "thermostat": bath},
-        "times": settings.times,
-        "steps": n_steps,
-        "time_step": settings.time_step,
-        "ensemble": settings.ensemble,
-        "thermostat_time": settings.thermostat_time if thermostat else None,
-        "kinetic_temperature": measured[0].tolist(),
-        "potential_energy": measured[1].tolist(),
-        "pressure": measured[2].tolist(),
-        **_engine_facts(engine, started),
-    }
-    run.commit("segments", key, [_frame(parent, run, settings), *(frames[at] for at in sorted(frames))], facts)
-    return n_steps

@@ -7,25 +7,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from glassmd import errors
-from glassmd.engines import get_engine
 from glassmd.engines.base import Engine
 from glassmd.errors import (
     EngineError,
     EquilibrationError,
     GlassmdError,
     InputError,
-    Interrupted,
     RunError,
     StorageError,
 )
 from glassmd.interrupt import StopRequest
 from glassmd.run import RunDirectory
 from glassmd.settings import RunSettings
+from glassmd.simulation.given import commit_given
+from glassmd.simulation.preparation import default_workers, engine_of, prepare, prepared_engine
+from glassmd.simulation.summary import Progress, committed, progress_of, summary_of
 from glassmd.simulation.worker import Worker, settings_flags
 from glassmd.storage import read_json, remove_leftovers
 
@@ -33,30 +33,6 @@ __all__ = ["Pool", "Progress", "make_run", "plan", "simulate"]
 
 RESTARTS = 3
 """A worker that dies without a word (out of memory, killed) is started again this often between two commits."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        segments: Committed and expected segments.
-        replicas: Committed replicas.
-        replica_steps: Steps of single systems committed since the pool started, equilibration included.
-        seconds: Since the pool started.
-        tasks: What each worker is doing.
-    """
-
-    segments: tuple[int, int]
-    replicas: int
-    replica_steps: int
-    seconds: float
-    tasks: tuple[str, ...] = ()
-
-    @property
-    def rate(self) -> float:
-        """Replica-steps per second."""
-        return self.replica_steps / self.seconds if self.seconds > 0 else 0.0
 
 
 def make_run(settings: RunSettings, out: Path) -> RunDirectory:
@@ -67,11 +43,13 @@ def make_run(settings: RunSettings, out: Path) -> RunDirectory:
         RunError: `out` holds a run made with other settings.
     """
     engine = _fitting_engine(settings)
+    prepared: dict[str, Any] = {}
     if settings.block is None and not (out / "run.json").exists():
+        prepared = prepare(engine, settings)
         most = max(settings.n_replicas(lineage) for lineage in range(settings.lineages))
         block = engine.preferred_block(settings.particles, most, settings.steps()[-1])
         settings = settings.model_copy(update={"block": min(block, most)})
-    return RunDirectory.create(
+    run = RunDirectory.create(
         out,
         settings.liquid(),
         temperature=settings.temperature,
@@ -80,11 +58,15 @@ def make_run(settings: RunSettings, out: Path) -> RunDirectory:
         density=settings.number_density(),
         settings=settings,
     )
+    if prepared:
+        run.record_prepared(engine.name, engine.device, prepared)
+    commit_given(run, settings)
+    return run
 
 
 def _fitting_engine(settings: RunSettings) -> Engine:
     """The engine of the settings, after it has said that the box suits it."""
-    engine, mixture = get_engine(settings.engine, settings.device), settings.liquid()
+    engine, mixture = engine_of(settings), settings.liquid()
     engine.check_box((settings.particles / settings.number_density()) ** (1 / mixture.dimensions), mixture)
     return engine
 
@@ -95,12 +77,12 @@ class Pool:
     Args:
         run: The run to work on.
         settings: Run-time settings (engine, device, workers).
-        workers: Processes; default from the settings, else one per core.
+        workers: Processes; default from the settings, else one per GPU, else one per core.
     """
 
     def __init__(self, run: RunDirectory, settings: RunSettings, workers: int | None = None) -> None:
         self.run, self.settings = run, settings
-        self.n_workers = workers or settings.workers or available_cores()
+        self.n_workers = workers or default_workers(settings)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._refusals: dict[str, EquilibrationError] = {}
         self._deaths: dict[str, tuple[int, int]] = {}
@@ -217,31 +199,6 @@ class Pool:
         return tasks
 
 
-def available_cores() -> int:
-    """Cores that this process may use, which a batch system may have limited."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def committed(run: RunDirectory) -> set[Path]:
-    """Every committed file."""
-    return {entry.path for entry in (*run.entries("parents"), *run.entries("segments"))}
-
-
-def progress_of(run: RunDirectory, before: set[Path], seconds: float, tasks: tuple[str, ...] = ()) -> Progress:
-    """How far a run is, counting the steps of files that are not in `before`, equilibration included."""
-    entries = run.entries("segments")
-    fresh = [entry for entry in (*run.entries("parents"), *entries) if entry.path not in before]
-    return Progress(
-        segments=(len(entries), len(run.expected_segments)),
-        replicas=sum(len(entry.sidecar.get("replicas", ())) for entry in entries),
-        replica_steps=sum(entry.sidecar["steps"] for entry in fresh),
-        seconds=seconds,
-        tasks=tasks,
-    )
-
-
 def simulate(
     settings: RunSettings,
     out: Path | str = "run",
@@ -269,10 +226,10 @@ def simulate(
     stop = stop or StopRequest(walltime=settings.walltime)
     started = time.monotonic()
     before = committed(run)
-    workers = settings.workers or available_cores()
+    workers = default_workers(settings)
     if workers == 1:
         remove_leftovers(run.path)
-        engine = get_engine(settings.engine, settings.device)
+        engine = prepared_engine(run, settings)
 
         def tell() -> None:
             if show is not None:
@@ -286,33 +243,7 @@ def simulate(
                 if show is not None:
                     show(pool.progress())
                 time.sleep(0.2)
-    return _summary(run, settings, progress_of(run, before, time.monotonic() - started))
-
-
-def _summary(run: RunDirectory, settings: RunSettings, progress: Progress) -> dict[str, Any]:
-    if progress.segments[0] < progress.segments[1]:
-        raise Interrupted(
-            f"stopped at {progress.segments[0]} of {progress.segments[1]} segments",
-            "",
-            "run again to continue",
-        )
-    entries = run.entries("segments")
-    if not entries:
-        raise InputError(f"found no segments in {run.path}", "at least one")
-    facts = entries[-1].sidecar
-    return {
-        "run": str(run.path),
-        "engine": facts["engine"],
-        "engine_version": facts["engine_version"],
-        "device": facts["device"],
-        "segments": len(entries),
-        "replicas": progress.replicas,
-        "parents": len({entry.key.of for entry in entries}),
-        "lineages": len({entry.key.lineage for entry in entries}),
-        "steps": progress.replica_steps,
-        "seconds": progress.seconds,
-        "replica_steps_per_second": progress.rate,
-    }
+    return summary_of(run, progress_of(run, before, time.monotonic() - started))
 
 
 def plan(settings: RunSettings) -> dict[str, Any]:
@@ -335,5 +266,5 @@ def plan(settings: RunSettings) -> dict[str, Any]:
         "replicas": replicas,
         "times": settings.times,
         "replica_steps": replicas * settings.steps()[-1],
-        "workers": settings.workers or available_cores(),
+        "workers": default_workers(settings),
     }

@@ -1,4 +1,4 @@
-"""One simulating process: takes the next unclaimed piece of work until none is left."""
+"""One simulating process: takes as much unclaimed work as its engine simulates at once, until none is left."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from glassmd.engines import get_engine
@@ -16,7 +16,7 @@ from glassmd.errors import EquilibrationError, GlassmdError, Interrupted
 from glassmd.interrupt import StopRequest
 from glassmd.run import RunDirectory
 from glassmd.settings import RunSettings
-from glassmd.simulation.isoconfigurational import Task, execute, tasks_of
+from glassmd.simulation.tasks import Task, execute, tasks_of
 from glassmd.storage import write_text
 
 __all__ = ["Worker", "main"]
@@ -68,32 +68,60 @@ class Worker:
                 workable = [task for task in pending if task.key.lineage not in self._refused]
                 if not workable:
                     raise next(iter(self._refused.values()))
-                if not any(self._try(task) for task in workable):
+                if not self._work_on(workable):
                     self._report("waiting for other workers")
                     self._check()
                     time.sleep(WAIT)
         finally:
             self._report("stopped")
 
-    def _try(self, task: Task) -> bool:
-        """Do one piece of work unless somebody else has it; whether there was anything to do."""
+    def _work_on(self, workable: Sequence[Task]) -> bool:
+        """Do as much work together as the engine takes at once; whether there was anything to do."""
         self._check()
-        if not task.ready(self.run):
-            return False
-        with self.run.claim(task.name) as granted:
-            if not granted or task.done(self.run):
+        with ExitStack() as claims:
+            batch = self._claim_batch(workable, claims)
+            left = [task.name for task in batch]
+            self._report_doing(left)
+            for outcome in execute(batch, self.run, self.engine, self._check):
+                if outcome.refused is None:
+                    self.steps += outcome.steps
+                else:
+                    self._refused[outcome.key.lineage] = outcome.refused  # the other lineages are none the worse for it
+                left.remove(outcome.key.name)
+                self._report_doing(left)
+        return bool(batch)
+
+    def _claim_batch(self, workable: Sequence[Task], claims: ExitStack) -> list[Task]:
+        """Claim the next task, and those like it that fit into the engine beside it."""
+        batch: list[Task] = []
+        room = self.engine.packed
+        for task in workable:
+            if room <= 0:
+                break
+            systems = task.systems(self.run)
+            if batch and (task.activity != batch[0].activity or systems > room):
+                continue
+            if task.ready(self.run) and self._claim(task, claims):
+                batch.append(task)
+                room -= systems
+        return batch
+
+    def _claim(self, task: Task, claims: ExitStack) -> bool:
+        """Hold the claim on a task until `claims` is closed, unless somebody else has it or has done it."""
+        with ExitStack() as attempt:
+            if not attempt.enter_context(self.run.claim(task.name)) or task.done(self.run):
                 return False
-            self._report(task.name)
-            try:
-                self.steps += execute(task, self.run, self.engine, self._check)
-            except EquilibrationError as error:
-                self._refused[task.key.lineage] = error  # the other lineages are none the worse for it
+            claims.push(attempt.pop_all())
             return True
 
     def _check(self) -> None:
         self.stop.check()
         if self._show is not None:
             self._show()
+
+    def _report_doing(self, names: Sequence[str]) -> None:
+        if names:
+            self._report(names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else ""))
 
     def _report(self, task: str) -> None:
         if task != self._task:

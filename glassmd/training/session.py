@@ -13,7 +13,9 @@ import torch
 from glassmd.errors import Interrupted, RunError
 from glassmd.interrupt import StopRequest
 from glassmd.settings import Settings
-from glassmd.simulation.pool import Pool, Progress, available_cores, make_run
+from glassmd.simulation.pool import Pool, make_run
+from glassmd.simulation.preparation import available_cores, default_workers
+from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.loop import Trainer
 from glassmd.training.progress import TrainingProgress
@@ -131,7 +133,7 @@ def train_stream(
     stop = stop or StopRequest(walltime=settings.run.walltime)
     made = make_run(settings.run, run_directory or out / "run")
     run = open_run(made.path)
-    workers = settings.run.workers or max(1, available_cores() - 1)
+    workers = default_workers(settings.run, spared=1)
     _threads(settings, workers)
     clock = _Overlap(time.monotonic())
     with Pool(run, settings.run, workers) as pool:

@@ -19,7 +19,7 @@ from rich.console import Console
 from glassmd.demo import demo_settings, run_demo
 from glassmd.report.progress import Display, plain, render
 from glassmd.settings import Settings
-from glassmd.simulation.pool import Progress
+from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run
 from glassmd.training.progress import TrainingProgress
 from tests.conftest import TINY, TINY_TRAIN, Outcome, needs_lammps
