@@ -18,6 +18,8 @@ GSD_REPLICA: Final = "glassmd/replica"
 GSD_TIME: Final = "glassmd/time"
 # GSD log chunk, (n_particles,) float32: propensity ⟨|Δr|⟩ at the time in the name, σ_AA
 GSD_PROPENSITY: Final = "particles/propensity_t{time:g}"
+# GSD log chunk, (n_particles,) float32: unbiased variance of |Δr| between the replicas of the propensity above, σ_AA²
+GSD_PROPENSITY_VARIANCE: Final = "particles/propensity_t{time:g}_variance"
 # GSD log chunk, (n_particles,) float32: standard deviation of the prediction above, σ_AA
 GSD_PROPENSITY_STD: Final = "particles/propensity_t{time:g}_std"
 

@@ -108,7 +108,7 @@ class RunSettings(_Strict):
 
     mixture: str = Field("kob-andersen", description="name of the mixture")
     truncation: str = Field(
-        "shifted", description="shifted, force-shifted or truncated; part of the mixture's identity"
+        "shifted", description="shifted, force-shifted, truncated or xplor; part of the mixture's identity"
     )
     start: list[str] | None = Field(
         None, description="run directories or GSD files whose configurations are the parents; default: equilibrate"
@@ -124,6 +124,11 @@ class RunSettings(_Strict):
     held_out_replicas: Count = Field(32, description="replicas per parent of a held-out lineage: they set the ceiling")
     times: Annotated[list[float], BeforeValidator(parse_times)] = Field(
         [0.1, 1.0, 10.0], description="output times: a list, '0.1,1,10' or 'log:0.1:1000:12'"
+    )
+    keep: Literal["positions", "propensities"] = Field(
+        "positions",
+        description="what segments hold: positions of every replica, or propensities, reduced on the device "
+        "and smaller by the number of replicas",
     )
     time_step: Positive = Field(0.005, description="integration step")
     ensemble: Literal["nvt", "nve"] = Field("nvt", description="replicas at constant temperature or energy")

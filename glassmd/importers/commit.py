@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError
-from glassmd.fields import GSD_IDENTITY, GSD_PROPENSITY, GSD_REPLICA, GSD_TIME
+from glassmd.fields import GSD_IDENTITY, GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
 from glassmd.mixtures import Mixture
 from glassmd.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.trajectory import Frame, encode_identity
@@ -53,7 +53,7 @@ def _frames(item: Imported, identity: dict[str, Any]) -> list[Frame]:
             name = GSD_PROPENSITY.format(time=time)
             log[name] = item.propensity[index].astype(np.float32)
             if item.variance is not None and np.isfinite(item.variance[index]).all():
-                log[f"{name}_variance"] = item.variance[index].astype(np.float32)
+                log[GSD_PROPENSITY_VARIANCE.format(time=time)] = item.variance[index].astype(np.float32)
         return [Frame(item.parent, 0, log)]
     frames = [Frame(item.parent, 0, log)]
     for replica, ends in enumerate(item.ends):

@@ -108,7 +108,9 @@ def _end_of_replica(key: ParentKey, run: RunDirectory, settings: RunSettings) ->
     entry = run.entry("segments", SegmentKey(key.lineage, key.parent - 1, 0).name)
     if entry is None:
         raise RunError(f"found no segment before parent {key.name}", "a committed segment", "simulate again")
-    return entry.read([len(settings.times)])[0].configuration.with_images_zero()
+    # The frames of replica 0 follow the parent; of replicas that were reduced only its last one is kept.
+    last = len(settings.times) if entry.sidecar["holds"] == "replicas" else 1
+    return entry.read([last])[0].configuration.with_images_zero()
 
 
 def _spacing_seeds(key: ParentKey, settings: RunSettings) -> tuple[int, int]:

@@ -83,6 +83,7 @@ class Pool:
     def __init__(self, run: RunDirectory, settings: RunSettings, workers: int | None = None) -> None:
         self.run, self.settings = run, settings
         self.n_workers = workers or default_workers(settings)
+        self._gpus = engine_of(settings).processes
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._refusals: dict[str, EquilibrationError] = {}
         self._deaths: dict[str, tuple[int, int]] = {}
@@ -106,11 +107,17 @@ class Pool:
             self._processes[name] = subprocess.Popen(
                 [
                     sys.executable, "-m", "glassmd.simulation.worker", str(self.run.path),
-                    "--name", name, "--parent", str(os.getpid()), *settings_flags(self.settings),
+                    "--name", name, "--parent", str(os.getpid()), *settings_flags(self.settings, self.n_workers),
+                    *self._gpu_flags(name),
                 ],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
                 start_new_session=True,  # Ctrl-C reaches the pool, which stops its workers in order
             )  # fmt: skip
+
+    def _gpu_flags(self, name: str) -> list[str]:
+        """Workers take turns at the GPUs where there are several."""
+        gpus = self._gpus
+        return ["--gpu", str(int(name.rpartition("-")[2]) % gpus)] if gpus > 1 else []
 
     @property
     def process_ids(self) -> list[int]:

@@ -13,7 +13,8 @@ from typing import Literal
 from glassmd.engines.base import Engine
 from glassmd.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.simulation.batch import Check, Outcome, settings_of
-from glassmd.simulation.isoconfigurational import replicas_of, run_blocks
+from glassmd.simulation.block import replicas_of
+from glassmd.simulation.isoconfigurational import run_blocks
 from glassmd.simulation.parents import equilibrate_lineages, make_next_parents
 
 __all__ = ["Task", "execute", "tasks_of"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -10,12 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from glassmd.engines import get_engine
 from glassmd.engines.base import Engine
 from glassmd.errors import EquilibrationError, GlassmdError, Interrupted
 from glassmd.interrupt import StopRequest
-from glassmd.run import RunDirectory
+from glassmd.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
+from glassmd.simulation.batch import settings_of
+from glassmd.simulation.preparation import prepared_engine
 from glassmd.simulation.tasks import Task, execute, tasks_of
 from glassmd.storage import write_text
 
@@ -35,6 +37,7 @@ class Worker:
         name: Names this worker's status file.
         accept_unequilibrated: Use lineages that were not shown to be equilibrated.
         show: Called about once a second.
+        workers: How many there are: nobody takes more than a fair share of what is to be done.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class Worker:
         *,
         accept_unequilibrated: bool = False,
         show: Callable[[], None] | None = None,
+        workers: int = 1,
     ) -> None:
         self.run, self.engine, self.stop, self.name = run, engine, stop, name
+        self._workers = workers
         self._show = show
         self.steps = 0
         self._task = ""
@@ -94,7 +99,7 @@ class Worker:
     def _claim_batch(self, workable: Sequence[Task], claims: ExitStack) -> list[Task]:
         """Claim the next task, and those like it that fit into the engine beside it."""
         batch: list[Task] = []
-        room = self.engine.packed
+        room = min(self.engine.packed, self._fair_share(workable))
         for task in workable:
             if room <= 0:
                 break
@@ -105,6 +110,13 @@ class Worker:
                 batch.append(task)
                 room -= systems
         return batch
+
+    def _fair_share(self, workable: Sequence[Task]) -> int:
+        """Systems of the work that is ready, divided by the workers."""
+        if self._workers == 1 or self.engine.packed == 1:
+            return self.engine.packed
+        ready = sum(task.systems(self.run) for task in workable if task.ready(self.run))
+        return max(1, -(-ready // self._workers))
 
     def _claim(self, task: Task, claims: ExitStack) -> bool:
         """Hold the claim on a task until `claims` is closed, unless somebody else has it or has done it."""
@@ -135,16 +147,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("--name", default="worker")
     parser.add_argument("--parent", type=int, default=None, help="stop when this process ends")
-    parser.add_argument("--engine", default="auto")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--accept-unequilibrated", action="store_true")
+    parser.add_argument("--settings", default="{}", help="JSON of the run-time settings of now")
+    parser.add_argument("--gpu", type=int, default=None, help="number of the GPU where there are several")
     options = parser.parse_args(arguments)
     problem = options.run / "workers" / f"{options.name}.error"
     try:
         run = RunDirectory.open(options.run)
-        engine = get_engine(options.engine, options.device)
+        settings = settings_of(run).model_copy(update=json.loads(options.settings))
+        engine = prepared_engine(run, settings, options.gpu)
         stop = StopRequest(parent_process=options.parent).install()
-        Worker(run, engine, stop, options.name, accept_unequilibrated=options.accept_unequilibrated).work()
+        Worker(
+            run,
+            engine,
+            stop,
+            options.name,
+            accept_unequilibrated=settings.accept_unequilibrated,
+            workers=settings.workers or 1,
+        ).work()
     except Interrupted as error:
         return error.exit_code
     except GlassmdError as error:
@@ -154,10 +173,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def settings_flags(settings: RunSettings) -> list[str]:
-    """Command-line arguments that hand the run-time settings to a worker."""
-    accept = ["--accept-unequilibrated"] if settings.accept_unequilibrated else []
-    return ["--engine", settings.engine, "--device", settings.device, *accept]
+def settings_flags(settings: RunSettings, workers: int) -> list[str]:
+    """Command-line arguments that hand the run-time settings to one of so many workers."""
+    now = settings.model_dump(include=set(RUNTIME)) | {"workers": workers}
+    return ["--settings", json.dumps(now)]
 
 
 if __name__ == "__main__":

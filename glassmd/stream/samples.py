@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from glassmd.configuration import Configuration
 from glassmd.dynamics import remove_drift
 from glassmd.errors import SegmentError
-from glassmd.fields import GSD_PROPENSITY, GSD_REPLICA, GSD_TIME
+from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
+from glassmd.moments import Moments
 from glassmd.run import Entry, ParentKey
 from glassmd.trajectory import Frame
 
-__all__ = ["Moments", "Sample", "SampleKey", "moments_of_segment"]
+__all__ = ["Sample", "SampleKey", "moments_of_segment"]
 
 FloatArray = NDArray[np.float64]
 
@@ -57,52 +58,6 @@ class Sample:
     temperature: float = float("nan")
 
 
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Mean and summed squared deviation of |Δr| over replicas, mergeable in any order.
-
-    Merging follows Chan, Golub & LeVeque, Am. Stat. 37, 242 (1983).
-
-    Attributes:
-        count: Replicas.
-        mean: (n_times, n_particles) float64, σ_AA.
-        deviation: (n_times, n_particles) float64, Σ (|Δr| − mean)², σ_AA².
-        replicas: Which replicas are in it; merging the same one twice is an error.
-
-    Example:
-        >>> import numpy as np
-        >>> one, three = (Moments(1, np.array([[x]]), np.zeros((1, 1))) for x in (1.0, 3.0))
-        >>> both = one.merge(three)
-        >>> float(both.mean[0, 0]), float(both.variance[0, 0])
-        (2.0, 2.0)
-    """
-
-    count: int
-    mean: FloatArray
-    deviation: FloatArray
-    replicas: frozenset[int] = field(default_factory=frozenset)
-
-    def merge(self, other: Moments) -> Moments:
-        """The moments of both sets of replicas."""
-        if self.replicas & other.replicas:
-            raise SegmentError(f"found replicas {sorted(self.replicas & other.replicas)} twice", "each replica once")
-        count = self.count + other.count
-        shift = other.mean - self.mean
-        return Moments(
-            count,
-            self.mean + shift * (other.count / count),
-            self.deviation + other.deviation + shift**2 * (self.count * other.count / count),
-            self.replicas | other.replicas,
-        )
-
-    @property
-    def variance(self) -> FloatArray:
-        """Unbiased variance between replicas; NaN for a single replica."""
-        if self.count < 2:
-            return np.full_like(self.mean, np.nan)
-        return self.deviation / (self.count - 1)
-
-
 def _distances(frames: list[Frame], masses: FloatArray) -> tuple[list[float], dict[int, FloatArray]]:
     """|Δr| of every replica: times, and (n_times, n_particles) by replica number."""
     parent = frames[0].configuration.unwrapped
@@ -124,8 +79,8 @@ def moments_of_segment(entry: Entry) -> tuple[Configuration, Moments]:
     """Verify and read a segment.
 
     Returns:
-        The parent and the moments of |Δr| over the segment's replicas. Published labels that come without
-        replicas have the count they were published with and a deviation of NaN.
+        The parent and the moments of |Δr| over the segment's replicas. Published labels that come without their
+        variance have a deviation of NaN.
 
     Raises:
         SegmentError: The file is damaged or does not hold what its sidecar says.
@@ -133,7 +88,7 @@ def moments_of_segment(entry: Entry) -> tuple[Configuration, Moments]:
     frames = entry.read()
     parent = frames[0].configuration
     if entry.sidecar.get("holds") == "propensity":
-        return parent, _published(frames[0], entry)
+        return parent, _propensities(frames[0], entry)
     masses = np.asarray(entry.sidecar["mixture"]["masses"], np.float64)[parent.species]
     times, distances = _distances(frames, masses)
     if not np.allclose(times, entry.sidecar["times"]) or sorted(distances) != sorted(entry.sidecar["replicas"]):
@@ -147,12 +102,15 @@ def moments_of_segment(entry: Entry) -> tuple[Configuration, Moments]:
     return parent, Moments(len(stacked), mean, ((stacked - mean) ** 2).sum(axis=0), frozenset(distances))
 
 
-def _published(frame: Frame, entry: Entry) -> Moments:
-    times, count = entry.sidecar["times"], int(entry.sidecar["n_replicas"])
+def _propensities(frame: Frame, entry: Entry) -> Moments:
+    """Labels instead of replicas: published ones, or our own that were reduced where they were simulated."""
+    sidecar = entry.sidecar
+    times, replicas = sidecar["times"], frozenset(sidecar.get("replicas", ()))
+    count = int(sidecar.get("n_replicas", len(replicas)))
     mean = np.stack([frame.log[GSD_PROPENSITY.format(time=t)] for t in times]).astype(np.float64)
-    deviation = np.full_like(mean, np.nan)
+    deviation = np.full_like(mean, 0.0 if count == 1 else np.nan)
     for index, t in enumerate(times):
-        name = GSD_PROPENSITY.format(time=t) + "_variance"
+        name = GSD_PROPENSITY_VARIANCE.format(time=t)
         if name in frame.log:
             deviation[index] = np.asarray(frame.log[name], np.float64) * (count - 1)
-    return Moments(count, mean, deviation)
+    return Moments(count, mean, deviation, replicas)
