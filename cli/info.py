@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from glassmd_cli.options import JsonFlag, console, emit
 
-from glassmd.report.tables import key_value_table
+from glassmd.report.tables import dynamics_table, key_value_table
 
 __all__ = ["info"]
 
@@ -26,4 +26,7 @@ def info(
     if json_mode:
         emit(facts)
     else:
+        dynamics = facts.pop("dynamics", None)
         console().print(key_value_table(str(path), facts))
+        if dynamics:
+            console().print(dynamics_table(dynamics))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from glassmd.engines import available_engines, get_engine
+from glassmd.engines import available_engines, choose_engine, get_engine
 from glassmd.errors import EngineError
 
 __all__ = ["diagnose"]
@@ -41,7 +41,7 @@ def diagnose() -> dict[str, Any]:
     """Cores, devices, engines, versions and room on the disk (JSON types only)."""
     try:
         engine = get_engine("auto", "auto")
-        chosen = f"{engine.name} {engine.version} on {engine.device}"
+        chosen = f"{engine.name} {engine.version} on {engine.device} ({choose_engine('auto', 'auto')[1]})"
     except EngineError as error:
         chosen = str(error)
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

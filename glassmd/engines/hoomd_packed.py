@@ -66,10 +66,7 @@ class PackedSimulation:
         self._hoomd, self._mixture, self._box = hoomd, mixture, box
         self.n_particles, self.n_systems, self.dimensions = n_particles, n_systems, mixture.dimensions
         self._on_gpu = isinstance(device, hoomd.device.GPU)
-        self._torch_device = torch.device("cuda" if self._on_gpu else "cpu")
-        edges = np.zeros(3)
-        edges[: self.dimensions] = box
-        self._edges = self._on_device(edges)
+        self._torch_device = torch.device("cpu")  # until the first systems say where HOOMD has put them
         self._order = np.tile(np.arange(n_particles), (n_systems, 1))
         self._simulation = hoomd.Simulation(device=device, seed=1)  # nothing in it is random
         self._neighbors = getattr(hoomd.md.nlist, neighbor_list)(buffer=buffer)
@@ -81,8 +78,17 @@ class PackedSimulation:
             forces=[self._force],
         )
         self._loaded = False
-        self._wave_vectors = [self._on_device(vectors) for vectors in scattering_vectors(box, mixture)]
-        self._species = self._masses = self._start = torch.empty(0)
+        self._wave_vectors: list[Tensor] = []
+        self._edges = self._species = self._masses = self._start = torch.empty(0)
+
+    def _place(self) -> None:
+        """Put what every reduction needs where HOOMD has its arrays."""
+        with self._local() as data:
+            self._torch_device = self._tensor(data.particles.position).device
+        edges = np.zeros(3)
+        edges[: self.dimensions] = self._box
+        self._edges = self._on_device(edges)
+        self._wave_vectors = [self._on_device(vectors) for vectors in scattering_vectors(self._box, self._mixture)]
 
     def _on_device(self, values: NDArray[Any]) -> Tensor:
         return torch.as_tensor(np.array(values), device=self._torch_device)
@@ -103,7 +109,7 @@ class PackedSimulation:
             systems: `n_systems` configurations with velocities.
             time_step: √(mσ²/ε).
         """
-        snapshot = self._snapshot(systems)
+        snapshot, species = self._snapshot(systems)
         self._integrator.dt = time_step
         if self._loaded:
             self._simulation.state.set_snapshot(snapshot)
@@ -113,11 +119,15 @@ class PackedSimulation:
             self._simulation.operations.integrator = self._integrator
             if self._offset is not None:
                 self._simulation.operations.computes.append(self._offset)
+            self._place()
             self._loaded = True
+        self._species = self._on_device(species)
+        self._masses = self._on_device(np.asarray(self._mixture.masses)[species])
         self.run(0)
         self._start = self._unwrapped()
 
-    def _snapshot(self, systems: Sequence[Configuration]) -> Any:
+    def _snapshot(self, systems: Sequence[Configuration]) -> tuple[Any, NDArray[np.int64]]:
+        """Everything HOOMD is given, and the species of every particle in memory order."""
         n, d, names = self.n_particles, self.dimensions, self._mixture.species
         edges = [*map(float, self._box), *([0.0] * (3 - d)), 0.0, 0.0, 0.0]
         snapshot = self._hoomd.Snapshot()
@@ -137,8 +147,7 @@ class PackedSimulation:
             particles.position[rows, :d] = system.positions[order]
             particles.velocity[rows, :d] = system.velocities[order]
             particles.image[rows, :d] = system.images[order]
-        self._species, self._masses = self._on_device(species_of), self._on_device(masses[species_of])
-        return snapshot
+        return snapshot, species_of
 
     def run(self, steps: int) -> None:
         """Evolve all systems at constant energy.
@@ -270,7 +279,7 @@ class PackedSimulation:
     def _tensor(self, array: Any) -> Tensor:
         """A view of one of HOOMD's arrays; without a copy where it may be written to."""
         if self._on_gpu:
-            return torch.as_tensor(_DeviceArray(array), device=self._torch_device)
+            return torch.as_tensor(_DeviceArray(array))  # on the GPU that it is on
         viewed = np.asarray(array)
         return torch.from_numpy(viewed if viewed.flags.writeable else viewed.copy())  # torch has no read-only views
 

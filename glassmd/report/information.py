@@ -8,6 +8,7 @@ from typing import Any
 from glassmd.errors import RunError
 from glassmd.evaluation import label_quality
 from glassmd.models.store import load_model
+from glassmd.simulation.summary import dynamics_of
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import read_frames
 
@@ -61,6 +62,13 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
         "complete": bool(entries) and run.complete,
         "bytes": sum(entry.sidecar["size"] for entry in entries),
         "labels": label_quality(run),
+        "engines": sorted(
+            {
+                " ".join(str(entry.sidecar.get(key, "")) for key in ("engine", "engine_version", "device")).strip()
+                for entry in entries
+            }
+        ),
+        "dynamics": dynamics_of(run),
     }
     if run.settings is not None:
         facts["equilibration"] = [
