@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -63,7 +64,7 @@ class HoomdEngine(Engine):
     """Velocity Verlet (`ConstantVolume`); see :mod:`glassmd.engines.thermostat` for the thermostat.
 
     Simulations are used again for the next systems of the same size: hundreds of parents take no more memory
-    than one. An engine evolves one set of systems at a time.
+    than one. Iterators of several calls may be advanced in any order.
 
     Args:
         device: `cpu`, `gpu`, or `auto`, which takes a GPU where there is one.
@@ -170,9 +171,8 @@ class HoomdEngine(Engine):
         check: Callable[[], None] | None,
         report: Callable[[PackedSimulation, range, int], Iterator[_Report]],
     ) -> Iterator[_Report]:
-        simulation = self._simulation(mixture, systems[0], len(systems), time_step)
         degrees = degrees_of_freedom(systems[0].n_particles, systems[0].dimensions)
-        try:
+        with self._borrowed(mixture, systems[0], len(systems), time_step) as simulation:
             simulation.load(systems, time_step)
 
             def rescale(step: int) -> None:
@@ -190,19 +190,20 @@ class HoomdEngine(Engine):
                 chunk=max(1, int(PARTICLE_STEPS_PER_SECOND / (len(systems) * systems[0].n_particles))),
             ):
                 yield from report(simulation, pack, step)
-        except EngineError:
-            self._simulations.clear()  # what came apart is not used again
-            raise
 
-    def _simulation(self, mixture: Mixture, like: Configuration, n_systems: int, time_step: float) -> PackedSimulation:
-        """A simulation for so many systems of this size: one that is there, or a new one."""
+    @contextmanager
+    def _borrowed(
+        self, mixture: Mixture, like: Configuration, n_systems: int, time_step: float
+    ) -> Iterator[PackedSimulation]:
+        """A simulation for so many systems of this size: one that nobody uses now, or a new one.
+
+        It is kept for the next ones unless it came apart.
+        """
         from glassmd.engines.hoomd_packed import PackedSimulation  # imports torch, which not every command needs
 
         key = (repr(mixture.identity()), like.n_particles, n_systems, tuple(like.box), self._neighbor_list)
         simulation = self._simulations.pop(key, None)
         if simulation is None:
-            while len(self._simulations) >= _KEPT:
-                self._simulations.pop(next(iter(self._simulations)))
             simulation = PackedSimulation(
                 self._hoomd,
                 self._device,
@@ -215,8 +216,17 @@ class HoomdEngine(Engine):
                 neighbor_list=self._neighbor_list,
             )
         simulation.buffer = min(self.buffer, _thickest(mixture, like))
-        self._simulations[key] = simulation  # the last one used is dropped last
-        return simulation
+        failed = False
+        try:
+            yield simulation
+        except EngineError:
+            failed = True
+            raise
+        finally:
+            if not failed:
+                self._simulations[key] = simulation
+                while len(self._simulations) > _KEPT:
+                    self._simulations.pop(next(iter(self._simulations)))  # the one that was not used for longest
 
     def prepare(
         self, liquid: Callable[[], Configuration], mixture: Mixture, time_step: float, most: int
@@ -264,17 +274,17 @@ class HoomdEngine(Engine):
 
     def _measure(self, system: Configuration, mixture: Mixture, time_step: float, packed: int, buffer: float) -> float:
         self.buffer = buffer
-        simulation = self._simulation(mixture, system, packed, time_step)
         # Replicas that move alike would rebuild their neighbour lists at the same steps.
         signs = np.random.default_rng(packed).choice([-1.0, 1.0], size=packed)
         assert system.velocities is not None
-        simulation.load([system.with_velocities(sign * system.velocities) for sign in signs], time_step)
-        simulation.run(_WARM_UP["gpu" if self._on_gpu else "cpu"])
-        steps, started = 0, time.perf_counter()
-        while steps < _MEASURED or time.perf_counter() - started < _SHORTEST:
-            simulation.run(_MEASURED // 4)
-            steps += _MEASURED // 4
-        return packed * steps / (time.perf_counter() - started)
+        with self._borrowed(mixture, system, packed, time_step) as simulation:
+            simulation.load([system.with_velocities(sign * system.velocities) for sign in signs], time_step)
+            simulation.run(_WARM_UP["gpu" if self._on_gpu else "cpu"])
+            steps, started = 0, time.perf_counter()
+            while steps < _MEASURED or time.perf_counter() - started < _SHORTEST:
+                simulation.run(_MEASURED // 4)
+                steps += _MEASURED // 4
+            return packed * steps / (time.perf_counter() - started)
 
     def _memory_share(self) -> float:
         """Of the device's memory that is in use by anybody."""

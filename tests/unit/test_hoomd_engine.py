@@ -110,6 +110,12 @@ def test_a_simulation_that_is_used_again_leaves_no_trace(liquids):
         np.testing.assert_array_equal(seen.velocities, again[key].velocities)
 
 
+def test_two_evolutions_of_one_engine_may_be_advanced_in_turn(engine, liquids):
+    a, b = (engine.evolve(liquids[:1], MIXTURE, steps=[50, 100], time_step=STEP) for _ in range(2))
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_array_equal(one.positions, other.positions)
+
+
 def resident() -> float:
     """Memory of this process, MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
