@@ -56,7 +56,7 @@ def choose_engine(name: EngineChoice = "auto", device: DeviceChoice = "auto") ->
 
 
 def _automatic(device: DeviceChoice) -> tuple[str, str]:
-    from glassmd.engines.hoomd import gpu_problem, load_hoomd
+    from glassmd.engines.hoomd_device import gpu_problem, load_hoomd
 
     if find_spec("hoomd") is None:
         if device == "gpu":
@@ -104,7 +104,7 @@ def get_engine(
 
 def available_engines() -> dict[str, str]:
     """Return, per engine, its version or why it cannot be used and what to type."""
-    from glassmd.engines.hoomd import gpu_problem, hoomd_version
+    from glassmd.engines.hoomd_device import gpu_problem, hoomd_version
     from glassmd.engines.lammps import lammps_version
 
     found = {}

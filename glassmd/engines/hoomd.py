@@ -5,16 +5,12 @@ Works with HOOMD-blue 4.8 to 7: only what is the same in all of them is used.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -22,6 +18,7 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.engines.base import PARTICLE_STEPS_PER_SECOND, Engine, Observation, require_possible, unstable
+from glassmd.engines.hoomd_device import device_name, hoomd_version, load_hoomd, open_device
 from glassmd.engines.reduced import Displacements
 from glassmd.engines.schedule import reach_each
 from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
@@ -31,12 +28,7 @@ from glassmd.mixtures import Mixture
 if TYPE_CHECKING:
     from glassmd.engines.hoomd_packed import PackedSimulation
 
-__all__ = ["INSTALL", "HoomdEngine", "gpu_problem", "hoomd_version", "load_hoomd"]
-
-INSTALL = "mamba install -c conda-forge hoomd"
-"""What to type when HOOMD-blue is missing."""
-
-OLDEST = (4, 8)
+__all__ = ["HoomdEngine"]
 
 _BUFFER = 0.4  # of the neighbour list before it is tuned, σ_AA; HOOMD's own default
 _BUFFERS = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8)  # that are tried
@@ -90,9 +82,9 @@ class HoomdEngine(Engine):
     ) -> None:
         self._hoomd = load_hoomd()
         self.version = hoomd_version()
-        self._device = _open_device(self._hoomd, device, gpu)
+        self._device = open_device(self._hoomd, device, gpu)
         self._on_gpu = isinstance(self._device, self._hoomd.device.GPU)
-        self.device = f"gpu ({_device_name(self._device)})" if self._on_gpu else "cpu"
+        self.device = f"gpu ({device_name(self._device)})" if self._on_gpu else "cpu"
         self.processes = len(self._hoomd.device.GPU.get_available_devices()) if self._on_gpu else 0
         self._asked = packed, buffer
         self.packed, self.buffer = packed or 1, buffer or _BUFFER
@@ -362,67 +354,3 @@ def _displacements(
             pressure=thermo.pressure[slots],
             ends={pack[slot]: simulation.positions_of(slot) for slot in slots if pack[slot] in kept},
         )
-
-
-def load_hoomd() -> Any:
-    """Import HOOMD-blue.
-
-    Raises:
-        EngineError: It is missing, too old or cannot be loaded; the message holds the install line.
-    """
-    if find_spec("hoomd") is None:
-        raise EngineError("HOOMD-blue is not installed", "the hoomd package", f"{INSTALL}, or --engine lammps")
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        hoomd = importlib.import_module("hoomd")
-        importlib.import_module("hoomd.md")
-    except (ImportError, OSError) as error:
-        raise EngineError(f"HOOMD-blue could not be imported ({error})", "the hoomd package", INSTALL) from error
-    finally:
-        # At its import HOOMD has SIGTERM end the process at once, committed or not.
-        if threading.current_thread() is threading.main_thread() and before is not None:
-            signal.signal(signal.SIGTERM, before)
-    version = str(hoomd.version.version)
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-        raise EngineError(f"found HOOMD-blue {version}", f"at least {'.'.join(map(str, OLDEST))}", INSTALL)
-    return hoomd
-
-
-def hoomd_version() -> str:
-    """Return the release of HOOMD-blue.
-
-    Raises:
-        EngineError: It is missing; the message holds the install line.
-    """
-    return str(load_hoomd().version.version)
-
-
-def gpu_problem() -> str:
-    """Why HOOMD-blue can use no GPU here; nothing where it can.
-
-    Raises:
-        EngineError: HOOMD-blue is missing.
-    """
-    hoomd = load_hoomd()
-    if not hoomd.version.gpu_enabled:
-        return "this HOOMD-blue was built without GPU support"
-    if not hoomd.device.GPU.is_available():
-        return "; ".join(hoomd.device.GPU.get_unavailable_device_reasons()) or "no GPU was found"
-    return ""
-
-
-def _open_device(hoomd: Any, device: str, gpu: int | None) -> Any:
-    problem = "" if device == "cpu" else gpu_problem()
-    if device == "cpu" or (device == "auto" and problem):
-        return hoomd.device.CPU(notice_level=0)
-    if problem:
-        raise EngineError(
-            f"HOOMD-blue cannot use a GPU: {problem}",
-            "a GPU and a HOOMD-blue built for it",
-            'try --device cpu, or mamba install -c conda-forge "hoomd=*=*gpu*"',
-        )
-    return hoomd.device.GPU(notice_level=0, gpu_id=gpu)
-
-
-def _device_name(device: Any) -> str:
-    return str(device.device)

