@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import threading
 from importlib.util import find_spec
@@ -77,16 +78,18 @@ def open_device(hoomd: Any, device: str, gpu: int | None) -> Any:
     Raises:
         EngineError: There is no such device.
     """
+    # What goes wrong is raised; what is left to print is a warning that packing has many types of particles.
+    quiet: dict[str, Any] = {"notice_level": 0, "message_filename": os.devnull}
     problem = "" if device == "cpu" else gpu_problem()
     if device == "cpu" or (device == "auto" and problem):
-        return hoomd.device.CPU(notice_level=0)
+        return hoomd.device.CPU(**quiet)
     if problem:
         raise EngineError(
             f"HOOMD-blue cannot use a GPU: {problem}",
             "a GPU and a HOOMD-blue built for it",
             'try --device cpu, or mamba install -c conda-forge "hoomd=*=*gpu*"',
         )
-    return hoomd.device.GPU(notice_level=0, gpu_id=gpu)
+    return hoomd.device.GPU(gpu_id=gpu, **quiet)
 
 
 def device_name(device: Any) -> str:

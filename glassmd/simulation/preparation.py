@@ -16,8 +16,8 @@ from glassmd.simulation.equilibration import draw_velocities, random_start
 
 __all__ = ["available_cores", "default_workers", "engine_of", "prepare", "prepared_engine", "typical_liquid"]
 
-_MOST = 1024
-"""Systems in one simulation that are ever tried."""
+_MOST = 64
+"""Systems in one simulation that are tried: types of particles grow with them, tables of their pairs with the square."""
 
 
 def engine_of(settings: RunSettings, gpu: int | None = None) -> Engine:
