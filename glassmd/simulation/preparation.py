@@ -17,7 +17,7 @@ from glassmd.simulation.equilibration import draw_velocities, random_start
 __all__ = ["available_cores", "default_workers", "engine_of", "prepare", "prepared_engine", "typical_liquid"]
 
 _MOST = 64
-"""Systems in one simulation that are tried: types of particles grow with them, tables of their pairs with the square."""
+"""Systems in one simulation that are tried; the table of pairs of types grows with their square."""
 
 
 def engine_of(settings: RunSettings, gpu: int | None = None) -> Engine:
