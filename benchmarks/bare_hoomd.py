@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.engines.hoomd import load_hoomd
+from glassmd.engines.hoomd_device import load_hoomd
 
 PAIRS = {"AA": (1.0, 1.0), "AB": (1.5, 0.8), "BB": (0.5, 0.88)}
 """ε and σ of the Kob-Andersen mixture, cut and shifted at 2.5 σ."""

@@ -39,7 +39,7 @@ from glassmd.simulation.seeds import Purpose, thermostat_seed
 from glassmd.trajectory import Frame, read_frames, write_frames
 
 MIXTURE = get_mixture("kob-andersen")
-TIME_STEP, TEMPERATURE, THERMOSTAT_TIME, BUFFER = 0.005, 0.8, 20.0, 0.4
+TIME_STEP, TEMPERATURE, THERMOSTAT_TIME, BUFFER = 0.005, 0.8, 2.0, 0.4
 REPORTS = 10
 ACCEPTED = 0.95
 """Of the bare script's speed, at least, for N = 1000 and R = 16."""

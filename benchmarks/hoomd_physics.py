@@ -156,7 +156,7 @@ def draw(folder: Path, device: str) -> None:
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--parts", default="a,b,c,d")
-    parser.add_argument("--thermostat-time", type=float, default=20.0, help="of part b; 20 is a run's default")
+    parser.add_argument("--thermostat-time", type=float, default=2.0, help="of part b; 2 is a run's default")
     parser.add_argument("--steps", type=int, help="of part b; default: 200000")
     parser.add_argument("--packed", type=int, default=16, help="replicas in one simulation in parts c and d")
     options = parser.parse_args()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from glassmd.engines.hoomd import hoomd_version, load_hoomd
+from glassmd.engines.hoomd_device import hoomd_version, load_hoomd
 from glassmd.engines.lammps import lammps_version
 from glassmd.errors import EngineError
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from glassmd.engines.hoomd import gpu_problem
+from glassmd.engines.hoomd_device import gpu_problem
 from glassmd.errors import EngineError
 
 HERE = Path(__file__).parent
