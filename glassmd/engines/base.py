@@ -1,8 +1,9 @@
 """What an engine is: something that evolves systems and reports them at given steps.
 
-One method serves everything. Equilibration evolves one system per lineage; the isoconfigurational protocol
-evolves R copies of a parent that differ in their velocities. An engine is free to run the systems one after
-the other or packed into one simulation, and to report them in any order. Files, seeds, protocols and retries
+An engine has to `evolve`. Equilibration evolves lineages, the isoconfigurational protocol copies of parents that
+differ in their velocities. An engine is free to run the systems one after the other or packed into one
+simulation, and to report them in any order; one that can reduce displacements where they are overrides
+`displacements`, and one that has something to choose, `prepare` and `adopt`. Files, seeds, protocols and retries
 belong to `glassmd.simulation`.
 """
 
@@ -61,14 +62,12 @@ class Engine(ABC):
         version: Of the engine, as it reports it.
         device: `cpu` or `gpu`, with the device's name where it is known.
         packed: Systems that it simulates at once; whoever has more work at hand should bring as many.
-        processes: Processes that keep this machine busy, each with an engine of its own; 0 is one per core.
     """
 
     name: str
     version: str
     device: str
     packed: int = 1
-    processes: int = 0
 
     @abstractmethod
     def evolve(
@@ -145,7 +144,13 @@ class Engine(ABC):
             )
 
     def prepare(
-        self, liquid: Callable[[], Configuration], mixture: Mixture, time_step: float, most: int
+        self,
+        liquid: Callable[[], Configuration],
+        mixture: Mixture,
+        time_step: float,
+        most: int,
+        *,
+        check: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Measure on this device how many systems to simulate at once, and with what.
 
@@ -154,6 +159,7 @@ class Engine(ABC):
             mixture: Its mixture.
             time_step: √(mσ²/ε).
             most: Systems that there will ever be at once.
+            check: Called between measurements; what it raises ends them.
 
         Returns:
             What was chosen and what was measured (JSON types only), for :meth:`adopt`. Nothing where there is
@@ -184,13 +190,7 @@ class Engine(ABC):
         Raises:
             EngineError: The box is shorter than twice the longest cutoff.
         """
-        needed = 2.0 * float(mixture.r_cut.max())
-        if shortest_edge < needed:
-            raise EngineError(
-                f"found a box of edge {shortest_edge:.4g} σ_AA",
-                f"at least {needed:g}, twice the longest cutoff of {mixture.name} ({mixture.truncation})",
-                f"try --particles {int(mixture.density * needed**mixture.dimensions) + 1} or more",
-            )
+        require_fit(shortest_edge, mixture, mixture.density)
 
 
 def require_possible(
@@ -225,17 +225,22 @@ def require_possible(
                 f"the {mixture.dimensions}D mixture {mixture.name} of {', '.join(mixture.species)}",
             )
     if systems:
-        _require_fit(systems[0], mixture)
+        require_fit(float(systems[0].box.min()), mixture, systems[0].density)
 
 
-def _require_fit(system: Configuration, mixture: Mixture) -> None:
-    shortest, needed = float(system.box.min()), 2 * float(mixture.r_cut.max())
-    if shortest < needed:
-        particles = math.ceil(system.density * needed**system.dimensions)
+def require_fit(shortest_edge: float, mixture: Mixture, density: float) -> None:
+    """Refuse a box in which a particle would meet another one twice.
+
+    Raises:
+        EngineError: The box is shorter than twice the longest cutoff; the message says how many particles fill one
+            that is not, at this density.
+    """
+    needed = 2 * float(mixture.r_cut.max())
+    if shortest_edge < needed:
         raise EngineError(
-            f"found {system.n_particles} particles in a box with an edge of {shortest:.2f} σ",
-            f"edges of at least twice the cutoff, {needed:g} σ",
-            f"try --particles {particles} or more",
+            f"found a box of edge {shortest_edge:.4g} σ_AA",
+            f"at least {needed:g}, twice the longest cutoff of {mixture.name} ({mixture.truncation})",
+            f"try --particles {int(density * needed**mixture.dimensions) + 1} or more",
         )
 
 

@@ -6,11 +6,11 @@ Works with HOOMD-blue 4.8 to 7: only what is the same in all of them is used.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -85,16 +85,17 @@ class HoomdEngine(Engine):
         self._device = open_device(self._hoomd, device, gpu)
         self._on_gpu = isinstance(self._device, self._hoomd.device.GPU)
         self.device = f"gpu ({device_name(self._device)})" if self._on_gpu else "cpu"
-        self.processes = len(self._hoomd.device.GPU.get_available_devices()) if self._on_gpu else 0
+        self._gpu = gpu or 0
         self._asked = packed, buffer
         self.packed, self.buffer = packed or 1, buffer or _BUFFER
+        self._used_buffer: float | None = None  # a small box leaves room for no thicker one
         self._neighbor_list = neighbor_list
         self._simulations: dict[tuple[object, ...], PackedSimulation] = {}
 
     @property
     def facts(self) -> dict[str, Any]:
         """Engine, version and device, the number of systems packed and the neighbour list's buffer, σ_AA."""
-        return {**super().facts, "packed": self.packed, "neighbor_list_buffer": self.buffer}
+        return {**super().facts, "packed": self.packed, "neighbor_list_buffer": self._used_buffer or self.buffer}
 
     def evolve(
         self,
@@ -208,20 +209,34 @@ class HoomdEngine(Engine):
                 neighbor_list=self._neighbor_list,
             )
         simulation.buffer = min(self.buffer, _thickest(mixture, like))
-        failed = False
+        self._used_buffer = simulation.buffer
+        sound = False
         try:
             yield simulation
-        except EngineError:
-            failed = True
+            sound = True
+        except GeneratorExit:  # whoever asked has seen enough
+            sound = True
             raise
+        except RuntimeError as error:  # of HOOMD or torch: no memory on the device, for one
+            raise EngineError(
+                f"HOOMD-blue failed on {self.device}: {str(error).strip().splitlines()[0]}",
+                "a device that has room and works",
+                f"try a smaller --packed than {n_systems}, or --device cpu",
+            ) from error
         finally:
-            if not failed:
+            if sound:
                 self._simulations[key] = simulation
                 while len(self._simulations) > _KEPT:
                     self._simulations.pop(next(iter(self._simulations)))  # the one that was not used for longest
 
     def prepare(
-        self, liquid: Callable[[], Configuration], mixture: Mixture, time_step: float, most: int
+        self,
+        liquid: Callable[[], Configuration],
+        mixture: Mixture,
+        time_step: float,
+        most: int,
+        *,
+        check: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Measure how many systems to pack and how thick the neighbour list's buffer should be.
 
@@ -233,6 +248,7 @@ class HoomdEngine(Engine):
             mixture: Its mixture.
             time_step: √(mσ²/ε).
             most: Systems that there will ever be at once.
+            check: Called between measurements; what it raises ends them.
 
         Returns:
             `packed`, `buffer` and `measured`, a list of rates (JSON types only).
@@ -243,6 +259,8 @@ class HoomdEngine(Engine):
 
         def rate(packed: int, buffer: float) -> float:
             assert system is not None
+            if check is not None:
+                check()
             found = Rate(packed, buffer, self._measure(system, mixture, time_step, packed, buffer))
             measured.append(found)
             return found.replica_steps_per_second
@@ -251,7 +269,10 @@ class HoomdEngine(Engine):
         if asked_packed is None and most > 1:
             best = rate(1, buffer)
             while 2 * packed <= most and self._memory_share() < _MEMORY:
-                now = rate(2 * packed, buffer)
+                try:
+                    now = rate(2 * packed, buffer)
+                except EngineError:
+                    break  # no room for so many
                 if now < _WORTH_IT * best:
                     break
                 packed, best = 2 * packed, now
@@ -267,10 +288,10 @@ class HoomdEngine(Engine):
     def _measure(self, system: Configuration, mixture: Mixture, time_step: float, packed: int, buffer: float) -> float:
         self.buffer = buffer
         # Replicas that move alike would rebuild their neighbour lists at the same steps.
-        signs = np.random.default_rng(packed).choice([-1.0, 1.0], size=packed)
-        assert system.velocities is not None
+        generator = np.random.default_rng(packed)
+        copies = [system.with_velocities(_shuffled(system, generator)) for _ in range(packed)]
         with self._borrowed(mixture, system, packed, time_step) as simulation:
-            simulation.load([system.with_velocities(sign * system.velocities) for sign in signs], time_step)
+            simulation.load(copies, time_step)
             simulation.run(_WARM_UP["gpu" if self._on_gpu else "cpu"])
             steps, started = 0, time.perf_counter()
             while steps < _MEASURED or time.perf_counter() - started < _SHORTEST:
@@ -279,20 +300,34 @@ class HoomdEngine(Engine):
             return packed * steps / (time.perf_counter() - started)
 
     def _memory_share(self) -> float:
-        """Of the device's memory that is in use by anybody."""
+        """Of the device's memory that is in use by anybody; 0 where the system does not say."""
         if self._on_gpu:
             import torch
 
-            free, total = torch.cuda.mem_get_info()
+            free, total = torch.cuda.mem_get_info(self._gpu)
             return 1.0 - free / total
-        available, total = (os.sysconf(key) for key in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"))
-        return 1.0 - available / total
+        try:
+            lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+            kib = {key: float(rest.split()[0]) for key, _, rest in (line.partition(":") for line in lines)}
+            return 1.0 - kib["MemAvailable"] / kib["MemTotal"]
+        except (OSError, KeyError):
+            return 0.0
 
     def adopt(self, prepared: dict[str, Any]) -> None:
         """Take over the number and the buffer that :meth:`prepare` chose; what the constructor was given stays."""
         packed, buffer = self._asked
         self.packed = packed or int(prepared.get("packed", self.packed))
         self.buffer = buffer or float(prepared.get("buffer", self.buffer))
+
+
+def _shuffled(system: Configuration, generator: np.random.Generator) -> NDArray[np.float64]:
+    """The velocities, dealt anew among the particles of each species: other ones of the same temperature."""
+    assert system.velocities is not None
+    velocities = system.velocities.copy()
+    for kind in np.unique(system.species):
+        rows = np.flatnonzero(system.species == kind)
+        velocities[rows] = velocities[generator.permutation(rows)]
+    return velocities
 
 
 def _thickest(mixture: Mixture, system: Configuration) -> float:

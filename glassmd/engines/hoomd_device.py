@@ -11,7 +11,7 @@ from typing import Any
 
 from glassmd.errors import EngineError
 
-__all__ = ["INSTALL", "device_name", "gpu_problem", "hoomd_version", "load_hoomd", "open_device"]
+__all__ = ["INSTALL", "device_name", "gpu_count", "gpu_problem", "hoomd_version", "load_hoomd", "open_device"]
 
 INSTALL = "mamba install -c conda-forge hoomd"
 """What to type when HOOMD-blue is missing."""
@@ -64,7 +64,16 @@ def gpu_problem() -> str:
         return "this HOOMD-blue was built without GPU support"
     if not hoomd.device.GPU.is_available():
         return "; ".join(hoomd.device.GPU.get_unavailable_device_reasons()) or "no GPU was found"
-    return ""
+    import torch  # reads HOOMD's arrays on the GPU
+
+    return "" if torch.cuda.is_available() else "this torch was built without CUDA or finds no GPU"
+
+
+def gpu_count(engine: str, device: str) -> int:
+    """How many GPUs an engine would use: all that there are, or none."""
+    if engine != "hoomd" or device == "cpu" or gpu_problem():
+        return 0
+    return len(load_hoomd().device.GPU.get_available_devices())
 
 
 def open_device(hoomd: Any, device: str, gpu: int | None) -> Any:

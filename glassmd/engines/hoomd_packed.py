@@ -77,7 +77,7 @@ class PackedSimulation:
             methods=[hoomd.md.methods.ConstantVolume(filter=hoomd.filter.All())],
             forces=[self._force],
         )
-        self._loaded = False
+        self._loaded, self._loaded_at = False, 0
         self._wave_vectors: list[Tensor] = []
         self._edges = self._species = self._masses = self._start = torch.empty(0)
 
@@ -121,6 +121,7 @@ class PackedSimulation:
                 self._simulation.operations.computes.append(self._offset)
             self._place()
             self._loaded = True
+        self._loaded_at = self._simulation.timestep
         self._species = self._on_device(species)
         self._masses = self._on_device(np.asarray(self._mixture.masses)[species])
         self.run(0)
@@ -158,8 +159,9 @@ class PackedSimulation:
         try:
             self._simulation.run(steps)
         except RuntimeError as error:
+            done = self._simulation.timestep - self._loaded_at
             raise EngineError(
-                f"HOOMD-blue failed after step {self._simulation.timestep}: {_first_line(error)}",
+                f"HOOMD-blue failed after step {done}: {_first_line(error)}",
                 "particles that keep their distance and move little in one step",
                 "check the start configuration, try a smaller time step",
             ) from error

@@ -15,7 +15,7 @@ whoever refuses a lineage can say why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ import numpy as np
 from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine
 from glassmd.engines.thermostat import Thermostat
+from glassmd.errors import Interrupted
 from glassmd.mixtures import Mixture
 from glassmd.simulation.lineage import Conditions, Lineage
 from glassmd.simulation.protocol import Protocol, verdict
@@ -102,10 +103,12 @@ def equilibrate_together(
     check: Callable[[], None] | None = None,
     progress: Callable[[str], None] | None = None,
     keep: Sequence[Unfinished] | None = None,
+    leave_the_rest: bool = False,
 ) -> Iterator[tuple[int, Configuration, dict[str, Any]]]:
     """Make several equilibrated liquids, all those that have come equally far in one simulation.
 
-    What becomes of a liquid does not depend on the others, rounding aside.
+    What becomes of a liquid does not depend on the others, rounding aside. When it is interrupted, all of them are
+    kept as they were last seen.
 
     Args:
         engine: Evolves the liquids.
@@ -119,6 +122,7 @@ def equilibrate_together(
         check: Called about once a second; what it raises ends the runs.
         progress: Told in one line what is going on.
         keep: Where to keep each lineage meanwhile; what is kept there goes on.
+        leave_the_rest: End when some are finished, the others kept: there is work with those.
 
     Yields:
         The lineage's index in `generators`, its configuration and its report as of :func:`equilibrate`, each as soon
@@ -135,13 +139,26 @@ def equilibrate_together(
         Lineage(conditions, generator, place): index
         for index, (generator, place) in enumerate(zip(generators, places, strict=True))
     }
-    while going:
-        group, until = _next_stretch(list(going))
-        others = "" if len(group) == 1 else f" (and {len(group) - 1} more)"
-        say(group[0].describe() + others)
-        for lineage in _advance(engine, mixture, group, until, check):
-            say(verdict(lineage.report))
-            yield going.pop(lineage), lineage.configuration.with_images_zero(), lineage.report
+    try:
+        while going:
+            group, until = _next_stretch(list(going))
+            others = "" if len(group) == 1 else f" (and {len(group) - 1} more)"
+            say(group[0].describe() + others)
+            before = len(going)
+            for lineage in _advance(engine, mixture, group, until, check):
+                say(verdict(lineage.report))
+                yield going.pop(lineage), lineage.configuration.with_images_zero(), lineage.report
+            if leave_the_rest and len(going) < before:
+                break
+    except Interrupted:
+        _keep_all(going)
+        raise
+    _keep_all(going)
+
+
+def _keep_all(lineages: Iterable[Lineage]) -> None:
+    for lineage in lineages:
+        lineage.keep_now()
 
 
 def _next_stretch(lineages: Sequence[Lineage]) -> tuple[list[Lineage], int]:

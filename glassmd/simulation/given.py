@@ -1,12 +1,15 @@
-"""Parents that somebody else made: configurations of run directories and GSD files as starts of lineages.
+"""Parents that somebody else made: configurations of run directories and GSD files.
 
-Each of them becomes parent 0 of a lineage of its own. Whoever gives them vouches for their equilibrium; a
-crystal is refused all the same.
+A lineage of a run directory stays a lineage, with its parents in their order and the evidence for its
+equilibrium; the frames of one GSD file are taken for parents of one lineage, because nobody knows better and
+configurations of one liquid must not end up on both sides of a split. Whoever gives a GSD file or imported data
+vouches for their equilibrium; a crystal is refused all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,115 +19,147 @@ import numpy as np
 from glassmd.configuration import Configuration
 from glassmd.crystallinity import crystalline_fraction
 from glassmd.errors import RunError, SettingsError
-from glassmd.fields import GSD_IDENTITY
 from glassmd.mixtures import MIXTURES
 from glassmd.run import ParentKey, RunDirectory
-from glassmd.settings import RunSettings
+from glassmd.settings import RunSettings, build_settings
+from glassmd.simulation.batch import frame_of
 from glassmd.simulation.protocol import Protocol
-from glassmd.trajectory import Frame, check_overlaps, encode_identity, read_frames
+from glassmd.trajectory import check_overlaps, read_frames
 
-__all__ = ["commit_given", "settings_of_given"]
+__all__ = ["Given", "commit_given", "given_lineages", "settled"]
+
+_COMPOSITION = 0.01
+"""Share of the particles by which a composition may differ from the mixture's."""
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """One configuration and where it comes from."""
+    """One configuration.
+
+    Attributes:
+        configuration: Without images.
+        source: Where it comes from, for people.
+        identity: `mixture` and `temperature` as stored with it; empty in a file of another program.
+        evidence: Report of the equilibration of its lineage, where there is one.
+    """
 
     configuration: Configuration
     source: str
     identity: Mapping[str, Any]
+    evidence: Mapping[str, Any] | None = None
 
 
-def _read(path: Path) -> Iterator[Given]:
-    if path.is_dir():
-        run = RunDirectory.open(path)
-        identity = {"mixture": run.identity["mixture"], "temperature": run.identity["temperature"]}
-        for entry in run.entries("parents"):
-            yield Given(entry.read([0])[0].configuration.with_images_zero(), f"{path.name}/{entry.path.stem}", identity)
-        return
+def _of_run(path: Path) -> Iterator[list[Given]]:
+    run = RunDirectory.open(path)
+    identity = {"mixture": run.identity["mixture"], "temperature": run.identity["temperature"]}
+    by_lineage: dict[int, list[Given]] = {}
+    evidence: dict[int, Mapping[str, Any] | None] = {}
+    for entry in run.entries("parents"):
+        lineage = entry.key.lineage
+        evidence.setdefault(lineage, entry.sidecar.get("equilibration"))
+        configuration = entry.read([0])[0].configuration.with_images_zero()
+        source = f"{path.name}/{entry.path.stem}"
+        by_lineage.setdefault(lineage, []).append(Given(configuration, source, identity, evidence[lineage]))
+    yield from by_lineage.values()
+
+
+def _of_file(path: Path) -> list[Given]:
+    found = []
     for number, frame in enumerate(read_frames(path)):
         check_overlaps(path, frame.configuration)
-        yield Given(frame.configuration.with_images_zero(), f"{path.name} frame {number}", frame.identity or {})
+        found.append(Given(frame.configuration.with_images_zero(), f"{path.name} frame {number}", frame.identity or {}))
+    return found
 
 
-def given_configurations(paths: Iterable[Path | str]) -> list[Given]:
-    """Every parent of the run directories and every frame of the GSD files, in order.
+def given_lineages(paths: Iterable[str]) -> list[list[Given]]:
+    """The lineages of run directories and GSD files, in order, each with its parents.
 
     Raises:
         InputError: Something that cannot be read.
         RunError: There are none, or they do not share liquid, box and number of particles.
     """
-    found = [one for path in paths for one in _read(Path(path))]
-    if not found:
+    lineages: list[list[Given]] = []
+    for path in map(Path, paths):
+        lineages += _of_run(path) if path.is_dir() else [_of_file(path)]
+    if not lineages:
         raise RunError("found no configuration to start from", "run directories or GSD files", "check --start")
-    first = found[0]
-    for one in found[1:]:
+    first = lineages[0][0]
+    for one in (given for lineage in lineages for given in lineage):
         same_box = np.allclose(one.configuration.box, first.configuration.box, rtol=1e-6)
-        same_count = np.array_equal(_counts(one.configuration), _counts(first.configuration))
+        same_count = _counts(one.configuration) == _counts(first.configuration)
         if one.identity != first.identity or not same_box or not same_count:
             raise RunError(
                 f"{one.source} has another liquid, box or number of particles than {first.source}",
                 "the same for all configurations of a run",
                 "make a run of each",
             )
-    return found
+    return lineages
 
 
 def _counts(configuration: Configuration) -> list[int]:
     return [int(n) for n in np.bincount(configuration.species, minlength=len(configuration.species_names))]
 
 
-def settings_of_given(paths: Iterable[Path | str]) -> dict[str, Any]:
-    """What given configurations say about the run: values for the settings that nobody sets otherwise.
+def settled(settings: RunSettings, stored: RunSettings | None = None) -> tuple[RunSettings, list[list[Given]]]:
+    """The settings with what the given configurations say where nothing else was said, and the configurations.
+
+    Args:
+        settings: As asked for; what was not set explicitly follows from the configurations.
+        stored: Of the run where all of them are committed already: it says as much as they do.
 
     Raises:
-        InputError: As :func:`given_configurations`.
+        InputError: They cannot be read, or are not the liquid of the settings.
+        SettingsError: More lineages are asked for than there are.
     """
-    found = given_configurations(paths)
-    first, few = found[0], len(found) < 3
+    if settings.start is None:
+        return settings, []
+    said = settings.model_dump(include=settings.model_fields_set)
+    if stored is not None and stored.start == settings.start:
+        return build_settings(RunSettings, {**stored.model_dump(), **said}, ""), []
+    lineages = given_lineages(settings.start)
+    settings = build_settings(RunSettings, {**_facts(lineages, said), **said}, "")
+    if len(lineages) < settings.lineages:
+        raise SettingsError(
+            f"found {len(lineages)} lineages in {', '.join(settings.start or [])}",
+            f"{settings.lineages} as asked for",
+            f"try --lineages {len(lineages)}",
+        )
+    for lineage in lineages[: settings.lineages]:
+        for given in lineage:
+            _require_liquid(given, settings)
+    return settings, lineages
+
+
+def _facts(lineages: Sequence[Sequence[Given]], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for the settings that nobody sets otherwise.
+
+    The seed follows from the configurations: replicas of a run's parents must not be copies of that run's own.
+    """
+    first = lineages[0][0]
     mixture = first.identity.get("mixture", {})
+    few = said.get("lineages", len(lineages)) < 3
+    digest = hashlib.sha256(b"".join(lineage[0].configuration.positions.tobytes() for lineage in lineages)).digest()
     facts: dict[str, Any] = {
         "particles": first.configuration.n_particles,
         "density": round(first.configuration.density, 9),
-        "lineages": len(found),
-        "parents": 1,
+        "lineages": len(lineages),
+        "parents": min(map(len, lineages)),
         "mixture": mixture.get("name") if mixture.get("name") in MIXTURES else None,
         "truncation": mixture.get("truncation"),
         "temperature": first.identity.get("temperature"),
         "validation_lineages": 0 if few else None,
         "test_lineages": 0 if few else None,
+        "seed": int.from_bytes(digest[:7], "big"),
     }
     return {key: value for key, value in facts.items() if value is not None}
 
 
-def commit_given(run: RunDirectory, settings: RunSettings) -> None:
-    """Commit the configurations that `settings.start` names as parents 0; those that are there stay.
-
-    Raises:
-        InputError: They cannot be read, or are not the liquid of the settings.
-        SettingsError: More lineages are asked for than there are configurations.
-    """
-    missing = [
-        lineage for lineage in range(settings.lineages) if run.entry("parents", ParentKey(lineage, 0).name) is None
-    ]
-    if settings.start is None or not missing:
-        return
-    found = given_configurations(settings.start)
-    if len(found) < settings.lineages:
-        raise SettingsError(
-            f"found {len(found)} configurations in {', '.join(settings.start)}",
-            f"one for each of {settings.lineages} lineages",
-            f"try --lineages {len(found)}",
-        )
-    for lineage in missing:
-        _commit(run, settings, lineage, found[lineage])
-
-
-def _commit(run: RunDirectory, settings: RunSettings, lineage: int, given: Given) -> None:
+def _require_liquid(given: Given, settings: RunSettings) -> None:
     mixture, configuration = settings.liquid(), given.configuration
     checks: list[tuple[str, Any, Any]] = [
         ("mixture", given.identity.get("mixture", mixture.identity()), mixture.identity()),
         ("temperature", given.identity.get("temperature", settings.temperature), settings.temperature),
+        ("dimensions", configuration.dimensions, mixture.dimensions),
         ("number of particles", configuration.n_particles, settings.particles),
         ("density", round(configuration.density, 6), round(settings.number_density(), 6)),
         ("species", list(configuration.species_names), list(mixture.species)),
@@ -134,12 +169,40 @@ def _commit(run: RunDirectory, settings: RunSettings, lineage: int, given: Given
             if what == "mixture":
                 found, expected = (f"{one['name']} ({one['truncation']})" for one in (found, expected))
             raise SettingsError(
-                f"{given.source} has {what} {found}", f"{expected} as in the settings", "leave that setting out"
+                f"{given.source} has {what} {found}",
+                f"{expected} as in the settings",
+                f"set {what} to that of the file",
             )
+    counts, wanted = _counts(configuration), mixture.counts(configuration.n_particles)
+    if max(abs(a - b) for a, b in zip(counts, wanted, strict=True)) > max(1, _COMPOSITION * sum(wanted)):
+        raise SettingsError(
+            f"{given.source} has {counts} particles of {', '.join(mixture.species)}",
+            f"about {list(wanted)}, the composition of {mixture.name}",
+            "choose another --mixture",
+        )
     crystalline = crystalline_fraction(configuration)
     if crystalline > Protocol().max_crystalline:
         raise SettingsError(f"{given.source} is {crystalline:.0%} crystalline", "a liquid", "leave it out")
-    report = {"equilibrated": True, "reasons": [], "given": given.source, "crystalline_fraction": crystalline}
-    identity = encode_identity({"mixture": run.identity["mixture"], "temperature": settings.temperature})
-    frame = Frame(configuration.with_velocities(None), 0, {GSD_IDENTITY: identity})
-    run.commit("parents", ParentKey(lineage, 0), [frame], {"equilibration": report, "seeds": [], "steps": 0})
+
+
+def all_given_are_committed(run: RunDirectory, settings: RunSettings) -> bool:
+    """Whether no given configuration has to be read any more."""
+    return all(
+        (entry := run.entry("parents", ParentKey(lineage, 0).name)) is not None
+        and all(
+            run.entry("parents", ParentKey(lineage, parent).name) is not None
+            for parent in range(min(settings.parents, entry.sidecar["equilibration"].get("given_parents", 1)))
+        )
+        for lineage in range(settings.lineages)
+    )
+
+
+def commit_given(run: RunDirectory, settings: RunSettings, lineages: Sequence[Sequence[Given]]) -> None:
+    """Commit given configurations as parents, as many of each lineage as the settings ask for."""
+    for number, lineage in enumerate(lineages[: settings.lineages]):
+        for parent, given in enumerate(lineage[: settings.parents]):
+            facts: dict[str, Any] = {"seeds": [], "steps": 0, "given": given.source}
+            if parent == 0:
+                evidence = given.evidence or {"equilibrated": True, "reasons": []}
+                facts["equilibration"] = {**evidence, "given": given.source, "given_parents": len(lineage)}
+            run.commit("parents", ParentKey(number, parent), [frame_of(given.configuration, run)], facts)

@@ -139,6 +139,15 @@ class Lineage:
         if self._keep is not None and not self.finished:
             self._keep.offer(self._state)
 
+    def keep_now(self) -> None:
+        """Keep the run as it was last seen, where there is a place for it and a run.
+
+        Raises:
+            StorageError: It could not be kept.
+        """
+        if self._keep is not None and self._run is not None and self._run.steps > 0:
+            self._keep.write(self._state())
+
     def describe(self) -> str:
         """What it does next, in one line."""
         stage, protocol = self.stage, self._conditions.protocol

@@ -27,6 +27,7 @@ def equilibrate_lineages(
     """Make the first parents of lineages, and commit each as soon as its equilibration has ended.
 
     One that is not equilibrated is committed with the evidence against it; :func:`refuse_unequilibrated` reads it.
+    When some have ended, the others are put aside for later: replicas of the former come first.
 
     Args:
         keys: Which; all with parent 0.
@@ -35,7 +36,7 @@ def equilibrate_lineages(
         check: Called about once a second; what it raises ends it, all committed ones kept.
 
     Yields:
-        One outcome per key, after its commit.
+        One outcome per key that has ended, after its commit.
 
     Raises:
         EngineError: The engine failed.
@@ -55,6 +56,7 @@ def equilibrate_lineages(
         protocol=_protocol(settings),
         check=check,
         keep=unfinished,
+        leave_the_rest=True,
     ):
         steps = round((float(report["total_time"]) + settings.melt_time) / settings.time_step)
         facts = {"equilibration": report, "seeds": [seeds[index]], "steps": steps}

@@ -23,8 +23,8 @@ from glassmd.errors import (
 from glassmd.interrupt import StopRequest
 from glassmd.run import RunDirectory
 from glassmd.settings import RunSettings
-from glassmd.simulation.given import commit_given
-from glassmd.simulation.preparation import default_workers, engine_of, prepare, prepared_engine
+from glassmd.simulation.given import all_given_are_committed, commit_given, settled
+from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, prepare, prepared_engine, with_runtime
 from glassmd.simulation.summary import Progress, committed, progress_of, summary_of
 from glassmd.simulation.worker import Worker, settings_flags
 from glassmd.storage import read_json, remove_leftovers
@@ -35,20 +35,32 @@ RESTARTS = 3
 """A worker that dies without a word (out of memory, killed) is started again this often between two commits."""
 
 
-def make_run(settings: RunSettings, out: Path) -> RunDirectory:
+def make_run(settings: RunSettings, out: Path, check: Callable[[], None] | None = None) -> RunDirectory:
     """Make the run directory of `settings`, or open the one that is there.
+
+    Args:
+        settings: What was asked for.
+        out: Run directory.
+        check: Called while something is measured for a new run; what it raises ends it, nothing made.
 
     Raises:
         EngineError: No engine for it is installed.
+        InputError: Given configurations cannot be read, or are another liquid.
         RunError: `out` holds a run made with other settings.
     """
+    there = RunDirectory.open(out) if (out / "run.json").exists() else None
+    known = None if there is None else there.settings
+    if there is not None and known is not None and not all_given_are_committed(there, known):
+        known = None
+    settings, given = settled(settings, known)
     engine = _fitting_engine(settings)
-    prepared: dict[str, Any] = {}
-    if settings.block is None and not (out / "run.json").exists():
-        prepared = prepare(engine, settings)
-        most = max(settings.n_replicas(lineage) for lineage in range(settings.lineages))
-        block = engine.preferred_block(settings.particles, most, settings.steps()[-1])
-        settings = settings.model_copy(update={"block": min(block, most)})
+    prepared, chosen = {}, {}
+    if there is None:
+        prepared = prepare(engine, settings, check)
+        if settings.block is None:
+            most = max(settings.n_replicas(lineage) for lineage in range(settings.lineages))
+            block = engine.preferred_block(settings.particles, most, settings.steps()[-1])
+            chosen = {"block": min(block, most)}
     run = RunDirectory.create(
         out,
         settings.liquid(),
@@ -57,10 +69,11 @@ def make_run(settings: RunSettings, out: Path) -> RunDirectory:
         n_particles=settings.particles,
         density=settings.number_density(),
         settings=settings,
+        chosen=chosen,
     )
     if prepared:
         run.record_prepared(engine.name, engine.device, prepared)
-    commit_given(run, settings)
+    commit_given(run, settings, given)
     return run
 
 
@@ -83,7 +96,7 @@ class Pool:
     def __init__(self, run: RunDirectory, settings: RunSettings, workers: int | None = None) -> None:
         self.run, self.settings = run, settings
         self.n_workers = workers or default_workers(settings)
-        self._gpus = engine_of(settings).processes
+        self._gpus = gpus_of(settings)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._refusals: dict[str, EquilibrationError] = {}
         self._deaths: dict[str, tuple[int, int]] = {}
@@ -229,14 +242,15 @@ def simulate(
         Interrupted: Stopped early; everything finished is committed.
     """
     out = Path(out)
-    run = make_run(settings, out)
     stop = stop or StopRequest(walltime=settings.walltime)
+    run = make_run(settings, out, stop.check)
+    settings = with_runtime(run, settings)
     started = time.monotonic()
     before = committed(run)
     workers = default_workers(settings)
     if workers == 1:
         remove_leftovers(run.path)
-        engine = prepared_engine(run, settings)
+        engine = prepared_engine(run, settings, check=stop.check)
 
         def tell() -> None:
             if show is not None:
@@ -259,6 +273,7 @@ def plan(settings: RunSettings) -> dict[str, Any]:
     Raises:
         EngineError: No engine for it is installed, or the box is too small.
     """
+    settings, _ = settled(settings)
     engine = _fitting_engine(settings)
     replicas = settings.parents * sum(settings.n_replicas(lineage) for lineage in range(settings.lineages))
     roles = [settings.role(lineage) for lineage in range(settings.lineages)]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 
 from glassmd.configuration import Configuration
-from glassmd.engines import get_engine
+from glassmd.engines import choose_engine, get_engine, gpu_count
 from glassmd.engines.base import Engine
 from glassmd.engines.thermostat import Thermostat
-from glassmd.run import RunDirectory
+from glassmd.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
-from glassmd.simulation.equilibration import draw_velocities, random_start
+from glassmd.simulation.batch import Check, settings_of
+from glassmd.simulation.equilibrium_run import moved
+from glassmd.simulation.start import draw_velocities, random_start
 
-__all__ = ["available_cores", "default_workers", "engine_of", "prepare", "prepared_engine", "typical_liquid"]
+__all__ = [
+    "available_cores", "default_workers", "engine_of", "gpus_of", "prepare", "prepared_engine", "typical_liquid",
+    "with_runtime",
+]  # fmt: skip
 
 _MOST = 64
 """Systems in one simulation that are tried; the table of pairs of types grows with their square."""
@@ -38,16 +44,30 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def gpus_of(settings: RunSettings) -> int:
+    """How many GPUs the settings' engine would use; 0 where it runs on cores.
+
+    Raises:
+        EngineError: The engine cannot be had.
+    """
+    return gpu_count(choose_engine(settings.engine, settings.device)[0], settings.device)
+
+
 def default_workers(settings: RunSettings, *, spared: int = 0) -> int:
     """Simulating processes: as asked for, else one per GPU, else one per core that is not spared.
 
     Raises:
-        EngineError: The engine or its device cannot be had.
+        EngineError: The engine cannot be had.
     """
-    return settings.workers or engine_of(settings).processes or max(1, available_cores() - spared)
+    return settings.workers or gpus_of(settings) or max(1, available_cores() - spared)
 
 
-def typical_liquid(engine: Engine, settings: RunSettings) -> Configuration:
+def with_runtime(run: RunDirectory, settings: RunSettings) -> RunSettings:
+    """The settings of a run, with those of now that say how to run and not what."""
+    return settings_of(run).model_copy(update={key: getattr(settings, key) for key in RUNTIME})
+
+
+def typical_liquid(engine: Engine, settings: RunSettings, check: Check | None = None) -> Configuration:
     """A liquid of the run's size, density and temperature: of the right speed, not in equilibrium."""
     mixture, generator = settings.liquid(), np.random.default_rng(0)
     liquid = random_start(mixture, settings.particles, settings.number_density(), generator)
@@ -58,38 +78,54 @@ def typical_liquid(engine: Engine, settings: RunSettings) -> Configuration:
         (hot, settings.time_step, 300),
         (settings.temperature, settings.time_step, 300),
     ):
-        (end,) = engine.evolve(
-            [liquid], mixture, steps=[steps], time_step=time_step, thermostat=Thermostat(temperature, 0.1, (1,))
-        )
-        liquid = Configuration(
-            liquid.box, liquid.species, end.positions, liquid.species_names, end.velocities
-        ).with_images_zero()
+        bath = Thermostat(temperature, 0.1, (1,))
+        (end,) = engine.evolve([liquid], mixture, steps=[steps], time_step=time_step, thermostat=bath, check=check)
+        liquid = moved(liquid, end.positions, end.velocities).with_images_zero()
     return liquid
 
 
-def prepare(engine: Engine, settings: RunSettings) -> dict[str, object]:
-    """Have the engine measure what it chooses by itself; returns what it chose (JSON types only)."""
-    most = settings.parents * sum(settings.n_replicas(lineage) for lineage in range(settings.lineages))
-    return engine.prepare(
-        lambda: typical_liquid(engine, settings), settings.liquid(), settings.time_step, min(most, _MOST)
+def prepare(engine: Engine, settings: RunSettings, check: Check | None = None) -> dict[str, Any]:
+    """Have the engine measure what it chooses by itself; returns what it chose (JSON types only).
+
+    Args:
+        engine: Which measures.
+        settings: Of the run.
+        check: Called about once a second; what it raises ends it.
+    """
+    most = sum(settings.n_replicas(lineage) for lineage in range(settings.lineages))  # a lineage's parents come in turn
+    chosen = engine.prepare(
+        lambda: typical_liquid(engine, settings, check),
+        settings.liquid(),
+        settings.time_step,
+        min(most, _MOST),
+        check=check,
     )
+    return {**chosen, "asked": _asked(settings)} if chosen else {}
 
 
-def prepared_engine(run: RunDirectory, settings: RunSettings, gpu: int | None = None) -> Engine:
+def _asked(settings: RunSettings) -> dict[str, Any]:
+    """What was not left to measurement."""
+    return {"packed": settings.packed, "neighbor_buffer": settings.neighbor_buffer}
+
+
+def prepared_engine(
+    run: RunDirectory, settings: RunSettings, gpu: int | None = None, *, check: Check | None = None
+) -> Engine:
     """The engine for a run, with what was measured on such a device before, or is measured now.
 
     Args:
         run: Where it is recorded.
         settings: Those of the run with the run-time settings of now.
         gpu: Number of the GPU where there are several.
+        check: Called about once a second while something is measured; what it raises ends it.
 
     Raises:
         EngineError: The engine or its device cannot be had.
     """
     engine = engine_of(settings, gpu)
     known = run.prepared(engine.name, engine.device)
-    if known is None:
-        known = prepare(engine, settings)
+    if known is None or known.get("asked") != _asked(settings):
+        known = prepare(engine, settings, check)
         if known:
             run.record_prepared(engine.name, engine.device, known)
     engine.adopt(known)

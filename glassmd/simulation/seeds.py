@@ -34,5 +34,5 @@ def momentum_seed(seed: int, purpose: Purpose, lineage: int, parent: int = 0, re
 
 
 def thermostat_seed(seed: int, purpose: Purpose, lineage: int, parent: int = 0, replica: int = 0) -> int:
-    """Seed of a system's thermostat in an engine, 1 … 9·10^8 (LAMMPS takes no larger ones)."""
-    return _state(seed, purpose, lineage, parent, replica)[1] % 900_000_000 + 1
+    """Seed of a system's thermostat, 0 … 2^63−1."""
+    return _state(seed, purpose, lineage, parent, replica)[1] >> 1

@@ -86,8 +86,8 @@ def execute(tasks: Sequence[Task], run: RunDirectory, engine: Engine, check: Che
         check: Called about once a second; what it raises ends it: what is committed stays.
 
     Yields:
-        One outcome per task, in any order. A lineage that is no equilibrated liquid is refused there, where that
-        was not accepted, and stops no other.
+        One outcome per task, in any order; none for an equilibration that was put aside while others have ended. A
+        lineage that is no equilibrated liquid is refused there, where that was not accepted, and stops no other.
 
     Raises:
         EngineError: The engine failed.

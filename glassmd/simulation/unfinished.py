@@ -26,12 +26,12 @@ class Unfinished:
 
     Args:
         path: npz file; it appears whole or not at all.
-        every: Seconds between two writes.
+        every: Seconds between two writes; longer where writing takes more than 2% of the time.
     """
 
     def __init__(self, path: Path, every: float = 60.0) -> None:
         self.path, self.every = path, every
-        self._written = time.monotonic()
+        self._written, self._took = time.monotonic(), 0.0
 
     def offer(self, state: Callable[[], dict[str, NDArray[Any]]]) -> None:
         """Write down what `state` returns if it is time to.
@@ -39,18 +39,27 @@ class Unfinished:
         Raises:
             StorageError: The disk is full or not writable.
         """
-        if time.monotonic() - self._written < self.every:
-            return
+        if time.monotonic() - self._written >= max(self.every, min(50 * self._took, 20 * self.every)):
+            self.write(state())
+
+    def write(self, state: dict[str, NDArray[Any]]) -> None:
+        """Write it down now.
+
+        Raises:
+            StorageError: The disk is full or not writable.
+        """
+        started = time.monotonic()
         temporary = temporary_name(self.path)
         with storage_errors(self.path):
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with temporary.open("wb") as file:
-                    np.savez(file, allow_pickle=False, **state())
+                    np.savez(file, allow_pickle=False, **state)
                 publish(temporary, self.path)
             finally:
                 temporary.unlink(missing_ok=True)
         self._written = time.monotonic()
+        self._took = self._written - started
 
     def load(self, names: tuple[str, ...] = ()) -> dict[str, NDArray[Any]] | None:
         """What was written, or None where there is nothing that can be read or it lacks one of `names`."""

@@ -56,6 +56,7 @@ class Worker:
         self._show = show
         self.steps = 0
         self._task = ""
+        self._put_aside: set[str] = set()
         self._refused: dict[int, EquilibrationError] = {}
         if accept_unequilibrated and (settings := run.identity["settings"]) is not None:
             run.identity = {**run.identity, "settings": {**settings, "accept_unequilibrated": True}}
@@ -94,13 +95,15 @@ class Worker:
                     self._refused[outcome.key.lineage] = outcome.refused  # the other lineages are none the worse for it
                 left.remove(outcome.key.name)
                 self._report_doing(left)
+            self._put_aside.update(left)
         return bool(batch)
 
     def _claim_batch(self, workable: Sequence[Task], claims: ExitStack) -> list[Task]:
         """Claim the next task, and those like it that fit into the engine beside it."""
         batch: list[Task] = []
         room = min(self.engine.packed, self._fair_share(workable))
-        for task in workable:
+        # Equilibrations that were put aside wait until the replicas of the others' parents are done.
+        for task in sorted(workable, key=lambda task: (task.key.parent, task.name in self._put_aside)):
             if room <= 0:
                 break
             systems = task.systems(self.run)
@@ -154,8 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = RunDirectory.open(options.run)
         settings = settings_of(run).model_copy(update=json.loads(options.settings))
-        engine = prepared_engine(run, settings, options.gpu)
         stop = StopRequest(parent_process=options.parent).install()
+        engine = prepared_engine(run, settings, options.gpu, check=stop.check)
         Worker(
             run,
             engine,

@@ -131,7 +131,7 @@ def train_stream(
     """
     out = Path(out)
     stop = stop or StopRequest(walltime=settings.run.walltime)
-    made = make_run(settings.run, run_directory or out / "run")
+    made = make_run(settings.run, run_directory or out / "run", stop.check)
     run = open_run(made.path)
     workers = default_workers(settings.run, spared=1)
     _threads(settings, workers)

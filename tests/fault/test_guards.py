@@ -13,7 +13,7 @@ import pytest
 from glassmd.configuration import Configuration
 from glassmd.errors import EngineError, EquilibrationError, RunError
 from glassmd.importers.botan import import_botan
-from glassmd.simulation.isoconfigurational import _require_temperature
+from glassmd.simulation.block import _require_temperature
 from glassmd.simulation.pool import simulate
 from glassmd.storage import claim
 from glassmd.stream.dataset import Run, open_run

