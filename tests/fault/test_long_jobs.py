@@ -96,4 +96,4 @@ def test_the_wall_clock_limit_ends_a_job_with_75(engine: tuple[str, int], tmp_pa
     assert process.returncode == 75, err
     assert "wall-clock" in err
     assert time.monotonic() - asked < 25
-    assert open_run(out).verify() >= 0
+    assert len(checksums(out)) < 6 + 12, "it was finished before its time"

@@ -12,9 +12,12 @@ import pytest
 import glassmd.engines.schedule as schedule
 from glassmd.configuration import Configuration
 from glassmd.engines import Engine, Thermostat, available_engines, choose_engine, get_engine
-from glassmd.errors import EngineError
+from glassmd.errors import EngineError, Interrupted
 from glassmd.mixtures import get_mixture
-from glassmd.simulation.equilibration import draw_velocities, random_start
+from glassmd.settings import RunSettings
+from glassmd.simulation.pool import simulate
+from glassmd.simulation.start import draw_velocities, random_start
+from glassmd.stream.dataset import open_run
 
 pytest.importorskip("hoomd", reason="HOOMD-blue does not import: mamba install -c conda-forge hoomd")
 
@@ -243,22 +246,97 @@ def test_particles_on_top_of_each_other_are_an_error_in_one_line(liquids, distan
     assert evolve(engine, liquids[:2], [10]), "the engine is of no use after an error"
 
 
-def test_preparing_measures_what_was_not_asked_for(liquids):
-    def liquid():
-        return liquids[0]
+@pytest.fixture
+def pretended(monkeypatch):
+    """An engine whose speed is a given function of packing and buffer, so that no test depends on a clock."""
 
+    def with_speed(speed, **options):
+        engine = HoomdEngine("cpu", **options)
+        monkeypatch.setattr(
+            engine, "_measure", lambda system, mixture, time_step, packed, buffer: speed(packed, buffer)
+        )
+        return engine
+
+    return with_speed
+
+
+def prepare(engine, liquid, most):
+    return engine.prepare(lambda: liquid, MIXTURE, STEP, most)
+
+
+def test_packing_doubles_as_long_as_it_gains(liquids, pretended):
+    like_a_gpu = pretended(lambda packed, buffer: min(packed, 16) ** 0.8 - abs(buffer - 0.3))
+    assert prepare(like_a_gpu, liquids[0], 64)["packed"] == 16
+    assert prepare(like_a_gpu, liquids[0], 10)["packed"] == 8, "never more than there will be"
+    like_a_core = pretended(lambda packed, buffer: packed**-0.1 - 0.1 * abs(buffer - 0.3))
+    prepared = prepare(like_a_core, liquids[0], 64)
+    assert (prepared["packed"], prepared["buffer"]) == (1, 0.3)
+    assert {one["packed"] for one in prepared["measured"]} == {1, 2}, "two are compared with one, and no more"
+    assert (like_a_core.packed, like_a_core.buffer) == (1, 0.3)
+
+
+def test_a_device_that_has_no_room_ends_the_doubling(liquids, pretended):
+    def speed(packed, buffer):
+        if packed > 4:
+            raise EngineError("no memory", "some")
+        return float(packed)
+
+    assert prepare(pretended(speed), liquids[0], 64)["packed"] == 4
+
+
+def test_what_the_user_asked_for_is_not_measured(liquids, pretended):
+    def never(packed, buffer):
+        raise AssertionError("something was measured")
+
+    asked = pretended(never, packed=3, buffer=0.25)
+    assert prepare(asked, liquids[0], 64) == {"packed": 3, "buffer": 0.25, "measured": []}
+    asked.adopt({"packed": 8, "buffer": 0.5})
+    assert (asked.packed, asked.buffer) == (3, 0.25)
+
+
+def test_a_measurement_is_one_and_can_be_stopped(liquids):
     engine = HoomdEngine("cpu")
-    prepared = engine.prepare(liquid, MIXTURE, STEP, most=4)
-    rates = prepared["measured"]
-    assert prepared["packed"] in (1, 2, 4)
-    assert {one["packed"] for one in rates} >= {1, 2}, "on a CPU core two systems are compared with one"
-    fastest = max((r for r in rates[-5:]), key=lambda r: r["replica_steps_per_second"])
-    assert prepared["buffer"] == fastest["buffer"]
-    assert (engine.packed, engine.buffer) == (prepared["packed"], prepared["buffer"])
-    asked = HoomdEngine("cpu", packed=3, buffer=0.25)
-    assert asked.prepare(liquid, MIXTURE, STEP, most=4) == {"packed": 3, "buffer": 0.25, "measured": []}
-    asked.adopt(prepared)
-    assert (asked.packed, asked.buffer) == (3, 0.25), "what the user asked for stays"
+    prepared = prepare(engine, liquids[0], 2)
+    assert all(one["replica_steps_per_second"] > 0 for one in prepared["measured"])
+
+    def stop():
+        raise Interrupted("stopped", "", "")
+
+    with pytest.raises(Interrupted):
+        engine.prepare(lambda: liquids[0], MIXTURE, STEP, 2, check=stop)
+
+
+def test_a_small_box_leaves_room_for_a_thin_buffer_only_and_that_is_what_is_recorded():
+    generator = np.random.default_rng(2)
+    small = random_start(MIXTURE, 160, 1.2, generator)
+    small = small.with_velocities(np.zeros_like(small.positions))
+    engine = HoomdEngine("cpu", buffer=0.8)
+    evolve(engine, [small], [1])
+    assert engine.facts["neighbor_list_buffer"] == pytest.approx(small.box[0] / 2 - 2.5, rel=0.01)
+
+
+def test_blocks_of_many_parents_are_packed_reduced_and_committed(tmp_path):
+    """The whole protocol with HOOMD: packed equilibration, blocks, propensities, the next parents."""
+    settings = RunSettings(
+        particles=200, temperature=1.5, lineages=3, parents=2, replicas=3, held_out_replicas=5, block=2,
+        times=[0.1, 0.3], keep="propensities", engine="hoomd", device="cpu", packed=6, neighbor_buffer=0.2, workers=1,
+        parent_spacing=1.0, melt_time=2.0, tau_alphas=2.0, max_equilibration_time=10.0, accept_unequilibrated=True,
+    )  # fmt: skip
+    result = simulate(settings, tmp_path / "run")
+    assert (result["engine"], result["replicas"], result["parents"]) == ("hoomd", 2 * (5 + 5 + 3), 6)
+    run = open_run(tmp_path / "run")
+    run.verify()
+    samples = run.samples()
+    assert sorted(sample.n_replicas for sample in samples) == [3, 3, 5, 5, 5, 5]
+    for sample in samples:
+        assert np.all(sample.propensity > 0)
+        assert np.all(np.diff(sample.propensity.mean(axis=1)) > 0), "they move on"
+        assert np.isfinite(sample.variance).all()
+    again = settings.model_copy(update={"packed": 1, "keep": "positions"})
+    other = simulate(again, tmp_path / "one_by_one")["dynamics"]["species"]["A"]["mean_displacement"]
+    here = result["dynamics"]["species"]["A"]["mean_displacement"]
+    # The first parents agree to rounding; later ones are other configurations of the same hot liquid.
+    np.testing.assert_allclose(here["mean"], other["mean"], rtol=0.1)
 
 
 def test_the_engine_says_what_it_is():
