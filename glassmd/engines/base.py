@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +25,7 @@ from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
-__all__ = ["Engine", "Observation", "Thermostat", "require_possible", "unstable"]
+__all__ = ["Engine", "Observation", "Thermostat", "displacements_of", "require_fit", "require_possible", "unstable"]
 
 PARTICLE_STEPS_PER_SECOND = 1e6
 """Of one core, roughly: a first guess."""
@@ -128,20 +128,9 @@ class Engine(ABC):
         """
         vectors = scattering_vectors(systems[0].box, mixture) if systems else []
         for seen in self.evolve(systems, mixture, steps=steps, time_step=time_step, thermostat=thermostat, check=check):
-            distance, scattering = single(systems[seen.system], seen.positions, mixture, vectors)
+            part = displacements_of(seen, systems[seen.system], mixture, vectors, groups[seen.system])
             kept = seen.system in keep_ends_of and seen.step == steps[-1]
-            yield Displacements(
-                group=groups[seen.system],
-                systems=(seen.system,),
-                step=seen.step,
-                mean=distance,
-                deviation=np.zeros_like(distance),
-                scattering=scattering,
-                potential_energy=np.array([seen.potential_energy]),
-                temperature=np.array([seen.temperature]),
-                pressure=np.array([seen.pressure]),
-                ends={seen.system: seen.positions} if kept else {},
-            )
+            yield replace(part, ends={seen.system: seen.positions}) if kept else part
 
     def prepare(
         self,
@@ -191,6 +180,36 @@ class Engine(ABC):
             EngineError: The box is shorter than twice the longest cutoff.
         """
         require_fit(shortest_edge, mixture, mixture.density)
+
+
+def displacements_of(
+    seen: Observation,
+    start: Configuration,
+    mixture: Mixture,
+    vectors: list[NDArray[np.float64]],
+    group: int = 0,
+) -> Displacements:
+    """What is left of one system at one step; see :class:`glassmd.engines.reduced.Displacements`.
+
+    Args:
+        seen: The system.
+        start: Where it came from.
+        mixture: Masses and species.
+        vectors: Of :func:`glassmd.engines.reduced.scattering_vectors`.
+        group: Which it belongs to.
+    """
+    distance, scattering = single(start, seen.positions, mixture, vectors)
+    return Displacements(
+        group=group,
+        systems=(seen.system,),
+        step=seen.step,
+        mean=distance,
+        deviation=np.zeros_like(distance),
+        scattering=scattering,
+        potential_energy=np.array([seen.potential_energy]),
+        temperature=np.array([seen.temperature]),
+        pressure=np.array([seen.pressure]),
+    )
 
 
 def require_possible(

@@ -1,6 +1,7 @@
 """HOOMD-blue as an engine: many systems packed into one simulation, on a GPU or a CPU core.
 
-Works with HOOMD-blue 4.8 to 7: only what is the same in all of them is used.
+Needs HOOMD-blue 4.8 or later. Of its interface only what is documented, and not deprecated in 4.8, is used, for it to
+be there in 5, 6 and 7; it has been run with 4.8.2.
 """
 
 from __future__ import annotations

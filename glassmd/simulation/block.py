@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.engines.base import Observation
-from glassmd.engines.reduced import Displacements, scattering_vectors, single
+from glassmd.engines.base import Observation, displacements_of
+from glassmd.engines.reduced import Displacements, scattering_vectors
 from glassmd.errors import EngineError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
 from glassmd.moments import Moments
@@ -78,22 +78,8 @@ class Block:
 
     def observe(self, replica: int, seen: Observation) -> bool:
         """Keep what was seen of a replica, positions included; whether the block is full now."""
-        distance, scattering = single(self._parent, seen.positions, self._mixture, self._vectors)
         self._keep_positions(replica, seen.step, seen.positions)
-        return self.add(
-            [replica],
-            Displacements(
-                group=0,
-                systems=(seen.system,),
-                step=seen.step,
-                mean=distance,
-                deviation=np.zeros_like(distance),
-                scattering=scattering,
-                potential_energy=np.array([seen.potential_energy]),
-                temperature=np.array([seen.temperature]),
-                pressure=np.array([seen.pressure]),
-            ),
-        )
+        return self.add([replica], displacements_of(seen, self._parent, self._mixture, self._vectors))
 
     def add(self, replicas: list[int], part: Displacements) -> bool:
         """Add what is left of some replicas at a step; whether the block is full now."""

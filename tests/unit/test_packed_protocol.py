@@ -20,8 +20,6 @@ from glassmd.errors import EquilibrationError, Interrupted
 from glassmd.interrupt import StopRequest
 from glassmd.mixtures import Mixture, get_mixture
 from glassmd.run import RunDirectory, SegmentKey
-from glassmd.simulation import batch
-from glassmd.simulation.batch import SharedTime
 from glassmd.simulation.equilibration import Protocol, Unfinished, equilibrate, equilibrate_together
 from glassmd.simulation.pool import make_run
 from glassmd.simulation.tasks import tasks_of
@@ -391,15 +389,3 @@ def test_the_display_names_one_task_and_counts_the_others(
     assert shown[0] == f"{names[0]} and 5 more"
     # Systems report in reverse order, so the first block is the last to be complete.
     assert shown[1:] == [f"{names[0]} and {left} more" for left in (4, 3, 2, 1)] + [names[0], "stopped"]
-
-
-def test_shares_of_the_wall_time_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(batch.time, "monotonic", lambda: now)
-    shared = SharedTime(4)
-    now = 108.0
-    assert shared.take(1) == 2.0
-    now = 114.0
-    assert shared.take(2) == 8.0, "two thirds of the six seconds left over and the six since"
-    now = 115.0
-    assert shared.take(1) == 5.0
