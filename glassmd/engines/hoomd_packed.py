@@ -100,6 +100,7 @@ class PackedSimulation:
 
     @buffer.setter
     def buffer(self, value: float) -> None:
+        """Set it, σ_AA."""
         self._neighbors.buffer = value
 
     def load(self, systems: Sequence[Configuration], time_step: float) -> None:
