@@ -50,8 +50,8 @@ def make_run(settings: RunSettings, out: Path, check: Callable[[], None] | None 
     """
     there = RunDirectory.open(out) if (out / "run.json").exists() else None
     known = None if there is None else there.settings
-    if there is not None and known is not None and not all_given_are_committed(there, known):
-        known = None
+    if there is not None and known is not None and not (known.start and all_given_are_committed(there, known)):
+        known = None  # nothing was given, or it has to be read again
     settings, given = settled(settings, known)
     engine = _fitting_engine(settings)
     prepared, chosen = {}, {}
