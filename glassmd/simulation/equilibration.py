@@ -15,7 +15,7 @@ whoever refuses a lineage can say why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,8 +107,8 @@ def equilibrate_together(
 ) -> Iterator[tuple[int, Configuration, dict[str, Any]]]:
     """Make several equilibrated liquids, all those that have come equally far in one simulation.
 
-    What becomes of a liquid does not depend on the others, rounding aside. When it is interrupted, all of them are
-    kept as they were last seen.
+    What becomes of a liquid does not depend on the others, rounding aside. When it is interrupted, they are kept as
+    they were last seen, unless that is soon done again.
 
     Args:
         engine: Evolves the liquids.
@@ -151,14 +151,11 @@ def equilibrate_together(
             if leave_the_rest and len(going) < before:
                 break
     except Interrupted:
-        _keep_all(going)
+        for lineage in going:
+            lineage.keep_now(whatever=False)
         raise
-    _keep_all(going)
-
-
-def _keep_all(lineages: Iterable[Lineage]) -> None:
-    for lineage in lineages:
-        lineage.keep_now()
+    for lineage in going:
+        lineage.keep_now(whatever=True)
 
 
 def _next_stretch(lineages: Sequence[Lineage]) -> tuple[list[Lineage], int]:

@@ -139,13 +139,18 @@ class Lineage:
         if self._keep is not None and not self.finished:
             self._keep.offer(self._state)
 
-    def keep_now(self) -> None:
+    def keep_now(self, *, whatever: bool) -> None:
         """Keep the run as it was last seen, where there is a place for it and a run.
+
+        Args:
+            whatever: Even if it is soon done again.
 
         Raises:
             StorageError: It could not be kept.
         """
-        if self._keep is not None and self._run is not None and self._run.steps > 0:
+        if self._keep is None or self._run is None or self._run.steps == 0:
+            return
+        if whatever or self._keep.worth_keeping:
             self._keep.write(self._state())
 
     def describe(self) -> str:

@@ -42,6 +42,11 @@ class Unfinished:
         if time.monotonic() - self._written >= max(self.every, min(50 * self._took, 20 * self.every)):
             self.write(state())
 
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether there is half a minute's work to lose; less is soon done again, and then to the last bit."""
+        return time.monotonic() - self._written >= 0.5 * self.every
+
     def write(self, state: dict[str, NDArray[Any]]) -> None:
         """Write it down now.
 

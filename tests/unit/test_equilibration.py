@@ -10,7 +10,7 @@ import pytest
 from glassmd.configuration import Configuration, minimum_image
 from glassmd.crystallinity import crystalline_fraction, crystalline_particles
 from glassmd.engines import Engine, Observation, get_engine
-from glassmd.errors import EngineError, SettingsError
+from glassmd.errors import EngineError, Interrupted, SettingsError
 from glassmd.mixtures import get_mixture
 from glassmd.simulation.equilibration import Protocol, Unfinished, draw_velocities, equilibrate, random_start
 from glassmd.simulation.equilibrium_run import agree, compare_halves
@@ -295,3 +295,27 @@ def test_what_cannot_be_read_or_is_of_another_release_is_begun_anew(tmp_path: Pa
     np.savez(tmp_path / "kept.npz", due=1.0)
     assert Unfinished(tmp_path / "kept.npz").load(("due",)) is not None
     assert Unfinished(tmp_path / "kept.npz").load(("due", "seed")) is None
+
+
+class Interrupting(Unfinished):
+    """Has the run interrupted when a step is reached."""
+
+    def __init__(self, path: Path, every: float, at: int) -> None:
+        super().__init__(path, every)
+        self.at = at
+
+    def offer(self, state: Callable[[], dict[str, Any]]) -> None:
+        if int(state()["steps"]) == self.at:
+            raise Interrupted("stopped", "", "")
+
+
+@needs_lammps
+@pytest.mark.parametrize(("every", "kept"), [(0.01, True), (600.0, False)])
+def test_what_is_interrupted_is_kept_where_there_is_something_to_lose(tmp_path: Path, every: float, kept: bool) -> None:
+    place = Interrupting(tmp_path / "kept.npz", every, 600)
+    with pytest.raises(Interrupted):
+        short_equilibration(place)
+    state = place.load()
+    assert (state is not None) == kept
+    if state is not None:
+        assert len(state["frames"]) == 30
