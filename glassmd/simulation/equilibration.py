@@ -15,7 +15,7 @@ whoever refuses a lineage can say why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,26 +107,24 @@ def equilibrate_together(
 ) -> Iterator[tuple[int, Configuration, dict[str, Any]]]:
     """Make several equilibrated liquids, all those that have come equally far in one simulation.
 
-    What becomes of a liquid does not depend on the others, rounding aside. When it is interrupted, they are kept as
-    they were last seen, unless that is soon done again.
+    A liquid does not depend on the others, rounding aside. Those that are interrupted are kept as last seen.
 
     Args:
         engine: Evolves the liquids.
         mixture: What liquid.
         generators: All randomness of one lineage each.
-        n_particles: N.
+        n_particles: As in :func:`equilibrate`, like all that is not explained here.
         density: σ_AA^-d.
         temperature: T, ε_AA.
         time_step: √(mσ²/ε).
-        protocol: Lengths and thresholds; the defaults of :class:`Protocol` where None.
-        check: Called about once a second; what it raises ends the runs.
+        protocol: Lengths and thresholds.
+        check: Called about once a second.
         progress: Told in one line what is going on.
-        keep: Where to keep each lineage meanwhile; what is kept there goes on.
-        leave_the_rest: End when some are finished, the others kept: there is work with those.
+        keep: Where to keep each lineage meanwhile.
+        leave_the_rest: End when some are finished, the others kept.
 
     Yields:
-        The lineage's index in `generators`, its configuration and its report as of :func:`equilibrate`, each as soon
-        as it is equilibrated or out of time.
+        The lineage's index, its configuration and its report, each as soon as it is equilibrated or out of time.
 
     Raises:
         EngineError: The engine failed.
@@ -135,15 +133,12 @@ def equilibrate_together(
     conditions = Conditions(mixture, n_particles, density, temperature, time_step, protocol or Protocol())
     say = progress or (lambda line: None)
     places: Sequence[Unfinished | None] = keep or [None] * len(generators)
-    going = {
-        Lineage(conditions, generator, place): index
-        for index, (generator, place) in enumerate(zip(generators, places, strict=True))
-    }
+    pairs = zip(generators, places, strict=True)
+    going = {Lineage(conditions, generator, place): index for index, (generator, place) in enumerate(pairs)}
     try:
         while going:
             group, until = _next_stretch(list(going))
-            others = "" if len(group) == 1 else f" (and {len(group) - 1} more)"
-            say(group[0].describe() + others)
+            say(group[0].describe() + ("" if len(group) == 1 else f" (and {len(group) - 1} more)"))
             before = len(going)
             for lineage in _advance(engine, mixture, group, until, check):
                 say(verdict(lineage.report))
@@ -151,11 +146,14 @@ def equilibrate_together(
             if leave_the_rest and len(going) < before:
                 break
     except Interrupted:
-        for lineage in going:
-            lineage.keep_now(whatever=False)
+        _keep(going, whatever=False)
         raise
-    for lineage in going:
-        lineage.keep_now(whatever=True)
+    _keep(going, whatever=True)
+
+
+def _keep(lineages: Iterable[Lineage], *, whatever: bool) -> None:
+    for lineage in lineages:
+        lineage.keep_now(whatever=whatever)
 
 
 def _next_stretch(lineages: Sequence[Lineage]) -> tuple[list[Lineage], int]:
