@@ -29,7 +29,7 @@ DeviceChoice = Literal["auto", "cpu", "gpu"]
 def choose_engine(name: EngineChoice = "auto", device: DeviceChoice = "auto") -> tuple[str, str]:
     """Choose an engine.
 
-    `auto` takes HOOMD-blue where it has a GPU. On a CPU core LAMMPS is about 1.6 times faster (README), so
+    `auto` takes HOOMD-blue where it has a GPU. On a CPU core LAMMPS is about twice as fast (README), so
     HOOMD-blue is taken there only where LAMMPS is not installed.
 
     Args:

@@ -338,10 +338,8 @@ class Trainer:
         path = latest_checkpoint(self.directory)
         if path is None:
             if (self.directory / "model.json").exists():
-                raise ModelError(
-                    f"{self.directory} holds a finished model without checkpoints", "an empty or new directory",
-                    "choose another --out",
-                )  # fmt: skip
+                found = f"{self.directory} holds a finished model without checkpoints"
+                raise ModelError(found, "an empty or new directory", "choose another --out")
             return
         tensors, state = load_checkpoint(path)
         require_same(self.directory, state["identity"], self._identity)
