@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from glassmd_cli.options import JsonFlag, console, emit
+from glassmd_cli.options import (
+    DeviceName,
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    JsonFlag,
+    console,
+    emit,
+    messages,
+    overrides_of,
+)
 
+from glassmd.errors import InputError
+from glassmd.interrupt import StopRequest
+from glassmd.report.progress import Display
 from glassmd.report.tables import published_table, score_table
+from glassmd.storage import write_json
 
 __all__ = ["evaluate"]
 
@@ -24,23 +38,86 @@ class Lineages(StrEnum):
     test = "test"
 
 
+def _comparing(flag: str, text: str) -> Any:
+    return typer.Option(flag, help=text, rich_help_panel="With --compare", show_default=False)
+
+
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model directory.")],
-    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Run directories.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL DATA... | --compare DATA...", help="Model directory and run directories."),
+    ],
     subset: Annotated[
         Lineages, typer.Option("--subset", help="Which lineages; auto: the test lineages if there are any.")
     ] = Lineages.auto,
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draw ρ against time.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Train learners on DATA and test them on what they have not seen.")
+    ] = False,
+    models: Annotated[
+        str | None, _comparing("--models", "Learners: ridge,ridge:thermal,ridge:inherent+cage. Default: all.")
+    ] = None,
+    inputs: Annotated[
+        str | None, _comparing("--inputs", "Positions that learners see: 'ridge:inherent;bapst:cage'.")
+    ] = None,
+    out: Annotated[
+        Path | None, _comparing("--out", "Directory; continues where it stopped. Default: comparison.")
+    ] = None,
+    seeds: Annotated[
+        int | None, _comparing("--seeds", "Trainings per fold of what chance decides. Default: 3.")
+    ] = None,
+    folds: Annotated[
+        int | None, _comparing("--folds", "Leave lineages out in so many folds. Default: as the data say, else 5.")
+    ] = None,
+    time: Annotated[
+        float | None, _comparing("--time", "The output time that decides. Default: nearest to τ_α, or the last.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, _comparing("--set", "Training settings: key=value of all, bapst.key=value. Repeatable.")
+    ] = None,
+    walltime: Annotated[
+        float | None, _comparing("--walltime", "Stop with exit code 75 after this many seconds.")
+    ] = None,
+    engine: EngineOption = EngineName.auto,
+    device: DeviceOption = DeviceName.auto,
     json_mode: JsonFlag = False,
 ) -> None:
-    """Score a model: Pearson's ρ per species and time in both aggregations, with reliability and ceiling."""
+    """Score a model: Pearson's ρ per species and time in both aggregations, with reliability and ceiling.
+
+    With --compare, a leaderboard: learners are trained on the same lineages and scored on the same others, with
+    paired differences between them. DATA may hold finished models, which are tested as they are.
+    """
     # torch takes seconds to load, and what does not need it should not wait for it
-    from glassmd.evaluation import evaluate as run_evaluation
-    from glassmd.report.figures import check_suffix, plot_scores
+    from glassmd.report.figures import check_suffix
 
     if plot is not None:
         check_suffix(plot)
-    result = run_evaluation(model, data, subset=subset.value)
+    given = {
+        "--models": models, "--inputs": inputs, "--out": out, "--seeds": seeds, "--folds": folds, "--time": time,
+        "--set": set_, "--walltime": walltime,
+    }  # fmt: skip
+    if not compare:
+        if used := [flag for flag, value in given.items() if value is not None]:
+            raise InputError(f"found {used[0]} without --compare", "it with --compare", "try --compare DATA")
+        _score(paths, subset, plot, engine, device, json_mode)
+        return
+    if subset is not Lineages.auto:
+        raise InputError(f"found --subset {subset.value} with --compare", "lineages that no training has seen")
+    settings = {**_inputs(inputs), **overrides_of({"set": set_})}
+    choices: dict[str, Any] = {"seeds": 3 if seeds is None else seeds, "folds": folds, "at": time, "settings": settings}
+    choices |= {"engine": engine.value, "device": device.value, "stop": StopRequest(walltime=walltime)}
+    _compare(paths, None if models is None else models.split(","), out or Path("comparison"), choices, plot, json_mode)
+
+
+def _score(
+    paths: list[Path], subset: Lineages, plot: Path | None, engine: EngineName, device: DeviceName, json_mode: bool
+) -> None:
+    from glassmd.evaluation import evaluate as run_evaluation
+    from glassmd.report.figures import plot_scores
+
+    if len(paths) < 2:
+        raise InputError("found one path", "a model and run directories", "try glassmd evaluate MODEL DATA")
+    result = run_evaluation(paths[0], paths[1:], subset=subset.value, engine=engine.value, device=device.value)
     if plot is not None:
         plot_scores(plot, result)
     if json_mode:
@@ -52,3 +129,53 @@ def evaluate(
         console().print(published)
     if result["seen_in_training"]:
         console().print("Some of these lineages were seen in training or chose the checkpoint: no test.")
+
+
+def _inputs(text: str | None) -> dict[str, Any]:
+    """`ridge:inherent;bapst:cage` as settings of the learners."""
+    found = {}
+    for part in (text or "").split(";"):
+        model, colon, inputs = (word.strip() for word in part.partition(":"))
+        if part.strip():
+            if not (model and colon and inputs):
+                raise InputError(
+                    f"found --inputs {text}", "MODEL:INPUT,INPUT;MODEL:INPUT", "for example ridge:inherent"
+                )
+            found[f"{model}.input"] = inputs
+    return found
+
+
+def _compare(
+    data: list[Path], names: list[str] | None, out: Path, choices: dict[str, Any], plot: Path | None, json_mode: bool
+) -> None:
+    from glassmd.comparison import compare
+    from glassmd.report.leaderboard import (
+        accuracy_table,
+        character_table,
+        cost_table,
+        write_differences,
+        write_leaderboard,
+    )
+    from glassmd.report.leaderboard_figure import plot_leaderboard
+
+    choices["stop"].install()
+    with Display(messages()) as display:
+        result = compare(
+            data,
+            names,
+            out=out,
+            show=display.training,
+            announce=lambda line: display.console.print(line, soft_wrap=True, highlight=False),
+            **choices,
+        )
+    write_json(out / "leaderboard.json", result)
+    write_leaderboard(out / "leaderboard.csv", result)
+    write_differences(out / "differences.csv", result)
+    if plot is not None:
+        plot_leaderboard(plot, result)
+    if json_mode:
+        emit(result)
+        return
+    for table in (accuracy_table, character_table, cost_table):
+        console().print(table(result))
+    console().print(f"everything is in {out}: leaderboard.csv, differences.csv, leaderboard.json", soft_wrap=True)

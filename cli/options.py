@@ -7,6 +7,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -14,11 +15,41 @@ from rich.console import Console
 
 from glassmd.errors import SettingsError
 
-__all__ = ["JsonFlag", "console", "emit", "overrides_of", "run_options"]
+__all__ = [
+    "DeviceName",
+    "DeviceOption",
+    "EngineName",
+    "EngineOption",
+    "JsonFlag",
+    "console",
+    "emit",
+    "overrides_of",
+    "run_options",
+]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 
 _PANEL = "Simulation"
+
+
+class EngineName(StrEnum):
+    """What computes."""
+
+    auto = "auto"
+    hoomd = "hoomd"
+    lammps = "lammps"
+
+
+class DeviceName(StrEnum):
+    """Where it computes."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+EngineOption = Annotated[EngineName, typer.Option("--engine", help="What computes the inputs that the model sees.")]
+DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where it does.")]
 
 
 def _option(kind: Any, flag: str, text: str) -> Any:

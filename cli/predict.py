@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from glassmd_cli.options import JsonFlag, console, emit, messages
+from glassmd_cli.options import DeviceName, DeviceOption, EngineName, EngineOption, JsonFlag, console, emit, messages
 
 from glassmd.report.tables import key_value_table
 from glassmd.settings import times_of
@@ -21,6 +21,11 @@ def predict(
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draw a slice of the box.")] = None,
     frame: Annotated[int, typer.Option("--frame", help="Frame of the snapshot, from the end if negative.")] = -1,
     times: Annotated[str | None, typer.Option("--times", help="Some of the model's times.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Of the liquid, where the snapshot does not say.")
+    ] = None,
+    engine: EngineOption = EngineName.auto,
+    device: DeviceOption = DeviceName.auto,
     json_mode: JsonFlag = False,
 ) -> None:
     """Write a snapshot with the predicted propensity of every particle, ready to colour by in OVITO."""
@@ -31,7 +36,16 @@ def predict(
     if plot is not None:
         check_suffix(plot)
     chosen = None if times is None else times_of(times)
-    facts, configuration, prediction = predict_file(snapshot, model, out, frame=frame, times=chosen)
+    facts, configuration, prediction = predict_file(
+        snapshot,
+        model,
+        out,
+        frame=frame,
+        times=chosen,
+        temperature=temperature,
+        engine=engine.value,
+        device=device.value,
+    )
     if plot is not None:
         plot_propensity(plot, configuration, prediction.times, prediction.propensity)
         facts["plot"] = str(plot)

@@ -34,6 +34,12 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="Model directory; continues where it stopped.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Train while simulations run.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="Which learner.", show_default=False)] = None,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input", help="Positions that it sees: thermal, inherent, cage, comma between.", show_default=False
+        ),
+    ] = None,
     max_steps: Annotated[
         int | None, typer.Option("--max-steps", help="Optimiser steps in all.", show_default=False)
     ] = None,
@@ -53,7 +59,9 @@ def train(
     from glassmd.training.session import train_stream
 
     file, runs = _sort(data or [])
-    settings = load_settings(file, {**overrides, "train.model": model, "train.max_steps": max_steps})
+    settings = load_settings(
+        file, {**overrides, "train.model": model, "train.input": input_, "train.max_steps": max_steps}
+    )
     if not runs and not stream:
         raise InputError(
             "found no DATA", "run directories, or --stream to simulate", "try glassmd train RUN --out MODEL"

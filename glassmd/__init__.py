@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from glassmd.comparison.session import compare as compare
     from glassmd.configuration import Configuration as Configuration
     from glassmd.errors import GlassmdError as GlassmdError
     from glassmd.evaluation import evaluate as evaluate
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from glassmd.stream.dataset import Run as Run
     from glassmd.stream.dataset import open_run as open_run
     from glassmd.stream.samples import Sample as Sample
+    from glassmd.structure import Structure as Structure
     from glassmd.training.session import train as train
     from glassmd.training.session import train_stream as train_stream
     from glassmd.trajectory import read_configuration as read_configuration
@@ -38,7 +40,9 @@ _HOME = {
     "RunSettings": "settings",
     "Sample": "stream.samples",
     "Settings": "settings",
+    "Structure": "structure",
     "TrainSettings": "settings",
+    "compare": "comparison.session",
     "evaluate": "evaluation",
     "get_mixture": "mixtures",
     "load_model": "models.store",

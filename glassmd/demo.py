@@ -31,6 +31,7 @@ def demo_settings() -> Settings:
             seed=1,
         ),
         train=TrainSettings(
+            model="bapst",
             max_steps=2700,
             message_steps=3,  # of the seven of Bapst et al.: enough for such short times, and a third of the cost
             learning_rate=1.5e-3,

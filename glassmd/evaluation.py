@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError
+from glassmd.inputs import prepare
 from glassmd.metrics import SpeciesScores, intraclass_correlation, score
 from glassmd.models.store import load_model
-from glassmd.prediction import predict
+from glassmd.prediction import predict, provider_for
 from glassmd.published import PUBLISHED_DENSITY, published_scores
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample
@@ -21,13 +24,22 @@ __all__ = ["evaluate", "label_quality"]
 Subset = Literal["auto", "all", "train", "validation", "test"]
 
 
-def evaluate(model: Path | str, data: Sequence[Path | str], *, subset: Subset = "auto") -> dict[str, Any]:
+def evaluate(
+    model: Path | str,
+    data: Sequence[Path | str],
+    *,
+    subset: Subset = "auto",
+    engine: EngineChoice = "auto",
+    device: DeviceChoice = "auto",
+) -> dict[str, Any]:
     """Score a model on run directories.
 
     Args:
         model: Model directory.
         data: Run directories of the model's mixture.
         subset: Which lineages: `auto` takes the test lineages where the run has some, else all of them.
+        engine: What computes the inputs that are not kept beside the runs, as in settings.
+        device: Where it does.
 
     Returns:
         What `glassmd evaluate --json` prints.
@@ -36,9 +48,13 @@ def evaluate(model: Path | str, data: Sequence[Path | str], *, subset: Subset = 
         ModelError: The model does not fit the data.
         RunError: No data.
     """
+    started = time.monotonic()
     loaded = load_model(Path(model))
     species = loaded.card.mixture["species"]
     samples: list[Sample] = []
+    predictions: list[Any] = []
+    seconds: list[float] = []
+    cost: dict[str, Any] = {}
     seen_in_training = False
     for path in data:
         run = open_run(path)
@@ -47,13 +63,20 @@ def evaluate(model: Path | str, data: Sequence[Path | str], *, subset: Subset = 
         chosen = _select(run, subset)
         known = set(loaded.card.provenance.get("liquids", []))
         seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)
+        provider = provider_for(loaded, float(run.identity["temperature"]), engine=engine, device=device)
+        provider.add_cost(cost)
+        prepare(provider, [run], chosen)
+        for sample in chosen:
+            found = predict(sample.parent, loaded, structure=provider.structure(run, sample))
+            predictions.append(found.propensity[columns])
+            seconds.append(found.seconds)
+        cost = provider.cost
         samples += chosen
     if not samples:
         raise RunError(f"found no samples of the {subset} lineages in the data", "at least one", "try --subset all")
     times = samples[0].times
     if any(not np.allclose(sample.times, times) for sample in samples):
         raise RunError("found data with different output times", "one set of times", "evaluate them one by one")
-    predictions = [predict(sample.parent, loaded).propensity[columns] for sample in samples]
     result = {
         name: _as_json(_score(samples, predictions, name), samples)
         for name in species
@@ -68,6 +91,10 @@ def evaluate(model: Path | str, data: Sequence[Path | str], *, subset: Subset = 
         "times": times.tolist(),
         "species": result,
         "published": _published(loaded.card.mixture, samples),
+        "inputs": list(loaded.model.inputs),
+        "input_cost": cost,
+        "seconds_per_configuration": float(np.median(seconds)),
+        "seconds": time.monotonic() - started,
     }
 
 

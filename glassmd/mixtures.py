@@ -5,6 +5,7 @@ Units are those of the A species throughout: length σ_AA, energy ε_AA, mass m_
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from glassmd.errors import SettingsError
 
-__all__ = ["MIXTURES", "Mixture", "Truncation", "get_mixture"]
+__all__ = ["MIXTURES", "Mixture", "Truncation", "get_mixture", "mixture_of"]
 
 Truncation = Literal["shifted", "force-shifted", "truncated", "xplor"]
 """How the Lennard-Jones potential U ends at its cutoff r_c = 2.5 σ_ab.
@@ -212,6 +213,52 @@ def get_mixture(name: str, truncation: str = "shifted") -> Mixture:
             f"try --truncation {mixture.truncations[0]}",
         )
     raise SettingsError(f"found truncation {truncation!r}", f"one of {', '.join(_ALL)}", _nearest(truncation, _ALL))
+
+
+def mixture_of(identity: Mapping[str, Any]) -> Mixture:
+    """Return the mixture that an identity describes: what :meth:`Mixture.identity` is read back with.
+
+    What an identity does not hold (composition, density, wave numbers) is that of the known mixture of its name.
+
+    Args:
+        identity: As it is stored with data and models.
+
+    Raises:
+        SettingsError: The identity lacks something, its name is not known, or no cutoff factor gives its cutoffs.
+
+    Example:
+        >>> mixture = get_mixture("wca")
+        >>> mixture_of(mixture.identity()) == mixture
+        True
+    """
+    try:
+        known = get_mixture(str(identity["name"]), str(identity["truncation"]))
+        sigma, r_cut = identity["sigma"], identity["r_cut"]
+        factor = known.cutoff_factor if r_cut == known.r_cut.tolist() else float(r_cut[0][0]) / float(sigma[0][0])
+        mixture = replace(
+            known,
+            dimensions=int(identity["dimensions"]),
+            species=tuple(identity["species"]),
+            masses=tuple(identity["masses"]),
+            epsilon=tuple(map(tuple, identity["epsilon"])),
+            sigma=tuple(map(tuple, sigma)),
+            cutoff_factor=factor,
+        )
+        same = mixture.identity() == dict(identity)
+    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise SettingsError(
+            f"found an identity of a mixture that cannot be read ({type(error).__name__}: {error})",
+            "what glassmd stores with data and models",
+            "restore the file",
+        ) from error
+    if not same:
+        different = [key for key, value in mixture.identity().items() if identity.get(key) != value]
+        raise SettingsError(
+            f"found a mixture {mixture.name!r} whose {', '.join(different) or 'keys'} no mixture has",
+            "cutoffs in proportion to σ, as every mixture of glassmd has them",
+            "restore the file",
+        )
+    return mixture
 
 
 def _nearest(word: str, known: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
+from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import ModelError, TrajectoryError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_STD
-from glassmd.graphs import batch_graphs, to_graph
+from glassmd.graphs import batch_graphs
+from glassmd.inputs import CageProtocol, StructureProvider
+from glassmd.mixtures import mixture_of
 from glassmd.models.store import LoadedModel, load_model
+from glassmd.structure import Structure
 from glassmd.trajectory import Frame, check_overlaps, read_frames, write_frames
 
-__all__ = ["Prediction", "predict", "predict_file"]
+__all__ = ["Prediction", "predict", "predict_file", "provider_for"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,26 +32,81 @@ class Prediction:
     Attributes:
         times: Output times, √(mσ²/ε).
         propensity: (n_times, n_particles) float64, σ_AA.
-        std: (n_times, n_particles) float64, σ_AA: how far the truth lies from the prediction on validation
-            lineages, by species and time; NaN where the model was never validated.
+        std: (n_times, n_particles) float64, σ_AA: how far the truth is expected from the prediction, particle by
+            particle where the model says so, else by species and time on validation lineages; NaN where it was
+            never validated.
+        input_cost: By input: what computing it took; see :attr:`glassmd.inputs.StructureProvider.cost`.
+        seconds: What the prediction took besides.
     """
 
     times: list[float]
     propensity: NDArray[np.float64]
     std: NDArray[np.float64]
+    input_cost: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
-def predict(configuration: Configuration, model: LoadedModel | Path | str) -> Prediction:
+def predict(
+    configuration: Configuration,
+    model: LoadedModel | Path | str,
+    *,
+    structure: Structure | None = None,
+    temperature: float | None = None,
+    engine: EngineChoice = "auto",
+    device: DeviceChoice = "auto",
+) -> Prediction:
     """Predict the propensity of every particle.
 
     Args:
         configuration: Of the model's mixture and dimension.
         model: A loaded model or its directory.
+        structure: The configuration with the inputs that the model sees; computed with the engine by default.
+        temperature: k_B T / ε_AA; that of the model's training by default.
+        engine: What computes the inputs, as in settings.
+        device: Where it does.
 
     Raises:
-        ModelError: The model does not fit the configuration.
+        ModelError: The model does not fit the configuration, or the temperature is needed.
+        EngineError: Inputs are needed and there is no engine, or it failed.
     """
     loaded = model if isinstance(model, LoadedModel) else load_model(Path(model))
+    _require_fit(configuration, loaded)
+    cost: dict[str, dict[str, Any]] = {}
+    if structure is None:
+        known = temperature if temperature is not None else _only_temperature(loaded)
+        provider = provider_for(loaded, known, engine=engine, device=device)
+        structure = provider.of_configuration(configuration, mixture_of(loaded.card.mixture), known)
+        cost = provider.cost
+    started = time.monotonic()
+    loaded.model.eval()
+    with torch.no_grad():
+        data = batch_graphs([loaded.model.encode(structure)])
+        values = loaded.model(data).numpy().astype(np.float64).T
+        spread = loaded.model.spread(data)
+    std = _residual(configuration, loaded) if spread is None else spread.numpy().astype(np.float64).T
+    return Prediction(list(loaded.card.times), values, std, cost, time.monotonic() - started)
+
+
+def provider_for(
+    loaded: LoadedModel, temperature: float, *, engine: EngineChoice = "auto", device: DeviceChoice = "auto"
+) -> StructureProvider:
+    """What gives structures as the model was trained on.
+
+    Args:
+        loaded: The model.
+        temperature: The cages are measured as they were at the nearest temperature of the training.
+        engine: As in settings.
+        device: As in settings.
+    """
+    known = loaded.card.cage_protocols
+    protocol = None
+    if known:
+        nearest = min(known, key=lambda name: abs(float(name) - temperature))
+        protocol = CageProtocol.from_dict(known[nearest])
+    return StructureProvider(loaded.model.inputs, engine=engine, device=device, protocol=protocol)
+
+
+def _require_fit(configuration: Configuration, loaded: LoadedModel) -> None:
     card = loaded.card
     if configuration.dimensions != card.mixture["dimensions"]:
         raise ModelError(
@@ -58,16 +117,28 @@ def predict(configuration: Configuration, model: LoadedModel | Path | str) -> Pr
         raise ModelError(
             f"found species {list(configuration.species_names)}", f"{card.mixture['species']} as the model"
         )
-    loaded.model.eval()
-    with torch.no_grad():
-        graph = to_graph(configuration, loaded.model.cutoff, loaded.model.self_edges)
-        values = loaded.model(batch_graphs([graph])).numpy().astype(np.float64).T
-    std = np.full_like(values, np.nan)
+
+
+def _only_temperature(loaded: LoadedModel) -> float:
+    known = loaded.card.temperatures
+    if len(known) != 1:
+        raise ModelError(
+            f"found no temperature of the snapshot, and a model trained at {', '.join(f'{t:g}' for t in known)}",
+            "the temperature of the liquid",
+            f"try --temperature {known[0]:g}",
+        )
+    return known[0]
+
+
+def _residual(configuration: Configuration, loaded: LoadedModel) -> NDArray[np.float64]:
+    """(n_times, n_particles) residual on validation lineages by species and time; NaN where nobody measured it."""
+    card = loaded.card
+    std = np.full((len(card.times), configuration.n_particles), np.nan)
     for index, name in enumerate(card.mixture["species"]):
         if card.residual_std is not None and name in card.residual_std:
             column = np.asarray(card.residual_std[name], np.float64)[:, None]
             std[:, configuration.species == index] = column
-    return Prediction(list(card.times), values, std)
+    return std
 
 
 def predict_file(
@@ -77,6 +148,9 @@ def predict_file(
     *,
     frame: int = -1,
     times: list[float] | None = None,
+    temperature: float | None = None,
+    engine: EngineChoice = "auto",
+    device: DeviceChoice = "auto",
 ) -> tuple[dict[str, Any], Configuration, Prediction]:
     """Write a snapshot with `log/particles/propensity_t<time>` (and `_std`), ready to colour by.
 
@@ -86,6 +160,9 @@ def predict_file(
         out: GSD file to write; `<snapshot>.predicted.gsd` by default.
         frame: Which frame of the snapshot, from the end if negative.
         times: Some of the model's times; all by default.
+        temperature: k_B T / ε_AA; what the snapshot says by default, or the model's.
+        engine: What computes the inputs that the model sees, as in settings.
+        device: Where it does.
 
     Returns:
         What `glassmd predict --json` prints, the configuration, and the prediction.
@@ -104,11 +181,15 @@ def predict_file(
     check_overlaps(snapshot, configuration)
     if found.identity is not None:
         loaded.card.check_mixture(found.identity["mixture"])
-    prediction = predict(configuration, loaded)
+        temperature = temperature if temperature is not None else found.identity.get("temperature")
+    prediction = predict(configuration, loaded, temperature=temperature, engine=engine, device=device)
     if times is not None:
         chosen = loaded.card.check_times(times)
-        prediction = Prediction(
-            [prediction.times[c] for c in chosen], prediction.propensity[chosen], prediction.std[chosen]
+        prediction = replace(
+            prediction,
+            times=[prediction.times[c] for c in chosen],
+            propensity=prediction.propensity[chosen],
+            std=prediction.std[chosen],
         )
     log = dict(found.log)
     for t, values, std in zip(prediction.times, prediction.propensity, prediction.std, strict=True):
@@ -127,6 +208,9 @@ def predict_file(
         "propensity_mean": means,
         "trained_species": list(loaded.card.trained_species),
         "mixture_checked": found.identity is not None,
+        "inputs": list(loaded.model.inputs),
+        "input_cost": prediction.input_cost,
+        "prediction_seconds": prediction.seconds,
         "seconds": time.monotonic() - started,
     }
     return facts, configuration, prediction

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from glassmd.errors import SettingsError
 from glassmd.mixtures import Mixture, get_mixture
+from glassmd.structure import INPUTS
 
 __all__ = [
     "RunSettings",
@@ -107,6 +108,11 @@ def _resolved(paths: Any) -> Any:
     if isinstance(paths, list) and all(isinstance(path, str) for path in paths):
         return [str(Path(path).resolve()) for path in paths]
     return paths
+
+
+def _words(text: Any) -> Any:
+    """A list from words with commas between them."""
+    return [word.strip() for word in text.split(",")] if isinstance(text, str) else text
 
 
 class _Strict(BaseModel):
@@ -204,20 +210,28 @@ class RunSettings(_Strict):
 
 
 class TrainSettings(_Strict):
-    """How a model is trained."""
+    """How a learner is trained. What is left open is the learner's own choice."""
 
-    model: str = Field("bapst", description="the learner")
-    max_steps: Count = Field(10_000, description="optimiser steps in all, earlier sessions included")
-    batch_size: Count = Field(1, description="configurations per step")
-    learning_rate: Positive = Field(1e-4, description="of Adam")
-    schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="learning rate over max_steps: constant, or falling to 2% along a cosine"
+    model: str = Field("glassnet", description="the learner")
+    input: Annotated[list[str], BeforeValidator(_words)] | None = Field(
+        None, description="positions that it sees: thermal, inherent, cage; default: the learner's"
     )
-    message_steps: Count = Field(7, description="message-passing steps (7 in Bapst et al.)")
+    hyperparameters: dict[str, Any] = Field({}, description="arguments of the learner, such as { width = 32 }")
+    max_steps: Count | None = Field(None, description="optimiser steps in all, earlier sessions included")
+    batch_size: Count | None = Field(None, description="configurations per step; default: the learner's, mostly 1")
+    learning_rate: Positive | None = Field(None, description="of Adam; default: the learner's")
+    weight_decay: NonNegative | None = Field(None, description="of AdamW; default: the learner's, mostly 0")
+    schedule: Literal["constant", "cosine"] | None = Field(
+        None, description="learning rate over max_steps: constant, or falling to 2% along a cosine"
+    )
+    message_steps: Count | None = Field(None, description="message-passing steps of bapst and botan (7)")
     clip: Positive = Field(1.0, description="largest norm of the gradient")
-    augment: bool = Field(True, description="a random element of the cube group at every step")
-    noise_weighted: bool = Field(False, description="weigh each label by its known noise, var/R")
+    augment: bool = Field(True, description="a random element of the cube group at every step, where it matters")
+    noise_weighted: bool | None = Field(None, description="weigh each label by its known noise, var/R")
     species: list[str] | None = Field(None, description="species in the loss; default: all")
+    validation_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="share of the lineages held out where the data do not say; default: the learner's"
+    )
     validate_every: Count = Field(200, description="steps between validations")
     checkpoint_every: Count = Field(200, description="steps between checkpoints")
     reservoir: Count = Field(1000, description="samples kept in memory")
@@ -225,7 +239,18 @@ class TrainSettings(_Strict):
     max_reuse: Positive | None = Field(
         None, description="steps × batch_size per sample produced before the trainer waits for the simulation"
     )
+    cage_replicas: Count = Field(8, description="short replicas behind cage positions")
+    cage_time: Positive | None = Field(
+        None, description="duration of those replicas; default: a tenth of τ_α where it is known, at most 10"
+    )
     train_threads: Count | None = Field(None, description="threads of the trainer; default: the cores left over")
+
+    @model_validator(mode="after")
+    def _known(self) -> TrainSettings:
+        unknown = [name for name in self.input or [] if name not in INPUTS]
+        if unknown:
+            raise SettingsError(f"found input {unknown[0]!r}", f"some of {', '.join(INPUTS)}", "try --input thermal")
+        return self
 
 
 class Settings(_Strict):
@@ -333,6 +358,8 @@ def template() -> str:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -25,7 +25,18 @@ from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
-__all__ = ["Engine", "Observation", "Thermostat", "displacements_of", "require_fit", "require_possible", "unstable"]
+__all__ = [
+    "Engine",
+    "Minimum",
+    "Observation",
+    "Thermostat",
+    "displacements_of",
+    "require_fit",
+    "require_possible",
+    "require_possible_minimum",
+    "unconverged",
+    "unstable",
+]
 
 PARTICLE_STEPS_PER_SECOND = 1e6
 """Of one core, roughly: a first guess."""
@@ -52,6 +63,24 @@ class Observation:
     potential_energy: float
     temperature: float
     pressure: float
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """A local minimum of the potential energy: an inherent structure (Stillinger & Weber, PRA 25, 978 (1982)).
+
+    Attributes:
+        positions: (n_particles, d) float64, σ_AA. They continue the start's unwrapped ones, in the frame of its
+            centre of mass.
+        potential_energy: U/N, ε_AA.
+        residual_force: The largest force that is left on any particle, ε_AA/σ_AA.
+        evaluations: Of all forces, roughly.
+    """
+
+    positions: NDArray[np.float64]
+    potential_energy: float
+    residual_force: float
+    evaluations: int
 
 
 class Engine(ABC):
@@ -97,6 +126,24 @@ class Engine(ABC):
         Raises:
             EngineError: The engine failed or cannot do what was asked.
         """
+
+    def minimise(
+        self, configuration: Configuration, mixture: Mixture, *, check: Callable[[], None] | None = None
+    ) -> Minimum:
+        """Go downhill in energy from a configuration to the minimum below it.
+
+        Where the potential jumps at its cutoff (`truncated`) what goes downhill is the one with the same forces
+        that does not: the other one ends at the jump of some pair, where the forces do not vanish.
+
+        Args:
+            configuration: The start; velocities, if any, are ignored.
+            mixture: Pair potential and masses.
+            check: Called about once a second; what it raises ends it.
+
+        Raises:
+            EngineError: The engine cannot minimise, or the forces did not vanish.
+        """
+        raise EngineError(f"the {self.name} engine cannot minimise energies", "one that can", "try --engine lammps")
 
     def displacements(
         self,
@@ -238,13 +285,27 @@ def require_possible(
             raise EngineError(
                 f"found system {index} with another box or number of particles than system 0", "the same in all"
             )
-        if system.dimensions != mixture.dimensions or system.species.max() >= len(mixture.species):
-            raise EngineError(
-                f"found a {system.dimensions}D configuration of species {', '.join(system.species_names)}",
-                f"the {mixture.dimensions}D mixture {mixture.name} of {', '.join(mixture.species)}",
-            )
+        _require_species(system, mixture)
     if systems:
         require_fit(float(systems[0].box.min()), mixture, systems[0].density)
+
+
+def require_possible_minimum(configuration: Configuration, mixture: Mixture) -> None:
+    """Refuse what an engine would minimise to nonsense without a word.
+
+    Raises:
+        EngineError: What was found instead of what :meth:`Engine.minimise` asks for.
+    """
+    _require_species(configuration, mixture)
+    require_fit(float(configuration.box.min()), mixture, configuration.density)
+
+
+def _require_species(system: Configuration, mixture: Mixture) -> None:
+    if system.dimensions != mixture.dimensions or system.species.max() >= len(mixture.species):
+        raise EngineError(
+            f"found a {system.dimensions}D configuration of species {', '.join(system.species_names)}",
+            f"the {mixture.dimensions}D mixture {mixture.name} of {', '.join(mixture.species)}",
+        )
 
 
 def require_fit(shortest_edge: float, mixture: Mixture, density: float) -> None:
@@ -261,6 +322,15 @@ def require_fit(shortest_edge: float, mixture: Mixture, density: float) -> None:
             f"at least {needed:g}, twice the longest cutoff of {mixture.name} ({mixture.truncation})",
             f"try --particles {int(density * needed**mixture.dimensions) + 1} or more",
         )
+
+
+def unconverged(engine: str, force: float, tolerance: float, evaluations: int) -> EngineError:
+    """The error of a minimisation that did not end."""
+    return EngineError(
+        f"{engine} left a force of {force:.2g} ε_AA/σ_AA after {evaluations} evaluations on the way to the minimum",
+        f"at most {tolerance:g}",
+        "check the configuration: particles that overlap cannot be minimised",
+    )
 
 
 def unstable(engine: str, system: int, step: int, what: str) -> EngineError:

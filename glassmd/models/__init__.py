@@ -1,23 +1,58 @@
-"""Networks that predict propensities, one file each, by name."""
+"""Learners that predict propensities, one file each, by name.
+
+A learner is imported when it is asked for: some bring libraries that take seconds to load.
+"""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 from glassmd.errors import ModelError
-from glassmd.models.bapst import BapstModel
 from glassmd.models.base import PropensityModel
 
-__all__ = ["MODELS", "make_model"]
+__all__ = ["DEFAULT_MODEL", "MODELS", "make_model", "model_class"]
 
-MODELS: dict[str, type[PropensityModel]] = {BapstModel.name: BapstModel}
-"""Every network by the name that `--model` takes."""
+MODELS: dict[str, tuple[str, str]] = {
+    "density": ("baselines", "DensityModel"),
+    "potential-energy": ("baselines", "PotentialEnergyModel"),
+    "debye-waller": ("baselines", "DebyeWallerModel"),
+    "ridge": ("ridge", "RidgeModel"),
+    "cage": ("cage", "CageModel"),
+    "glassnet": ("glassnet", "GlassNet"),
+    "bapst": ("bapst", "BapstModel"),
+    "glassmlp": ("glassmlp", "GlassMLPModel"),
+    "softness": ("softness", "SoftnessModel"),
+    "softness-regression": ("softness_regression", "SoftnessRegressionModel"),
+}
+"""Every learner by the name that `--model` takes: its module here and its class."""
+
+DEFAULT_MODEL = "glassnet"
+"""What is trained where nobody chooses."""
+
+
+def model_class(name: str) -> type[PropensityModel]:
+    """The class of a learner.
+
+    Raises:
+        ModelError: Unknown name, with the nearest match.
+
+    Example:
+        >>> model_class("bapst").default_inputs
+        ('thermal',)
+    """
+    if name not in MODELS:
+        raise ModelError(f"found model {name!r}", f"one of {', '.join(MODELS)}", _nearest(name, MODELS))
+    module, attribute = MODELS[name]
+    found: type[PropensityModel] = getattr(import_module(f"glassmd.models.{module}"), attribute)
+    return found
 
 
 def make_model(name: str, **hyperparameters: Any) -> PropensityModel:
-    """A network with fresh weights, drawn from torch's global generator.
+    """A learner with fresh weights, drawn from torch's global generator.
 
     Args:
         name: One of :data:`MODELS`.
@@ -31,9 +66,8 @@ def make_model(name: str, **hyperparameters: Any) -> PropensityModel:
         >>> sum(weights.numel() for weights in model.parameters())
         62531
     """
-    if name not in MODELS:
-        raise ModelError(f"found model {name!r}", f"one of {', '.join(MODELS)}", _nearest(name, MODELS))
-    known = inspect.signature(MODELS[name]).parameters
+    chosen = model_class(name)
+    known = inspect.signature(chosen).parameters
     for key in hyperparameters:
         if key not in known:
             raise ModelError(
@@ -41,9 +75,9 @@ def make_model(name: str, **hyperparameters: Any) -> PropensityModel:
                 f"one of {', '.join(known)}",
                 _nearest(key, known),
             )
-    return MODELS[name](**hyperparameters)
+    return chosen(**hyperparameters)
 
 
-def _nearest(word: str, known: Any) -> str:
+def _nearest(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else ""

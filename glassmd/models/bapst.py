@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT
-from glassmd.models.base import PropensityModel
+from glassmd.graphs import random_cube_symmetry, to_graph
+from glassmd.models.base import PropensityModel, require_one_input
 from glassmd.models.edge_blocks import Weights, edge_layout, pass_messages
 from glassmd.models.initialisation import initialise
+from glassmd.structure import Structure
 
 __all__ = ["BapstModel"]
 
@@ -41,6 +46,7 @@ class BapstModel(PropensityModel):
         dimensions: d, 2 or 3.
         width: n, size of every layer (64).
         n_steps: Message-passing steps (7).
+        inputs: The one kind of positions that makes the graph (thermal).
 
     Example:
         >>> from glassmd.configuration import Configuration
@@ -51,13 +57,23 @@ class BapstModel(PropensityModel):
     """
 
     name: ClassVar[str] = "bapst"
+    accepts: ClassVar[tuple[str, ...]] = ("thermal", "inherent", "cage")
+    suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_steps": 10_000, "learning_rate": 1e-4})
     cutoff: ClassVar[float] = 2.0
     self_edges: ClassVar[bool] = True
 
     def __init__(
-        self, *, n_times: int = 1, n_species: int = 2, dimensions: int = 3, width: int = 64, n_steps: int = 7
+        self,
+        *,
+        n_times: int = 1,
+        n_species: int = 2,
+        dimensions: int = 3,
+        width: int = 64,
+        n_steps: int = 7,
+        inputs: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions)
+        super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
+        require_one_input(self)
         if width < 1 or n_steps < 1:
             raise ModelError(f"found width={width}, n_steps={n_steps}", "at least 1 of each")
         self.width, self.n_steps = width, n_steps
@@ -70,6 +86,15 @@ class BapstModel(PropensityModel):
     def hyperparameters(self) -> dict[str, Any]:
         """Arguments that make the same network again (JSON types only)."""
         return {**super().hyperparameters(), "width": self.width, "n_steps": self.n_steps}
+
+    def encode(self, structure: Structure) -> Data:
+        """The graph of all pairs within `cutoff`."""
+        self.check_structure(structure)
+        return to_graph(structure.configuration(self.inputs[0]), self.cutoff, self.self_edges)
+
+    def augment(self, data: Data, generator: np.random.Generator) -> Data:
+        """The graph turned by a random element of the cube's group."""
+        return random_cube_symmetry(data, generator)
 
     def normalised(self, data: Data) -> Tensor:
         """Raw output, (n_particles, n_times); the published network's prediction."""

@@ -1,33 +1,42 @@
-"""What every network that predicts propensities looks like."""
+"""What every learner of propensities looks like."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
-from glassmd.fields import NODE_SPECIES
+from glassmd.fields import EDGE_VECTOR, NODE_SPECIES
+from glassmd.models.losses import weighted_square_error
+from glassmd.structure import INPUTS, Structure
 
-__all__ = ["PropensityModel"]
+__all__ = ["PropensityModel", "require_one_input"]
 
 
 class PropensityModel(nn.Module, ABC):
-    """A network from a graph to the propensity of every particle at every time.
+    """A learner: from what is known of a parent to the propensity of every particle at every time.
 
-    A subclass computes :meth:`normalised`, numbers of order one; `propensity = shift + scale × normalised`
-    with one scale and one shift per species and time gives them their unit. Both are the identity until
-    :meth:`set_normalisation` takes them from training data, so that imported weights predict what they
+    :meth:`encode` turns a structure into the tensors that the learner eats; they are kept between steps and
+    batched. A subclass computes :meth:`normalised`, numbers of order one; `propensity = shift + scale ×
+    normalised` with one scale and one shift per species and time gives them their unit. Both are the identity
+    until :meth:`set_normalisation` takes them from training data, so that imported weights predict what they
     always did.
 
     Attributes:
         name: What `--model` calls it.
-        cutoff: Largest pair distance of its graphs, σ_AA.
-        self_edges: Whether its graphs connect every particle with itself.
-        dimensions: d of its graphs, 2 or 3.
+        accepts: Inputs that it can see, of :data:`glassmd.structure.INPUTS`.
+        default_inputs: Those that it sees where nobody chooses.
+        suggested: Training settings that suit it, where nobody chooses.
+        stepped: Whether it takes optimiser steps; what does not is solved.
+        inputs: The inputs that it sees.
+        dimensions: d, 2 or 3.
         n_times: Number of times predicted at once.
         n_species: Number of species told apart by the normalisation.
         scale: (n_species, n_times) buffer, σ_AA.
@@ -35,32 +44,83 @@ class PropensityModel(nn.Module, ABC):
     """
 
     name: ClassVar[str]
-    cutoff: ClassVar[float] = 2.0
-    self_edges: ClassVar[bool] = True
+    accepts: ClassVar[tuple[str, ...]] = ("thermal",)
+    default_inputs: ClassVar[tuple[str, ...]] = ("thermal",)
+    suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    stepped: ClassVar[bool] = True
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, *, n_times: int = 1, n_species: int = 2, dimensions: int = 3) -> None:
+    def __init__(
+        self, *, n_times: int = 1, n_species: int = 2, dimensions: int = 3, inputs: Sequence[str] | None = None
+    ) -> None:
         super().__init__()
         if n_times < 1 or n_species < 1 or dimensions not in (2, 3):
             raise ModelError(
                 f"found n_times={n_times}, n_species={n_species}, dimensions={dimensions}",
                 "at least one time and one species, in 2 or 3 dimensions",
             )
+        self.inputs = _chosen(self, inputs)
         self.n_times, self.n_species, self.dimensions = n_times, n_species, dimensions
         self.register_buffer("scale", torch.ones(n_species, n_times))
         self.register_buffer("shift", torch.zeros(n_species, n_times))
 
     @abstractmethod
+    def encode(self, structure: Structure) -> Data:
+        """Everything that :meth:`normalised` needs, with the species of every particle.
+
+        Raises:
+            ModelError: The structure lacks one of `inputs`, or is of another dimension.
+        """
+
+    def augment(self, data: Data, generator: np.random.Generator) -> Data:
+        """Another look of what is the same for physics, for one optimiser step; the same data by default."""
+        return data
+
+    @abstractmethod
     def normalised(self, data: Data) -> Tensor:
         """Raw output, (n_particles, n_times), in units of `scale` around `shift`: what the loss sees."""
+
+    def objective(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> Tensor:
+        """What an optimiser step lowers, a scalar; the weighted square error by default.
+
+        Args:
+            data: A batch of encoded structures.
+            target: (n_particles, n_times) labels, normalised.
+            noise: (n_particles, n_times) their variances, normalised, NaN where unknown; None: count all alike.
+            mask: (n_particles,) which particles count.
+        """
+        return weighted_square_error(self.normalised(data), target, mask, noise)
+
+    def spread(self, data: Data) -> Tensor | None:
+        """(n_particles, n_times) standard deviation of the truth around the prediction, σ_AA.
+
+        None where the learner does not know better than the residual on validation data.
+        """
+        return None
+
+    def out_of_fold(self, data: Data, fold: int) -> Tensor | None:
+        """(n_particles, n_times) prediction, σ_AA, by the part of the learner that never saw a fold.
+
+        Scores a training sample as if it were unseen. None where the learner has no such parts.
+
+        Args:
+            data: An encoded sample of the training lineages.
+            fold: Which of :data:`glassmd.models.closed_form.FOLDS` its lineage belongs to.
+        """
+        return None
 
     def initialise(self, graph: Data) -> None:
         """Adapt fresh weights to graphs like `graph` before training; a network that needs nothing does nothing."""
 
     def hyperparameters(self) -> dict[str, Any]:
         """Arguments that make the same network again (JSON types only)."""
-        return {"n_times": self.n_times, "n_species": self.n_species, "dimensions": self.dimensions}
+        return {
+            "n_times": self.n_times,
+            "n_species": self.n_species,
+            "dimensions": self.dimensions,
+            "inputs": list(self.inputs),
+        }
 
     def forward(self, data: Data) -> Tensor:
         """Predicted propensities, (n_particles, n_times), in the unit of the targets, σ_AA.
@@ -101,17 +161,62 @@ class PropensityModel(nn.Module, ABC):
         self.shift.copy_(shift)
 
     def check_graph(self, data: Data) -> None:
-        """Refuse a graph the network was not made for.
+        """Refuse what the learner was not made for.
 
         Raises:
-            ModelError: The graph has another dimension or more species than the network.
+            ModelError: The graph has another dimension or more species than the learner.
         """
-        d = int(data.edge_attr.shape[1])
-        if d != self.dimensions:
-            raise ModelError(f"found a graph in {d} dimensions", f"{self.dimensions}, as the model")
+        vectors = data.get(EDGE_VECTOR)
+        if vectors is not None and int(vectors.shape[1]) != self.dimensions:
+            raise ModelError(f"found a graph in {int(vectors.shape[1])} dimensions", f"{self.dimensions}, as the model")
         species = data[NODE_SPECIES]
         if species.numel() and int(species.max()) >= self.n_species:
             raise ModelError(
                 f"found species {int(species.max())} in the graph",
                 f"an index below {self.n_species}, as the model",
             )
+
+    def check_structure(self, structure: Structure) -> None:
+        """Refuse a structure that lacks what the learner sees.
+
+        Raises:
+            ModelError: One of `inputs` is missing, or the dimension is another.
+        """
+        if structure.thermal.dimensions != self.dimensions:
+            raise ModelError(
+                f"found a configuration in {structure.thermal.dimensions}D", f"{self.dimensions}D as the model"
+            )
+        missing = [name for name in self.inputs if name not in structure.available()]
+        if missing:
+            raise ModelError(
+                f"found a structure without {', '.join(missing)} positions",
+                f"{', '.join(self.inputs)}, what the model {self.name} was made for",
+                "compute them with glassmd.inputs",
+            )
+
+
+def _chosen(model: PropensityModel, inputs: Sequence[str] | None) -> tuple[str, ...]:
+    """The inputs in the order of :data:`INPUTS`, refused where the learner cannot see them."""
+    wanted = tuple(inputs) if inputs is not None else model.default_inputs
+    refused = [name for name in wanted if name not in model.accepts]
+    if refused or not wanted:
+        raise ModelError(
+            f"found inputs {', '.join(wanted) or 'none'} for model {model.name}",
+            f"some of {', '.join(model.accepts)}",
+            f"try --input {','.join(model.default_inputs)}",
+        )
+    return tuple(name for name in INPUTS if name in wanted)
+
+
+def require_one_input(model: PropensityModel) -> None:
+    """For learners that see one kind of positions, whichever it is.
+
+    Raises:
+        ModelError: It was given several.
+    """
+    if len(model.inputs) != 1:
+        raise ModelError(
+            f"found inputs {', '.join(model.inputs)} for model {model.name}",
+            "one kind of positions",
+            f"try --input {model.inputs[0]}",
+        )

@@ -30,6 +30,8 @@ class ModelCard(BaseModel):
         trained_species: Names of the species whose labels were learned from.
         residual_std: Per species name, (n_times,) standard deviation of label minus prediction on
             validation data, σ_AA; None where nobody measured it.
+        cage_protocols: By temperature, :class:`glassmd.inputs.CageProtocol` as numbers: how the cage positions were
+            measured that it was trained on.
         provenance: How it was trained, free.
         glassmd_version: Version that wrote it.
 
@@ -54,6 +56,7 @@ class ModelCard(BaseModel):
     times: Annotated[list[_Number], Field(min_length=1)]
     trained_species: Annotated[list[str], Field(min_length=1)]
     residual_std: dict[str, list[_Number]] | None = None
+    cage_protocols: dict[str, dict[str, Any]] = {}
     provenance: dict[str, Any] = {}
     glassmd_version: str = ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,19 @@ from typing import Any
 import torch
 
 from glassmd.errors import Interrupted, RunError
+from glassmd.inputs import InputProgress
 from glassmd.interrupt import StopRequest
 from glassmd.settings import Settings
 from glassmd.simulation.pool import Pool, make_run
 from glassmd.simulation.preparation import available_cores, default_workers
 from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
+from glassmd.training.choices import resolved
+from glassmd.training.encoding import Encodings
 from glassmd.training.loop import Trainer
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
+from glassmd.training.structures import Structures
 
 __all__ = ["Show", "train", "train_stream"]
 
@@ -50,6 +54,8 @@ def train(
     settings: Settings | None = None,
     *,
     follow: bool = False,
+    held_out: Collection[tuple[str, int]] | None = None,
+    encodings: Encodings | None = None,
     stop: StopRequest | None = None,
     show: Show | None = None,
 ) -> dict[str, Any]:
@@ -60,6 +66,8 @@ def train(
         out: Model directory; a training that was stopped there goes on.
         settings: Defaults if None.
         follow: Others are still writing the runs.
+        held_out: (run id, lineage) of those that it must not see, instead of those that the data name.
+        encodings: Encoded samples, shared with other trainings of the same learner and hyperparameters.
         stop: A request to stop to listen to.
         show: Called with the progress.
 
@@ -71,6 +79,7 @@ def train(
         Interrupted: Stopped early with a checkpoint saved.
     """
     settings = settings or Settings()
+    stop = stop or StopRequest(walltime=settings.run.walltime)
     runs = _open(data)
     if not follow and not any(run.entries("segments") for run in runs):
         raise RunError(
@@ -80,18 +89,34 @@ def train(
         )
     _threads(settings, 0)
     report = (lambda progress: show(progress, None)) if show else None
+    source = SampleSource(runs, resolved(settings.train).validation_share, held_out)
+    structures = Structures(source, settings, stop.check)
+    started = time.monotonic()
+    structures.prepare(_inputs_shown(show))
+    prepared = time.monotonic()
     trainer = Trainer(
-        SampleSource(runs),
+        source,
         settings.train,
         Path(out),
+        structures=structures,
+        encodings=encodings,
         seed=settings.run.seed,
         follow=follow,
         stop=stop,
         show=report,
     )
-    started = time.monotonic()
     trainer.train()
-    return summary(trainer, time.monotonic() - started)
+    return {
+        **summary(trainer, time.monotonic() - started),
+        "training_seconds": time.monotonic() - prepared,
+    }
+
+
+def _inputs_shown(show: Show | None) -> Callable[[InputProgress], None] | None:
+    """The progress of the inputs as that of a training that waits for them."""
+    if show is None:
+        return None
+    return lambda progress: show(TrainingProgress(waiting=f"inputs, {progress.done} of {progress.total} parents"), None)
 
 
 @dataclass
@@ -153,10 +178,12 @@ def train_stream(
             if clock.last_commit is None:
                 clock.steps_during = progress.step - trainer_start
 
+        source = SampleSource([run])
         trainer = Trainer(
-            SampleSource([run]),
+            source,
             settings.train,
             out,
+            structures=Structures(source, settings, stop.check),
             seed=settings.run.seed,
             follow=True,
             stop=stop,
@@ -210,5 +237,8 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
             name: {"pearson": found.mean.tolist(), "ceiling": found.ceiling.tolist()}
             for name, found in trainer.validation.scores.items()
         },
+        "cross_validated": trainer.validation.cross_validated,
+        "inputs": list(trainer.model.inputs),
+        "input_cost": trainer.structures.provider.cost,
         "seconds": seconds,
     }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
 from glassmd.errors import RunError
+from glassmd.models.closed_form import FOLDS
 from glassmd.stream.dataset import Run, SegmentReader
 from glassmd.stream.samples import Sample, SampleKey
 
@@ -13,21 +14,24 @@ __all__ = ["SampleSource", "Split"]
 
 Split = Literal["train", "validation", "test"]
 
-VALIDATION_SHARE = 0.2
-"""Share of the lineages held out for validation where the data do not say (imported data), at least one."""
-
 
 class SampleSource:
     """Reads runs as they grow and says which split a sample belongs to.
 
     Args:
         runs: Runs of one mixture with the same output times.
+        validation_share: Share of the lineages held out where the data do not say (imported data), at least one
+            unless it is 0.
+        held_out: (run id, lineage) of those that this training must not see; the others are split by
+            `validation_share`, whatever the data say. None: as the data say.
 
     Raises:
         RunError: No runs, or runs that do not belong together.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(
+        self, runs: Sequence[Run], validation_share: float = 0.2, held_out: Collection[tuple[str, int]] | None = None
+    ) -> None:
         if not runs:
             raise RunError("found no data", "at least one run directory", "try glassmd train RUN --out MODEL")
         first = runs[0]
@@ -43,24 +47,26 @@ class SampleSource:
         self.mixture: dict[str, Any] = first.identity["mixture"]
         self.times: list[float] = first.times
         self._readers = [SegmentReader(run) for run in runs]
+        self._share = validation_share
+        self._held_out = None if held_out is None else frozenset(held_out)
         self._assigned = self._assign()
         self.liquids: dict[str, Split] = {}
 
     def _assign(self) -> dict[tuple[str, int], Split]:
         """Validation lineages of data that do not say: the last ones by run and number."""
-        silent = sorted(
-            {
-                (run.identity["id"], key.lineage)
-                for run in self.runs
-                if run.settings is None
-                for key in run.expected_segments
-            }
-        )
-        held_out = min(len(silent) - 1, max(1, round(VALIDATION_SHARE * len(silent)))) if silent else 0
-        return {
-            lineage: "validation" if index >= len(silent) - held_out else "train"
-            for index, lineage in enumerate(silent)
+        kept_away = self._held_out or frozenset()
+        undecided = {
+            (run.identity["id"], key.lineage)
+            for run in self.runs
+            if run.settings is None or self._held_out is not None
+            for key in run.expected_segments
         }
+        silent = sorted(undecided - kept_away)
+        wanted = max(1, round(self._share * len(silent))) if self._share > 0 else 0
+        first = len(silent) - (min(len(silent) - 1, wanted) if silent else 0)
+        split: dict[tuple[str, int], Split] = dict.fromkeys(kept_away, "test")
+        split.update({lineage: "validation" if i >= first else "train" for i, lineage in enumerate(silent)})
+        return split
 
     def split(self, sample: Sample) -> Split:
         """Which side of the split a sample's lineage is on.
@@ -71,9 +77,9 @@ class SampleSource:
         key = (sample.key.run, sample.key.lineage)
         split: Split = self._assigned.get(key, "train")
         for known in ("train", "validation", "test"):
-            if sample.role == known:
+            if sample.role == known and self._held_out is None:
                 split = known
-        (run,) = (run for run in self.runs if run.identity["id"] == sample.key.run)
+        run = self.run_of(sample)
         liquid = run.fingerprint(sample.key.lineage)
         if self.liquids.setdefault(liquid, split) != split:
             raise RunError(
@@ -83,6 +89,16 @@ class SampleSource:
                 "simulate with another --seed, or leave one of the runs out",
             )
         return split
+
+    def run_of(self, sample: Sample) -> Run:
+        """The run that a sample comes from."""
+        (run,) = (run for run in self.runs if run.identity["id"] == sample.key.run)
+        return run
+
+    def fold(self, key: SampleKey) -> int:
+        """Which of the folds a sample's lineage belongs to: the same whenever it arrives, and even over them."""
+        offset = [run.identity["id"] for run in self.runs].index(key.run)
+        return (offset + key.lineage) % FOLDS
 
     @property
     def complete(self) -> bool:

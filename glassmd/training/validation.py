@@ -21,14 +21,16 @@ class Validation:
 
     Args:
         species: Names of the mixture's species.
+        cross_validated: The samples are those of the training, each predicted by a part of the learner that never
+            saw its lineage.
 
     Attributes:
         scores: By species, of the last :meth:`score`; empty without samples.
         residual: By species, (n_times,) standard deviation of the truth around the prediction, σ_AA, or None.
     """
 
-    def __init__(self, species: list[str]) -> None:
-        self.species = species
+    def __init__(self, species: list[str], *, cross_validated: bool = False) -> None:
+        self.species, self.cross_validated = species, cross_validated
         self.scores: dict[str, SpeciesScores] = {}
         self.residual: dict[str, list[float]] | None = None
         self._samples: dict[SampleKey, Sample] = {}

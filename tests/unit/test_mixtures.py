@@ -233,7 +233,7 @@ def test_a_ternary_plane_is_simulated_trained_on_and_predicted(glassmd: Callable
     held_out = ["--set=held_out_replicas=2", "--set=test_lineages=0", "--engine=lammps"]
     simulated = glassmd("simulate", "--out", run, *flags, *held_out, "--json")
     assert simulated.code == 0, simulated.err
-    trained = glassmd("train", run, "--out", model, "--max-steps=2", "--set=message_steps=1", "--json")
+    trained = glassmd("train", run, "--out", model, "--model=bapst", "--max-steps=2", "--set=message_steps=1", "--json")
     assert trained.code == 0, trained.err
     segment = sorted(run.rglob("*.gsd"))[-1]
     predicted = glassmd("predict", segment, "--model", model, "--out", out, "--json")

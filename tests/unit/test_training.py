@@ -20,7 +20,7 @@ from glassmd.simulation.worker import Worker
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.journal import read_metrics
-from glassmd.training.losses import weighted_square_error
+from glassmd.models.losses import weighted_square_error
 from glassmd.training.session import train, train_stream
 from glassmd.training.source import SampleSource
 from tests.conftest import TINY, TINY_TRAIN
@@ -49,7 +49,7 @@ def test_a_checkpoint_holds_no_pickle(tiny_model: Path) -> None:
     assert path is not None
     tensors, state = load_checkpoint(path)
     assert state["step"] == TINY_TRAIN.max_steps
-    assert {name.split(".")[0] for name in tensors} == {"model", "best", "optimizer"}
+    assert {name.split(".")[0] for name in tensors} == {"model", "best", "optimizer", "random"}
 
 
 def test_stopping_and_going_on_is_the_same_as_never_stopping(tiny_run: Run, tmp_path: Path) -> None:

@@ -1,0 +1,228 @@
+"""The trainings behind a leaderboard: each an ordinary one, done once, and what its model says of the left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glassmd.comparison.entries import Entry
+from glassmd.comparison.folds import Fold
+from glassmd.comparison.predictions import Predictions
+from glassmd.engines import DeviceChoice, EngineChoice
+from glassmd.errors import ModelError
+from glassmd.inputs import StructureProvider, prepare
+from glassmd.interrupt import StopRequest
+from glassmd.models.closed_form import Summing
+from glassmd.models.store import LoadedModel, load_model
+from glassmd.prediction import predict, provider_for
+from glassmd.settings import RunSettings, Settings
+from glassmd.storage import sha256_of
+from glassmd.stream.dataset import Run
+from glassmd.stream.samples import Sample
+from glassmd.training.checkpoints import latest_checkpoint
+from glassmd.training.choices import resolved
+from glassmd.training.encoding import Encodings
+from glassmd.training.session import Show, train
+
+__all__ = ["Laboratory", "Training", "count_numbers"]
+
+PREDICTIONS_FILE = "predictions.safetensors"
+
+RUNTIME = {"checkpoint_every", "train_threads"}
+"""Settings that say how to train and not what."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a comparison.
+
+    Attributes:
+        entry: Of what.
+        fold: On what.
+        seed: Its every random number follows from it.
+    """
+
+    entry: Entry
+    fold: Fold
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Its directory, relative to the comparison's trainings."""
+        return Path(self.entry.folder, f"fold-{self.fold.number}", f"seed-{self.seed}")
+
+    def __str__(self) -> str:
+        return f"{self.entry.name}, fold {self.fold.number + 1}, seed {self.seed}"
+
+
+@dataclass(frozen=True, eq=False)
+class Laboratory:
+    """Where trainings are done and kept.
+
+    Attributes:
+        directory: Of the comparison.
+        runs: The data.
+        samples: All of theirs.
+        engine: As in settings.
+        device: As in settings.
+        stop: A request to stop to listen to.
+        show: Called with the progress of a training.
+        announce: Called with a line about what begins.
+    """
+
+    directory: Path
+    runs: Sequence[Run]
+    samples: Sequence[Sample]
+    engine: EngineChoice
+    device: DeviceChoice
+    stop: StopRequest
+    show: Show | None
+    announce: Callable[[str], None]
+
+    def done(self, training: Training) -> Predictions | None:
+        """What a training left behind, or None where it has not come to its end.
+
+        Raises:
+            ModelError: It was done with other settings than now.
+        """
+        path = self.directory / "trainings" / training.folder / PREDICTIONS_FILE
+        if not path.exists():
+            return None
+        found = Predictions.read(path)
+        wanted = _told(training.entry)
+        differs = sorted(key for key, value in wanted.items() if found.facts["settings"].get(key) != value)
+        if differs:
+            raise ModelError(
+                f"found a training of {training.entry.name} in {path.parent} with {differs[0]} = "
+                f"{found.facts['settings'].get(differs[0])}",
+                f"{wanted[differs[0]]} as asked for now",
+                "choose another --out, or delete that training",
+            )
+        return found
+
+    def carry_out(self, training: Training, encodings: Encodings) -> Predictions:
+        """Train, predict what was left out, and keep that; a training that was stopped goes on.
+
+        Args:
+            training: What to do.
+            encodings: Encoded samples, shared by all trainings of the entry.
+
+        Raises:
+            Interrupted: A stop was requested; a checkpoint is saved.
+        """
+        folder = self.directory / "trainings" / training.folder
+        resumed = latest_checkpoint(folder) is not None
+        fold, spent = training.fold, encodings.spent
+        result = train(
+            [run.path for run in self.runs],
+            folder,
+            Settings(
+                run=RunSettings(seed=training.seed, engine=self.engine, device=self.device),
+                train=training.entry.settings,
+            ),
+            held_out=None if fold.told else fold.held_out,
+            encodings=encodings,
+            stop=self.stop,
+            show=self.show,
+        )
+        loaded = load_model(folder)
+        unseen = [sample for sample in self.samples if (sample.key.run, sample.key.lineage) in fold.held_out]
+        # as if it had encoded what it saw, and nothing for others
+        encoded = sum(encodings.seconds.get(s.key, 0.0) for s in self.samples if s not in unseen)
+        seconds = result["training_seconds"] - (encodings.spent - spent) + encoded
+        facts = {
+            "settings": _told(training.entry),
+            "training_seconds": None if resumed else seconds,
+            "steps": result["steps"],
+        }
+        self._predicted(loaded, unseen, facts).write(folder / PREDICTIONS_FILE)
+        return Predictions.read(folder / PREDICTIONS_FILE)
+
+    def finished(self, directory: Path, scored: Sequence[Sample]) -> Predictions:
+        """What a model that is finished says of the samples whose liquids it has not seen.
+
+        Raises:
+            ModelError: It has seen all of them, or does not fit them.
+        """
+        loaded = load_model(directory)
+        known = set(loaded.card.provenance.get("liquids", []))
+        by_id = {run.identity["id"]: run for run in self.runs}
+        unseen = [s for s in scored if by_id[s.key.run].fingerprint(s.key.lineage) not in known]
+        if not unseen:
+            raise ModelError(
+                f"found {directory}, which has seen every liquid of the data in its training",
+                "a model with something left to be tested on",
+                "leave it out, or give other data",
+            )
+        checksum = sha256_of(directory / "weights.safetensors")
+        path = self.directory / "models" / f"{directory.resolve().name}-{checksum[:12]}.safetensors"
+        if not path.exists():
+            self._predicted(loaded, unseen, {"settings": {}, "training_seconds": None, "steps": None}).write(path)
+        return Predictions.read(path)
+
+    def _predicted(self, loaded: LoadedModel, samples: Sequence[Sample], facts: dict[str, Any]) -> Predictions:
+        propensity, std, seconds = {}, {}, []
+        cost: dict[str, Any] = {}
+        for run in self.runs:
+            loaded.card.check_mixture(run.identity["mixture"])
+            columns = loaded.card.check_times(run.times)
+            own = [sample for sample in samples if sample.key.run == run.identity["id"]]
+            prepare(self._provider(loaded, run), [run], own)
+            provider = self._provider(loaded, run)  # a fresh one, whose costs are of what it reads: each once
+            for sample in own:
+                self.stop.check()
+                found = predict(sample.parent, loaded, structure=provider.structure(run, sample))
+                propensity[str(sample.key)] = found.propensity[columns]
+                std[str(sample.key)] = found.std[columns]
+                seconds.append(found.seconds)
+            _add(cost, provider.cost)
+        return Predictions(
+            {
+                **facts,
+                "model": loaded.card.model,
+                "inputs": list(loaded.model.inputs),
+                "trained_species": list(loaded.card.trained_species),
+                "parameters": count_numbers(loaded),
+                "seconds_per_configuration": float(np.median(seconds)),
+                "input_cost": _per_configuration(cost),
+            },
+            propensity,
+            std,
+        )
+
+    def _provider(self, loaded: LoadedModel, run: Run) -> StructureProvider:
+        found = provider_for(loaded, float(run.identity["temperature"]), engine=self.engine, device=self.device)
+        found.check = self.stop.check
+        return found
+
+
+def count_numbers(loaded: LoadedModel) -> int:
+    """How many numbers the training decided: parameters, or everything that a learner keeps of its sums."""
+    if not isinstance(loaded.model, Summing):
+        return sum(parameter.numel() for parameter in loaded.model.parameters())
+    return sum(tensor.numel() for name, tensor in loaded.model.state_dict().items() if name not in ("scale", "shift"))
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    """The settings that a training must share with one that is there (JSON types only)."""
+    return {**resolved(entry.settings).model_dump(exclude=RUNTIME), "input": list(entry.inputs)}
+
+
+def _add(total: dict[str, Any], cost: dict[str, Any]) -> None:
+    for name, numbers in cost.items():
+        mine = total.setdefault(name, {"configurations": 0, "seconds": 0.0, "replica_steps": 0})
+        mine["configurations"] += numbers["computed"] + numbers["read"]
+        mine["seconds"] += numbers["recorded_seconds"]
+        mine["replica_steps"] += numbers["recorded_replica_steps"]
+
+
+def _per_configuration(total: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: {key: numbers[key] / numbers["configurations"] for key in ("replica_steps", "seconds")}
+        for name, numbers in total.items()
+        if numbers["configurations"]
+    }

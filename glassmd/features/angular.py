@@ -1,0 +1,173 @@
+r"""Angular structure functions: sums over pairs of neighbours and the angle that they make.
+
+    Ψ(i; ξ, λ, ζ; s, s') = Σ_{j<k} e^{−(r_ij² + r_ik² + r_jk²) / ξ²} (1 + λ cos θ_jik)^ζ
+
+over the pairs of a neighbour j of species s and a neighbour k of species s' (E. D. Cubuk et al., PRL 114, 108001
+(2015); S. S. Schoenholz et al., Nature Physics 12, 469 (2016)). Behler and Parrinello's G4 (PRL 98, 146401 (2007))
+is 2^{1−ζ} Ψ with every term times f_c(r_ij) f_c(r_ik) f_c(r_jk): `smooth`.
+
+The Gaussian of r_jk is no polynomial in cos θ of low degree for the short ξ, so that an expansion in spherical
+harmonics saves nothing. The triples are formed in blocks instead, in single precision, and a power ζ is reached by
+squaring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassmd.errors import InputError
+from glassmd.features.neighbours import Neighbours
+from glassmd.features.radial import cosine_cutoff
+
+__all__ = ["BEHLER_ANGULAR", "SCHOENHOLZ_ANGULAR", "AngularFunctions"]
+
+Float32 = NDArray[np.float32]
+
+_TRIPLES = 30_000
+"""Triples at work at a time: their dozen intermediates fit a core's cache."""
+
+
+@dataclass(frozen=True)
+class AngularFunctions:
+    """Angular structure functions for every pair of neighbour species.
+
+    Attributes:
+        parameters: (ξ in σ_AA, λ = ±1, ζ a positive integer) of each function.
+        cutoff: Neighbours this far or farther do not count, σ_AA.
+        smooth: Behler and Parrinello's form, which goes to zero smoothly at the cutoff.
+
+    Example:
+        >>> AngularFunctions(((1.5, 1, 2),), cutoff=2.5).names(("A", "B"))
+        ['Psi(AA, 1.5, +1, 2)', 'Psi(AB, 1.5, +1, 2)', 'Psi(BB, 1.5, +1, 2)']
+    """
+
+    parameters: tuple[tuple[float, int, int], ...]
+    cutoff: float
+    smooth: bool = False
+
+    def __post_init__(self) -> None:
+        for xi, sign, power in self.parameters:
+            if not (xi > 0 and abs(sign) == 1 and power >= 1 and power == int(power)):
+                raise InputError(f"found angular parameters {(xi, sign, power)}", "ξ > 0, λ = ±1, ζ = 1, 2, …")
+        if not (self.parameters and self.cutoff > 0):
+            raise InputError(f"found {len(self.parameters)} functions within {self.cutoff}", "one, a positive cutoff")
+
+    def names(self, species: Sequence[str]) -> list[str]:
+        """One name a column."""
+        pairs = ["".join(pair) for pair in combinations_with_replacement(species, 2)]
+        return [f"Psi({pair}, {xi:.4g}, {sign:+d}, {power})" for pair in pairs for xi, sign, power in self.parameters]
+
+    def compute(self, neighbours: Neighbours) -> Float32:
+        """Structure functions of every particle.
+
+        Args:
+            neighbours: Searched at least as far as :attr:`cutoff`.
+
+        Returns:
+            (n_particles, n_species (n_species + 1) / 2 · n_functions) float32.
+
+        Raises:
+            InputError: The neighbours were not searched far enough.
+        """
+        pairs = neighbours if neighbours.cutoff == self.cutoff else neighbours.within(self.cutoff)
+        n, s = pairs.n_particles, pairs.n_species
+        r = pairs.distances.astype(np.float32)
+        unit = (pairs.vectors / pairs.distances[:, None]).astype(np.float32)
+        per_pair = np.zeros((len(self.parameters), len(r) * s), np.float32)
+        for rows, first, second, starts in _triples(pairs):
+            cosine = np.einsum("td,td->t", unit[first], unit[second])
+            values = self._terms(r[first], r[second], np.clip(cosine, -1, 1))
+            per_pair[:, rows] = np.add.reduceat(values, starts, axis=1)
+        summed = pairs.sum_per_species(per_pair.T.reshape(len(r), s * len(self.parameters))).reshape(n, s, s, -1)
+        kinds = list(combinations_with_replacement(range(s), 2))
+        return np.concatenate([summed[:, a, b] for a, b in kinds], axis=1).astype(np.float32)
+
+    def _terms(self, rj: Float32, rk: Float32, cosine: Float32) -> Float32:
+        """(n_functions, n_triples)."""
+        side2 = np.maximum(rj**2 + rk**2 - 2 * rj * rk * cosine, 0)
+        squares = rj**2 + rk**2 + side2
+        values = np.empty((len(self.parameters), len(rj)), np.float32)
+        fade: Float32 | float = 1.0
+        if self.smooth:
+            lengths = (rj, rk, np.sqrt(side2))
+            fade = np.prod([cosine_cutoff(length.astype(float), self.cutoff) for length in lengths], axis=0)
+        radial = {xi: np.exp(squares * np.float32(-1 / xi**2)) for xi, _, _ in self.parameters}
+        angle = {sign: 1 + np.float32(sign) * cosine for _, sign, _ in self.parameters}
+        powers = {key: _power(angle[key[0]], key[1]) for key in {(sign, power) for _, sign, power in self.parameters}}
+        for row, (xi, sign, power) in enumerate(self.parameters):
+            np.multiply(radial[xi], powers[sign, power], out=values[row])
+            if self.smooth:
+                values[row] *= np.float32(2.0 ** (1 - power)) * fade
+        return values
+
+
+def _power(base: Float32, exponent: int) -> Float32:
+    """`base` to a positive integer by repeated squaring."""
+    result: Float32 | None = None
+    while exponent:
+        if exponent & 1:
+            result = base if result is None else result * base
+        base, exponent = base * base, exponent >> 1
+    assert result is not None
+    return result
+
+
+def _triples(
+    pairs: Neighbours,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Every two neighbours of every particle once, block by block.
+
+    Yields:
+        rows: which pair times species (of the second neighbour) a run of triples belongs to; first, second: the two
+        pairs of each triple; starts: where each run begins.
+    """
+    s = pairs.n_species
+    ends = pairs.starts[s::s][pairs.centre]  # where the neighbours of the pair's centre end
+    index = np.arange(len(ends))
+    counts = ends - index - 1
+    # The later neighbours of the same centre, by species: runs from `edges[p, b]` to `edges[p, b + 1]`.
+    edges = np.stack([pairs.starts[b::s][: pairs.n_particles][pairs.centre] for b in range(s)] + [ends], axis=1)
+    edges = np.maximum(edges, (index + 1)[:, None])
+    lengths = np.diff(edges, axis=1)
+    total = np.concatenate([[0], np.cumsum(counts)])
+    begin = 0
+    while begin < len(counts):
+        end = int(np.searchsorted(total, total[begin] + _TRIPLES, side="right")) - 1
+        end = max(end, begin + 1)
+        here = counts[begin:end]
+        first = np.repeat(index[begin:end], here)
+        within = np.arange(len(first)) - np.repeat(total[begin:end] - total[begin], here)
+        runs = lengths[begin:end].ravel()
+        rows = np.flatnonzero(runs)
+        if len(rows):
+            yield rows + begin * s, first, first + 1 + within, np.cumsum(runs)[rows] - runs[rows]
+        begin = end
+
+
+SCHOENHOLZ_ANGULAR = AngularFunctions(
+    tuple(
+        (xi, sign, power)
+        for xi, signs, powers in (
+            (14.638, (-1, 1), (1, 2)),
+            (2.554, (-1, 1), (1, 2)),
+            (1.648, (1,), (1, 2)),
+            (1.204, (1,), (1, 2, 4, 16)),
+            (0.933, (1,), (1, 2, 4, 16)),
+            (0.695, (1,), (1, 2, 4, 16)),
+        )
+        for sign in signs
+        for power in powers
+    ),
+    cutoff=2.5,
+)
+"""The 22 functions of Cubuk et al.'s table."""
+
+BEHLER_ANGULAR = AngularFunctions(
+    tuple((xi, sign, power) for xi in (2.0, 4.0) for sign in (-1, 1) for power in (1, 2, 4)), cutoff=2.5, smooth=True
+)
+"""Few and smooth."""

@@ -1,0 +1,75 @@
+"""How far the inputs of one structure lie from each other, and how far particles shake in their cages.
+
+A particle that sits far from its cage's centre has that way to go back: at short times it moves by it, whatever the
+structure (R. M. Alkemade, F. Smallenburg and L. Filion, J. Chem. Phys. 158, 134512 (2023)). The Debye-Waller factor is
+the mean square deviation from the cage position (A. Widmer-Cooper and P. Harrowell, PRL 96, 185701 (2006)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassmd.configuration import minimum_image
+from glassmd.features.neighbours import find_neighbours
+from glassmd.features.recursion import generations
+
+if TYPE_CHECKING:
+    from glassmd.structure import Structure
+
+__all__ = ["displacement_features", "displacement_names"]
+
+_PAIRS = (("inherent", "thermal"), ("cage", "thermal"), ("cage", "inherent"))
+
+
+def displacement_names(inputs: Sequence[str], debye_waller: bool, count: int = 5) -> list[str]:
+    """One name a column of :func:`displacement_features`.
+
+    Args:
+        inputs: Which of "thermal", "inherent" and "cage" there are.
+        debye_waller: Whether there is a Debye-Waller factor.
+        count: Generations.
+
+    Example:
+        >>> displacement_names(("thermal", "cage"), True, count=1)
+        ['|cage - thermal|', 'debye-waller', '|cage - thermal|@1', 'debye-waller@1']
+    """
+    base = [f"|{one} - {other}|" for one, other in _PAIRS if {one, other} <= set(inputs)]
+    base += ["debye-waller"] if debye_waller else []
+    return base + [f"{name}@{n}" for n in range(1, count + 1) for name in base]
+
+
+def displacement_features(
+    structure: Structure, *, inputs: Sequence[str] | None = None, count: int = 5, averaging: float = 2.1
+) -> NDArray[np.float32]:
+    """Distances between the inputs and the Debye-Waller factor, each with its recursive averages.
+
+    Args:
+        structure: Inputs of one liquid.
+        inputs: Compare these only; everything available when not given. The Debye-Waller factor comes with "cage".
+        count: Generations of averages, over the neighbours in the cage positions where there are some.
+        averaging: Radius of the averages, σ_AA.
+
+    Returns:
+        (n_particles, n_columns) float32, σ_AA and σ_AA²; columns of :func:`displacement_names`. No columns for a
+        structure that has thermal positions only.
+    """
+    known = structure.available() if inputs is None else tuple(inputs)
+    where = {name: structure.positions(name) for name in known}
+    box, n = structure.thermal.box, structure.thermal.n_particles
+    columns = [
+        np.linalg.norm(minimum_image(where[one] - where[other], box), axis=1)
+        for one, other in _PAIRS
+        if one in where and other in where
+    ]
+    if "cage" in known and structure.debye_waller is not None:
+        columns.append(structure.debye_waller)
+    base = np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((n, 0), np.float32)
+    if not columns or count == 0:
+        return base
+    positions = next(where[name] for name in ("cage", "inherent", "thermal") if name in where)
+    near = find_neighbours(positions, box, structure.thermal.species, averaging, len(structure.mixture.species))
+    return np.hstack([base, *generations(base, near, count)])

@@ -1,0 +1,171 @@
+"""How cage positions are measured, and for how long in which liquid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from glassmd.errors import RunError, SettingsError, StorageError
+from glassmd.run import RunDirectory
+from glassmd.storage import read_json, write_json
+
+__all__ = ["CageProtocol", "protocol_of", "shared_protocol"]
+
+_LONGEST = 10.0  # √(mσ²/ε): within the plateau of F_s at T = 0.44, where τ_α is 4100
+_OF_TAU_ALPHA = 0.1  # by then one particle in ten has left its cage at the most
+_SNAPSHOTS = 100
+_FEWEST = 10  # steps: hotter liquids have no cages, and a mean of fewer snapshots says nothing
+_LEFT_OUT = 0.1  # of the time: the replicas forget where they all started
+_STEP = 0.005  # √(mσ²/ε), the default of a run
+
+
+@dataclass(frozen=True)
+class CageProtocol:
+    """Short replicas whose positions are averaged: the cage of every particle.
+
+    The mean position over a few replicas, before anything rearranges, after R. M. Alkemade, F. Smallenburg and
+    L. Filion, J. Chem. Phys. 158, 134512 (2023), who confine every particle to its cage; short replicas do without
+    that.
+
+    Attributes:
+        replicas: Started from the parent with independent momenta.
+        time: Length of a replica, √(mσ²/ε).
+        after: Snapshots up to this time are left out of the mean, √(mσ²/ε).
+        spacing: Between two snapshots, √(mσ²/ε).
+        time_step: √(mσ²/ε).
+
+    Raises:
+        SettingsError: Numbers that leave no snapshot, or a spacing that is not a whole number of steps.
+
+    Example:
+        >>> CageProtocol().steps[:3], len(CageProtocol().steps), CageProtocol().replica_steps
+        ((20, 40, 60), 100, 16000)
+    """
+
+    replicas: int = 8
+    time: float = _LONGEST
+    after: float = 1.0
+    spacing: float = 0.1
+    time_step: float = _STEP
+
+    def __post_init__(self) -> None:
+        numbers = (self.time, self.after, self.spacing, self.time_step)
+        if self.replicas < 1 or not np.all(np.isfinite(numbers)) or min(self.spacing, self.time_step) <= 0:
+            raise SettingsError(
+                f"found a cage protocol of {self.replicas} replicas, spacing {self.spacing}, step {self.time_step}",
+                "at least one replica, and a spacing and a time step above 0",
+            )
+        interval = self.spacing / self.time_step
+        if round(interval) < 1 or abs(interval - round(interval)) > 1e-6 * interval:
+            raise SettingsError(
+                f"found cage snapshots every {self.spacing:g}, which is not a multiple of the step {self.time_step:g}",
+                f"for example {max(1, round(interval)) * self.time_step:g}",
+            )
+        if not 0 <= self.after < self.time or self.n_snapshots - self.n_left_out < 2:
+            raise SettingsError(
+                f"found cage replicas of length {self.time:g} with snapshots every {self.spacing:g} after "
+                f"{self.after:g}",
+                "at least two snapshots after that time",
+            )
+
+    @property
+    def interval(self) -> int:
+        """Steps between two snapshots."""
+        return round(self.spacing / self.time_step)
+
+    @property
+    def n_snapshots(self) -> int:
+        """Of each replica, those that are left out included."""
+        return int(self.time / self.spacing * (1 + 1e-9))
+
+    @property
+    def n_left_out(self) -> int:
+        """Snapshots that no mean includes."""
+        return int(self.after / self.spacing * (1 + 1e-9))
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps of the snapshots."""
+        return tuple(self.interval * (k + 1) for k in range(self.n_snapshots))
+
+    @property
+    def replica_steps(self) -> int:
+        """Steps of single systems that one parent takes."""
+        return self.replicas * self.steps[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types only."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> CageProtocol:
+        """What :meth:`to_dict` gave.
+
+        Raises:
+            SettingsError: It is something else.
+        """
+        try:
+            return cls(**stored)
+        except TypeError as error:
+            raise SettingsError(f"found a cage protocol of {', '.join(stored)}", ", ".join(asdict(cls()))) from error
+
+    @classmethod
+    def for_state(cls, tau_alpha: float | None = None, time_step: float = _STEP) -> CageProtocol:
+        """The protocol for a liquid: a tenth of its relaxation time, and no longer than 10.
+
+        Args:
+            tau_alpha: √(mσ²/ε); None where it is not known, which is taken for long.
+            time_step: √(mσ²/ε).
+
+        Example:
+            >>> CageProtocol.for_state(16.0)
+            CageProtocol(replicas=8, time=1.6, after=0.16, spacing=0.015, time_step=0.005)
+        """
+        time = _LONGEST if tau_alpha is None else min(_LONGEST, _OF_TAU_ALPHA * tau_alpha)
+        steps = max(_FEWEST, round(time / time_step))
+        interval = max(1, steps // _SNAPSHOTS)
+        time = round(steps * time_step, 12)
+        return cls(
+            time=time,
+            after=round(_LEFT_OUT * time, 12),
+            spacing=round(interval * time_step, 12),
+            time_step=time_step,
+        )
+
+
+def protocol_of(run: RunDirectory) -> CageProtocol:
+    """The cage protocol of a run, the same for all its parents and for ever.
+
+    A simulated run knows its relaxation time from the equilibration of its lineages: that of the first one that is
+    committed counts, and whoever asks first writes down what follows from it.
+
+    Raises:
+        RunError: The run has no parent yet, or what was written down is damaged.
+    """
+    path = run.path / "inputs" / "protocol.json"
+    if path.exists():
+        return CageProtocol.from_dict(read_json(path))
+    found = run.entries("parents")
+    if not found:
+        raise RunError(f"found no parent in {run.path}", "at least one", "simulate first, or import data")
+    times = [entry.sidecar.get("equilibration", {}).get("tau_alpha") for entry in found]
+    known = [float(time) for time in times if time is not None]
+    settings = run.settings
+    protocol = CageProtocol.for_state(known[0] if known else None, _STEP if settings is None else settings.time_step)
+    try:
+        written = write_json(path, protocol.to_dict(), exclusive=True)
+    except StorageError:  # a run that may only be read: the same follows every time
+        return protocol
+    return protocol if written else CageProtocol.from_dict(read_json(path))
+
+
+def shared_protocol(runs: Sequence[RunDirectory]) -> CageProtocol:
+    """One protocol for several runs: that of the run with the shortest, so that nothing rearranges in any.
+
+    Raises:
+        RunError: A run has no parent yet.
+    """
+    return min((protocol_of(run) for run in runs), key=lambda protocol: protocol.time)

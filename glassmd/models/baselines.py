@@ -1,0 +1,202 @@
+"""One number per particle, averaged over the best length: what any learner has to beat.
+
+A sample is absorbed into sums over particles; the length whose average correlates best with the labels inside
+configurations is chosen for every species and time, and a line gives it the labels' unit. Nothing else is learned.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+
+from glassmd.errors import ModelError
+from glassmd.features import coarse_grain
+from glassmd.features.neighbours import find_neighbours
+from glassmd.features.physical import energies_and_forces
+from glassmd.fields import NODE_SPECIES
+from glassmd.models.base import require_one_input
+from glassmd.models.closed_form import FOLDS, ClosedFormModel
+from glassmd.models.fold_sums import FoldSums, Moments
+from glassmd.models.linear import NODE_FEATURES
+from glassmd.structure import INPUTS, Structure
+
+__all__ = ["LENGTHS", "DebyeWallerModel", "DensityModel", "PotentialEnergyModel", "ScalarModel"]
+
+LENGTHS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4)
+"""Lengths ξ of the weights e^{−r/ξ}, σ_AA, 0 for the particle alone; correlations peak between 1 and 2."""
+
+_REACH = 3.0  # particles farther than this many lengths do not count
+_FIRST_SHELL = 1.4  # σ_AA, the first minimum of g_AA in Kob and Andersen's liquid
+_LEAST_DEBYE_WALLER = 1e-8  # σ_AA², so that its logarithm is finite
+
+
+class ScalarModel(ClosedFormModel):
+    """A line through one number, at one of :data:`LENGTHS` for each species and time.
+
+    Args:
+        n_times: Number of times predicted at once.
+        n_species: Number of species.
+        dimensions: d, 2 or 3.
+        inputs: The one kind of positions that it sees.
+
+    Attributes:
+        chosen: (n_species, n_times) int64 buffer, index into :data:`LENGTHS`.
+        slope: (n_species, n_times) buffer, σ_AA per unit of the number.
+        bias: (n_species, n_times) buffer, σ_AA.
+        variance: (n_species, n_times) buffer, of the truth around the line, σ_AA²; NaN without labels.
+    """
+
+    accepts: ClassVar[tuple[str, ...]] = INPUTS
+    chosen: Tensor
+    slope: Tensor
+    bias: Tensor
+    variance: Tensor
+
+    def __init__(
+        self, *, n_times: int = 1, n_species: int = 2, dimensions: int = 3, inputs: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
+        require_one_input(self)
+        shape = (n_species, n_times)
+        self.register_buffer("chosen", torch.zeros(shape, dtype=torch.int64))
+        self.register_buffer("slope", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("bias", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("variance", torch.full(shape, torch.nan, dtype=torch.float64))
+        self._sums = FoldSums(len(LENGTHS), n_times, n_species, FOLDS)
+        self._inside = FoldSums(len(LENGTHS), n_times, n_species, FOLDS)  # of deviations from the sample's means
+
+    @abstractmethod
+    def number(self, structure: Structure) -> NDArray[np.float64]:
+        """(n_particles,) what is averaged."""
+
+    def encode(self, structure: Structure) -> Data:
+        """The number averaged over each of :data:`LENGTHS`, and the species of every particle."""
+        self.check_structure(structure)
+        positions, box = structure.positions(self.inputs[0]), structure.thermal.box
+        averages = coarse_grain(self.number(structure), LENGTHS, positions, box, reach=_REACH)[:, :, 0, 0]
+        species = torch.from_numpy(structure.thermal.species.astype(np.int64))
+        fields = {NODE_FEATURES: torch.from_numpy(averages.astype(np.float32)), NODE_SPECIES: species}
+        return Data(num_nodes=len(species), **fields)
+
+    def normalised(self, data: Data) -> Tensor:
+        """(n_particles, n_times), σ_AA: labels are learned as they are."""
+        species = data[NODE_SPECIES]
+        values = data[NODE_FEATURES].to(self.slope.dtype).gather(1, self.chosen[species])
+        predicted: Tensor = self.bias[species] + self.slope[species] * values
+        return predicted.to(self.scale.dtype)
+
+    def spread(self, data: Data) -> Tensor:
+        """(n_particles, n_times) standard deviation of the truth around the line, σ_AA."""
+        spread: Tensor = self.variance[data[NODE_SPECIES]].sqrt()
+        return spread.to(self.scale.dtype)
+
+    def absorb(
+        self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
+    ) -> None:
+        """Add a sample to the sums, or take it back."""
+        values, species = data[NODE_FEATURES].double(), data[NODE_SPECIES]
+        self._sums.absorb(values, labels, noise, species, mask, fold=fold, sign=sign)
+        labels = labels.double()
+        for index in range(self.n_species):
+            chosen = mask & (species == index)
+            if bool(chosen.any()):
+                x, y = values[chosen] - values[chosen].mean(dim=0), labels[chosen] - labels[chosen].mean(dim=0)
+                variance, everyone = None if noise is None else noise[chosen], torch.ones(len(x), dtype=torch.bool)
+                self._inside.absorb(x, y, variance, species[chosen], everyone, fold=fold, sign=sign)
+
+    def solve(self) -> None:
+        """The length of the largest |Pearson correlation| inside samples, and the line of least squares over all.
+
+        Raises:
+            ModelError: Nothing was absorbed.
+        """
+        found = {index: folds for index in range(self.n_species) if (folds := self._sums.of_species(index))}
+        if not found:
+            raise ModelError("found no labelled particle to solve from", "at least one absorbed sample")
+        self.slope.zero_()
+        self.bias.zero_()
+        self.variance.fill_(torch.nan)
+        for index, folds in found.items():
+            x_variance, _, covariance, _ = _moments(Moments.total(self._inside.of_species(index).values()))
+            chosen = (covariance**2 / x_variance[:, None]).argmax(dim=0)  # squared correlation times variance of y
+            total = Moments.total(folds.values())
+            x_variance, y_variance, covariance, noise = _moments(total)
+            covariance = covariance.gather(0, chosen[None])[0]
+            slope = covariance / x_variance[chosen]
+            left = (y_variance - slope * covariance).clamp_min(0.0)
+            x_at, y_at = self._sums.reference(index)
+            x_mean = (x_at + total.x / total.weight)[chosen]
+            self.chosen[index].copy_(chosen)
+            self.slope[index].copy_(slope)
+            self.bias[index].copy_(y_at + total.y / total.weight - slope * x_mean)
+            self.variance[index].copy_(torch.maximum(left - noise, 0.01 * left))
+
+
+def _moments(total: Moments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Variances of x and y, (n,) and (n_times,), their covariance, (n, n_times), and the mean noise of y."""
+    x, y = total.x / total.weight, total.y / total.weight
+    x_variance = (total.xx.diagonal() / total.weight - x**2).clamp_min(1e-300)
+    y_variance = (total.yy / total.weight - y**2).clamp_min(0.0)
+    noise = total.noise / total.noise_weight.clamp_min(1e-300)
+    return x_variance, y_variance, total.xy / total.weight - torch.outer(x, y), noise
+
+
+class DensityModel(ScalarModel):
+    """Local density: the number of neighbours in the first shell, within 1.4 σ_AA."""
+
+    name: ClassVar[str] = "density"
+    default_inputs: ClassVar[tuple[str, ...]] = ("inherent",)
+
+    def number(self, structure: Structure) -> NDArray[np.float64]:
+        """(n_particles,) neighbours within 1.4 σ_AA."""
+        box, species = structure.thermal.box, structure.thermal.species
+        shell = find_neighbours(
+            structure.positions(self.inputs[0]), box, species, _FIRST_SHELL, self.n_species, with_vectors=False
+        )
+        return np.bincount(shell.centre, minlength=shell.n_particles).astype(np.float64)
+
+
+class PotentialEnergyModel(ScalarModel):
+    """Potential energy of a particle, half of its pairs'."""
+
+    name: ClassVar[str] = "potential-energy"
+    default_inputs: ClassVar[tuple[str, ...]] = ("inherent",)
+
+    def number(self, structure: Structure) -> NDArray[np.float64]:
+        """(n_particles,) U_i = ½ Σ_j u(r_ij), ε_AA."""
+        box, species, mixture = structure.thermal.box, structure.thermal.species, structure.mixture
+        reach = float(np.max(mixture.r_cut))
+        near = find_neighbours(structure.positions(self.inputs[0]), box, species, reach, len(mixture.species))
+        mechanical, _ = energies_and_forces(near, mixture)
+        return np.asarray(mechanical[:, 0])
+
+
+class DebyeWallerModel(ScalarModel):
+    """Logarithm of the Debye–Waller factor, the mean squared deviation from the cage position.
+
+    A. Widmer-Cooper and P. Harrowell, PRL 96, 185701 (2006) found it in the map of the propensity. Its logarithm
+    correlates better, as the factor of the loosest particles is several times the mean.
+    """
+
+    name: ClassVar[str] = "debye-waller"
+    accepts: ClassVar[tuple[str, ...]] = ("cage",)
+    default_inputs: ClassVar[tuple[str, ...]] = ("cage",)
+
+    def number(self, structure: Structure) -> NDArray[np.float64]:
+        """(n_particles,) ln(⟨u²⟩/σ_AA²).
+
+        Raises:
+            ModelError: The structure came without Debye–Waller factors.
+        """
+        if structure.debye_waller is None:
+            raise ModelError(
+                "found cage positions without Debye–Waller factors", "both", "compute them with --input cage"
+            )
+        return np.log(np.maximum(structure.debye_waller, _LEAST_DEBYE_WALLER))

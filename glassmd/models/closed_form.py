@@ -1,0 +1,82 @@
+"""Learners that are solved from sums over samples, wholly or in part, instead of stepped down a gradient."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+from torch_geometric.data import Data
+
+from glassmd.models.base import PropensityModel
+
+__all__ = ["FOLDS", "ClosedFormModel", "Labelled", "Summing"]
+
+FOLDS = 5
+"""Groups of lineages whose sums are kept apart, so that a penalty can be chosen by cross-validation."""
+
+
+class Labelled(NamedTuple):
+    """An encoded sample with its labels.
+
+    Attributes:
+        data: What :meth:`PropensityModel.encode` made of it.
+        labels: (n_particles, n_times) propensities, σ_AA.
+        noise: (n_particles, n_times) variances of the labels, var/R, σ_AA², NaN where unknown; None: count all alike.
+        mask: (n_particles,) which particles count.
+        fold: Which of :data:`FOLDS` its lineage belongs to.
+    """
+
+    data: Data
+    labels: Tensor
+    noise: Tensor | None
+    mask: Tensor
+    fold: int
+
+
+class Summing(PropensityModel):
+    """A learner with a part that needs each sample once, in any order, and then the solution of a small problem.
+
+    What it keeps are sums over particles, one set per fold, so that a stream of any length needs the memory of
+    one sample. A sample that has grown is taken back as it was and absorbed anew.
+
+    Attributes:
+        solve_again: While data arrive, a new solution is worth its price when there are this many times the
+            replicas behind it.
+    """
+
+    solve_again: ClassVar[float] = 1.25
+
+    @abstractmethod
+    def absorb(
+        self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
+    ) -> None:
+        """Add a sample to the sums, or take it back.
+
+        Args:
+            data: What :meth:`encode` made of it.
+            labels: (n_particles, n_times) propensities, σ_AA.
+            noise: (n_particles, n_times) variances of the labels, var/R, σ_AA², NaN where unknown; None: count
+                all alike.
+            mask: (n_particles,) which particles count.
+            fold: Which of :data:`FOLDS` its lineage belongs to.
+            sign: 1 to add, −1 to take back.
+        """
+
+    @abstractmethod
+    def solve(self) -> None:
+        """Weights from the sums.
+
+        Raises:
+            ModelError: Nothing was absorbed, or too little to solve for.
+        """
+
+    def conclude(self, samples: Sequence[Labelled]) -> None:
+        """Whatever is left to do with the training samples when all steps are done; nothing by default."""
+
+
+class ClosedFormModel(Summing):
+    """A learner that is nothing but the solution."""
+
+    stepped: ClassVar[bool] = False

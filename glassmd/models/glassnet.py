@@ -1,0 +1,242 @@
+"""The default learner: a linear model and an ensemble of small networks, weighed against each other out of fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from glassmd.features import RECIPES, describe
+from glassmd.features.bonds import bond_features, n_bond_features
+from glassmd.features.displacement import displacement_features, displacement_names
+from glassmd.features.rattling import n_rattling_features, rattling_features
+from glassmd.features.recipe import n_columns
+from glassmd.fields import EDGE_INDEX, NODE_SPECIES
+from glassmd.models.blend import Blend
+from glassmd.models.bond_network import BondNetwork
+from glassmd.models.closed_form import FOLDS, Labelled, Summing
+from glassmd.models.linear import NODE_FEATURES, LinearHead
+from glassmd.models.losses import weighted_square_error
+from glassmd.models.node_scale import NodeScale
+from glassmd.structure import INPUTS, Structure
+
+__all__ = ["GlassNet"]
+
+RECIPE = RECIPES["recursive"]
+
+# graph, (n_edges, n_bonds) float32: what describes a bond
+BONDS = "bonds"
+
+
+class GlassNet(Summing):
+    """Ridge regression and message passing, each where it is strong.
+
+    | part          | sees                                                    | learns                                |
+    |---------------|---------------------------------------------------------|---------------------------------------|
+    | linear        | recursive descriptors of every input, displacements     | in closed form, from few samples      |
+    |               | between inputs, rattling in the cage, temperature       |                                       |
+    | members 1 … 5 | the same, and every bond: its length, how the inputs    | by optimiser steps; member k never    |
+    |               | differ on it, how it shakes                             | sees fold k of the lineages           |
+    | blend         | the prediction of a sample by the parts that never saw  | one weight per species and time, and  |
+    |               | its fold                                                | how far the truth lies from the blend |
+
+    Nothing it sees changes under rotations, reflections, translations, images or another order of the particles,
+    so neither does what it says. Every sample is in the linear part and in four of five members.
+
+    Args:
+        n_times: Number of times predicted at once.
+        n_species: Number of species.
+        dimensions: d, 2 or 3.
+        width: Channels of the networks.
+        n_layers: Their message-passing steps.
+        cutoff: Length of the longest bond, σ_AA.
+        dropout: In training, of node descriptors and hidden channels.
+        inputs: Any of thermal, inherent and cage (all).
+    """
+
+    name: ClassVar[str] = "glassnet"
+    accepts: ClassVar[tuple[str, ...]] = INPUTS
+    default_inputs: ClassVar[tuple[str, ...]] = INPUTS
+    solve_again: ClassVar[float] = 2.0
+    suggested: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {
+            "max_steps": 1500,
+            "learning_rate": 3e-3,
+            "weight_decay": 0.1,
+            "schedule": "cosine",
+            "noise_weighted": True,
+            "validation_share": 0.0,
+        }
+    )
+
+    def __init__(
+        self,
+        *,
+        n_times: int = 1,
+        n_species: int = 2,
+        dimensions: int = 3,
+        width: int = 32,
+        n_layers: int = 3,
+        cutoff: float = 1.5,
+        dropout: float = 0.3,
+        inputs: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
+        self.width, self.n_layers, self.cutoff, self.dropout = width, n_layers, cutoff, dropout
+        n_features = _n_columns(self.inputs, n_species, dimensions)
+        self.linear = LinearHead(n_features, n_times=n_times, n_species=n_species)
+        self.node_scale = NodeScale(n_features, n_species)
+        self.members = nn.ModuleList(
+            BondNetwork(
+                n_nodes=n_features,
+                n_bonds=n_bond_features(self.inputs, n_species),
+                n_species=n_species,
+                n_times=n_times,
+                width=width,
+                n_layers=n_layers,
+                dropout=dropout,
+            )
+            for _ in range(FOLDS)
+        )
+        self.blend = Blend(n_species=n_species, n_times=n_times)
+        self.taken: Tensor
+        self.folds: Tensor
+        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("folds", torch.zeros(FOLDS, dtype=torch.int64))
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Arguments that make the same learner again (JSON types only)."""
+        return {
+            **super().hyperparameters(),
+            "width": self.width,
+            "n_layers": self.n_layers,
+            "cutoff": self.cutoff,
+            "dropout": self.dropout,
+        }
+
+    def encode(self, structure: Structure) -> Data:
+        """Descriptors of the particles and of their bonds."""
+        self.check_structure(structure)
+        species = torch.from_numpy(structure.thermal.species.astype(np.int64))
+        columns = torch.from_numpy(_columns(structure, self.inputs))
+        edge_index, bonds = bond_features(structure, self.inputs, self.cutoff)
+        fields = {
+            NODE_SPECIES: species,
+            NODE_FEATURES: columns,
+            EDGE_INDEX: torch.from_numpy(edge_index),
+            BONDS: torch.from_numpy(bonds),
+        }
+        return Data(num_nodes=len(species), **fields)
+
+    def absorb(
+        self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
+    ) -> None:
+        """Add a sample to the sums of the linear part, or take it back."""
+        self.node_scale.learn(data[NODE_FEATURES], data[NODE_SPECIES])
+        self.folds[fold] += sign
+        self.linear.absorb(data[NODE_FEATURES], labels, noise, data[NODE_SPECIES], mask, fold=fold, sign=sign)
+
+    def solve(self) -> None:
+        """Weights of the linear part."""
+        self.linear.solve()
+
+    def objective(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> Tensor:
+        """The weighted square error of one member, the next in turn that may see any of these particles."""
+        fold = data.fold[data.batch]
+        apart = int((self.folds > 0).sum()) > 1
+        for turn in range(FOLDS):
+            member = int(self.taken + turn) % FOLDS
+            seen = mask & (fold != member) if apart else mask
+            if bool(seen.any()):
+                self.taken += turn + 1
+                return weighted_square_error(self._member(member, data), target, seen, noise)
+        return 0.0 * self._member(0, data).sum()  # nothing is labelled
+
+    def normalised(self, data: Data) -> Tensor:
+        """The blend of the linear part and the mean of the members, in units of `scale` around `shift`."""
+        species = data[NODE_SPECIES]
+        linear = self.linear(data[NODE_FEATURES], species)
+        return self.blend(self.normalise(linear, species), self._members(data, range(FOLDS)), species)
+
+    def out_of_fold(self, data: Data, fold: int) -> Tensor | None:
+        """(n_particles, n_times), σ_AA, by the linear weights and the member that never saw a fold."""
+        if int((self.folds > 0).sum()) < 2:
+            return None
+        species = data[NODE_SPECIES]
+        blended = self.blend(*self._unseen(data, fold), species)
+        return torch.addcmul(self.shift[species], self.scale[species], blended)
+
+    def spread(self, data: Data) -> Tensor | None:
+        """(n_particles, n_times) standard deviation of the truth around the prediction, σ_AA."""
+        if not self.blend.known:
+            return None
+        species = data[NODE_SPECIES]
+        return self.blend.spread(self.normalised(data), species) * self.scale[species]
+
+    @torch.no_grad()
+    def conclude(self, samples: Sequence[Labelled]) -> None:
+        """Weigh the parts against each other on samples of folds that they never saw."""
+        if int((self.folds > 0).sum()) < 2:
+            return
+        parts: list[tuple[Tensor, ...]] = []
+        for sample in samples:
+            data, mask = sample.data, sample.mask
+            species = data[NODE_SPECIES]
+            noise = torch.full_like(sample.labels, torch.nan) if sample.noise is None else sample.noise
+            linear, network = self._unseen(data, sample.fold)
+            target, variance = self.normalise(sample.labels, species), noise / self.scale[species] ** 2
+            parts.append(tuple(of[mask] for of in (linear, network, target, variance, species)))
+        linear, network, target, variance, species = (torch.cat(of) for of in zip(*parts, strict=True))
+        self.blend.fit(linear, network, target, variance, species)
+
+    def _unseen(self, data: Data, fold: int) -> tuple[Tensor, Tensor]:
+        species = data[NODE_SPECIES]
+        linear = self.linear.forward_fold(data[NODE_FEATURES], species, fold)
+        return self.normalise(linear, species), self._members(data, [fold])
+
+    def _members(self, data: Data, which: Iterable[int]) -> Tensor:
+        return torch.stack([self._member(k, data) for k in which]).mean(dim=0)
+
+    def _member(self, member: int, data: Data) -> Tensor:
+        species = data[NODE_SPECIES]
+        nodes = self.node_scale(data[NODE_FEATURES], species)
+        found: Tensor = self.members[member](nodes, species, data[EDGE_INDEX], data[BONDS])
+        return found
+
+
+def _heat(temperature: float) -> float:
+    """Temperature on a scale on which supercooled liquids are of order one."""
+    return float(np.log(temperature / 0.5))
+
+
+def _columns(structure: Structure, inputs: tuple[str, ...]) -> NDArray[np.float32]:
+    """(n_particles, n_columns): descriptors, displacements, rattling and, last, temperature.
+
+    Thermal positions are described only where there are no others: displacements say what they add.
+    """
+    box, species, mixture = structure.thermal.box, structure.thermal.species, structure.mixture
+    sets = [describe(structure.positions(name), box, species, mixture, RECIPE) for name in _described(inputs)]
+    if len(inputs) > 1 or "cage" in inputs:
+        sets.append(displacement_features(structure, inputs=inputs, count=RECIPE.generations))
+    if "cage" in inputs:
+        sets.append(rattling_features(structure, count=RECIPE.generations))
+    sets.append(np.full((len(species), 1), _heat(structure.temperature), np.float32))
+    return np.hstack(sets)
+
+
+def _described(inputs: tuple[str, ...]) -> tuple[str, ...]:
+    return inputs if inputs == ("thermal",) else tuple(name for name in inputs if name != "thermal")
+
+
+def _n_columns(inputs: tuple[str, ...], n_species: int, dimensions: int) -> int:
+    """Columns of :func:`_columns`."""
+    described = len(_described(inputs)) * n_columns(RECIPE, n_species)
+    displaced = len(displacement_names(inputs, "cage" in inputs, count=RECIPE.generations))
+    rattling = n_rattling_features(n_species, dimensions, count=RECIPE.generations) if "cage" in inputs else 0
+    return described + displaced + rattling + 1

@@ -1,0 +1,266 @@
+"""A linear model of every species and time at once, solved from sums over a stream of samples."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from glassmd.errors import ModelError
+from glassmd.models.closed_form import FOLDS
+from glassmd.models.fold_sums import FoldSums
+from glassmd.models.ridge_solution import DIRECTIONS, RidgeSolution, solve_ridge
+
+__all__ = ["NODE_FEATURES", "LinearHead"]
+
+# graph, (n_particles, n_features) float32: descriptors of the particle
+NODE_FEATURES: Final = "features"
+
+_ASIDE = 0.005  # of the first sample's particles on each side that do not set the limits of a column
+_ENOUGH = 100  # particles that show the range of a column; fewer widen it
+_LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
+
+
+class LinearHead(nn.Module):
+    """Ridge regression of propensities on descriptors, one per species, with a penalty for each time.
+
+    Samples are absorbed into sums (:class:`glassmd.models.fold_sums.FoldSums`), which are not part of the state;
+    :meth:`solve` makes the weights, which are. Besides the weights from everything it keeps those that never saw
+    one fold (:meth:`forward_fold`): what they leave of a training sample is what the weights leave of a new one,
+    so that another learner can be trained on it.
+
+    Columns are cut off at limits set by the first sample of a species: three times the range that holds 99% of
+    its particles (7.7 standard deviations of a normal distribution). Mean positions of a particle that hops may
+    overlap another's; the pair's repulsion would otherwise move the weights of everyone.
+
+    The spread is that of the true propensity around the prediction. With σ² the mean square residual on folds
+    left out, N the mean variance of the labels where known and h(x) = zᵀ(C + α)⁻¹z / n the leverage,
+
+        spread² = (σ² − N − σ² h̄) + σ² h(x),
+
+    which is σ² − N on average over particles like the training particles, and grows for others. The leverage
+    is exact in 64 principal directions and averaged over the rest.
+
+    Args:
+        n_features: Number of descriptors; None: until the first sample.
+        n_times: Number of times.
+        n_species: Number of species; one without labels is predicted as 0 with spread NaN.
+
+    Example:
+        >>> head = LinearHead(None, n_times=1, n_species=1)
+        >>> x, species = torch.linspace(0, 1, 50)[:, None], torch.zeros(50, dtype=torch.int64)
+        >>> for fold in range(2):
+        ...     head.absorb(x, 1 + 2 * x, None, species, species == 0, fold=fold)
+        >>> head.solve()
+        >>> head(torch.tensor([[0.5]]), torch.tensor([0])).item()
+        2.0
+    """
+
+    low: Tensor
+    high: Tensor
+    centre: Tensor
+    inverse_unit: Tensor
+    weight: Tensor
+    bias: Tensor
+    fold_weight: Tensor
+    fold_bias: Tensor
+    variance: Tensor
+    slope: Tensor
+    directions: Tensor
+    gain: Tensor
+    rest: Tensor
+
+    def __init__(self, n_features: int | None, *, n_times: int = 1, n_species: int = 2) -> None:
+        super().__init__()
+        self.n_times, self.n_species = n_times, n_species
+        self.solution: dict[str, Any] = {}
+        self._sums: FoldSums | None = None
+        self._allocate(n_features)
+
+    def _allocate(self, n_features: int | None) -> None:
+        """Buffers of their final shape; a solution's tensors are copied into them."""
+        self.n_features = n_features
+        f, t, s = n_features or 0, self.n_times, self.n_species
+        k = min(f, DIRECTIONS)
+        shapes = {
+            "centre": (s, f),
+            "inverse_unit": (s, f),
+            "weight": (s, f, t),
+            "bias": (s, t),
+            "fold_weight": (s, FOLDS, f, t),
+            "fold_bias": (s, FOLDS, t),
+            "slope": (s, t),
+            "directions": (s, f, k),
+            "gain": (s, k, t),
+            "rest": (s, t),
+        }
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("variance", torch.full((s, t), torch.nan, dtype=torch.float64))
+        self.register_buffer("low", torch.full((s, f), -torch.inf, dtype=torch.float64))
+        self.register_buffer("high", torch.full((s, f), torch.inf, dtype=torch.float64))
+
+    def fit_to(self, n_features: int) -> None:
+        """Take the number of descriptors from the first sample.
+
+        Raises:
+            ModelError: Another number than before.
+        """
+        if self.n_features is None:
+            self._allocate(n_features)
+        elif n_features != self.n_features:
+            raise ModelError(
+                f"found {n_features} descriptors per particle",
+                f"{self.n_features}, as the model",
+                "train a model on these inputs",
+            )
+
+    def absorb(
+        self,
+        x: Tensor,
+        labels: Tensor,
+        noise: Tensor | None,
+        species: Tensor,
+        mask: Tensor,
+        *,
+        fold: int,
+        sign: int = 1,
+    ) -> None:
+        """Add a sample to the sums, or take it back.
+
+        Args:
+            x: (n_particles, n_features).
+            labels: (n_particles, n_times), σ_AA.
+            noise: (n_particles, n_times) variances of the labels, σ_AA², NaN where unknown, or None.
+            species: (n_particles,) int64.
+            mask: (n_particles,) which particles count.
+            fold: Which of :data:`glassmd.models.closed_form.FOLDS`.
+            sign: 1 to add, −1 to take back.
+
+        Raises:
+            ModelError: Shapes or a fold that do not fit, or numbers that are not finite.
+        """
+        self.fit_to(int(x.shape[1]))
+        if self._sums is None:
+            self._sums = FoldSums(int(x.shape[1]), self.n_times, self.n_species, FOLDS)
+        self._limit(x, species, mask)
+        self._sums.absorb(self._within(x, species), labels, noise, species, mask, fold=fold, sign=sign)
+
+    def solve(self) -> None:
+        """Weights from the sums; what was found on the way is in `solution`, in JSON types.
+
+        Raises:
+            ModelError: Nothing was absorbed.
+        """
+        self.solution = {}
+        found = self._sums
+        for index in range(self.n_species):
+            folds = {} if found is None else found.of_species(index)
+            if found is None or not folds:
+                self._forget(index)
+                continue
+            solution = solve_ridge(folds, found.reference(index), FOLDS)
+            self._keep(index, solution)
+            self.solution[str(index)] = _told(solution)
+        if not self.solution:
+            raise ModelError("found no labelled particle to solve from", "at least one absorbed sample")
+
+    def forward(self, x: Tensor, species: Tensor) -> Tensor:
+        """Predicted propensities, (n_particles, n_times), σ_AA, in the type of `x`.
+
+        Args:
+            x: (n_particles, n_features).
+            species: (n_particles,) int64.
+        """
+        out = x.new_zeros((len(x), self.n_times))
+        for index, rows, z in self._standardised(x, species):
+            out[rows] = (self.bias[index] + z @ self.weight[index]).to(x.dtype)
+        return out
+
+    def forward_fold(self, x: Tensor, species: Tensor, fold: int | Tensor) -> Tensor:
+        """The same from the weights that never saw a fold, as those of a new sample would be.
+
+        Args:
+            x: (n_particles, n_features).
+            species: (n_particles,) int64.
+            fold: Of all particles, or (n_particles,) int64 of each. Where all training particles were in one fold
+                there are no such weights and the prediction is that of :meth:`forward`.
+        """
+        folds = torch.as_tensor(fold, device=x.device).expand(len(x))
+        out = x.new_zeros((len(x), self.n_times))
+        for index, rows, z in self._standardised(x, species):
+            for k in set(folds[rows].tolist()):
+                of_fold = folds[rows] == k
+                out[rows[of_fold]] = (self.fold_bias[index, k] + z[of_fold] @ self.fold_weight[index, k]).to(x.dtype)
+        return out
+
+    def spread(self, x: Tensor, species: Tensor) -> Tensor:
+        """(n_particles, n_times) standard deviation of the true propensity around the prediction, σ_AA."""
+        out = x.new_full((len(x), self.n_times), torch.nan)
+        for index, rows, z in self._standardised(x, species):
+            along = (z @ self.directions[index]) ** 2
+            beside = ((z**2).sum(dim=1) - along.sum(dim=1)).clamp_min(0.0)
+            leverage = along @ self.gain[index] + beside[:, None] * self.rest[index]
+            out[rows] = (self.variance[index] + self.slope[index] * leverage).sqrt().to(x.dtype)
+        return out
+
+    def _limit(self, x: Tensor, species: Tensor, mask: Tensor) -> None:
+        """Take the limits of the columns of each species from the first sample that has it."""
+        for index in range(self.n_species):
+            if bool(torch.isfinite(self.low[index]).any()):
+                continue
+            rows = x[mask & (species == index)]
+            if len(rows):
+                ranked = rows.to(self.low.dtype).sort(dim=0).values
+                aside = int(_ASIDE * len(rows))
+                low, high = ranked[aside], ranked[-1 - aside]
+                beyond = (high - low) * max(1.0, _ENOUGH / len(rows))
+                self.low[index].copy_(low - beyond)
+                self.high[index].copy_(high + beyond)
+
+    def _within(self, x: Tensor, species: Tensor) -> Tensor:
+        """The descriptors in double precision, (n_particles, n_features), moved into their limits."""
+        return torch.minimum(torch.maximum(x.to(self.low.dtype), self.low[species]), self.high[species])
+
+    def _standardised(self, x: Tensor, species: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+        """Of each species that is there: its index, its rows and their z."""
+        if x.shape[1] != (self.n_features or 0):
+            self.fit_to(int(x.shape[1]))
+        found = []
+        for index in range(self.n_species):
+            rows = torch.nonzero(species == index)[:, 0]
+            if len(rows):
+                within = x[rows].to(self.weight.dtype).clamp(self.low[index], self.high[index])
+                z = (within - self.centre[index]) * self.inverse_unit[index]
+                found.append((index, rows, z))
+        return found
+
+    def _keep(self, index: int, solution: RidgeSolution) -> None:
+        """Copy a solution into the buffers of a species."""
+        for name in ("centre", "inverse_unit", "weight", "bias", "fold_weight", "fold_bias"):
+            getattr(self, name)[index].copy_(getattr(solution, name))
+        for name in ("directions", "gain", "rest"):
+            getattr(self, name)[index].copy_(getattr(solution, name))
+        total = solution.residual
+        truth = torch.maximum(total - solution.noise, _LEAST * total)
+        mean = (solution.freedom / solution.count).clamp_min(1e-12)  # of the leverage
+        self.variance[index].copy_((truth - total * mean).clamp_min(0.0))
+        self.slope[index].copy_(torch.minimum(total, truth / mean))
+
+    def _forget(self, index: int) -> None:
+        for name in ("centre", "inverse_unit", "weight", "bias", "fold_weight", "fold_bias", "slope"):
+            getattr(self, name)[index].zero_()
+        self.variance[index].fill_(torch.nan)
+
+
+def _told(solution: RidgeSolution) -> dict[str, Any]:
+    """What a card should say of a solution."""
+    return {
+        "particles": solution.count,
+        "penalty": solution.penalty.tolist(),
+        "chosen_by": "folds left out" if solution.left_out else "generalised cross-validation: one fold only",
+        "degrees_of_freedom": solution.freedom.tolist(),
+        "residual_std": solution.residual.sqrt().tolist(),
+        "label_noise_std": solution.noise.sqrt().tolist(),
+    }

@@ -1,0 +1,107 @@
+"""Ridge regression on recursive descriptors, the strongest known recipe for linear models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+
+from glassmd.features import RECIPES, describe, displacement_features
+from glassmd.fields import NODE_SPECIES
+from glassmd.models.closed_form import ClosedFormModel
+from glassmd.models.linear import NODE_FEATURES, LinearHead
+from glassmd.structure import INPUTS, Structure
+
+__all__ = ["RidgeModel", "recursive_descriptors"]
+
+
+class RidgeModel(ClosedFormModel):
+    """Linear in the recursive descriptors of every kind of positions that it sees.
+
+    The descriptors are those of E. Boattini, F. Smallenburg and L. Filion, PRL 127, 088007 (2021), with local
+    physical quantities among them; several kinds of positions also tell how far a particle is from one to the
+    other. They are exactly invariant, and so is the prediction.
+
+    Args:
+        n_times: Number of times predicted at once.
+        n_species: Number of species.
+        dimensions: d, 2 or 3.
+        n_features: Number of descriptors; None: until the first structure is encoded.
+        inputs: Any of thermal, inherent and cage (inherent).
+
+    Example:
+        >>> from glassmd.configuration import Configuration
+        >>> from glassmd.mixtures import get_mixture
+        >>> generator = np.random.default_rng(0)
+        >>> liquid = Configuration([6, 6, 6], np.arange(200) % 5 == 0, generator.uniform(-3, 3, (200, 3)))
+        >>> model = RidgeModel(inputs=["thermal"])
+        >>> data = model.encode(Structure(liquid, get_mixture("kob-andersen"), 0.5))
+        >>> model.absorb(data, torch.rand(200, 1), None, data.species == 0, fold=0)
+        >>> model.solve()
+        >>> tuple(model(data).shape)
+        (200, 1)
+    """
+
+    name: ClassVar[str] = "ridge"
+    accepts: ClassVar[tuple[str, ...]] = INPUTS
+    default_inputs: ClassVar[tuple[str, ...]] = ("inherent",)
+
+    def __init__(
+        self,
+        *,
+        n_times: int = 1,
+        n_species: int = 2,
+        dimensions: int = 3,
+        n_features: int | None = None,
+        inputs: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
+        self.head = LinearHead(n_features, n_times=n_times, n_species=n_species)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Arguments that make the same model again (JSON types only)."""
+        return {**super().hyperparameters(), "n_features": self.head.n_features}
+
+    def encode(self, structure: Structure) -> Data:
+        """The descriptors and the species of every particle."""
+        self.check_structure(structure)
+        descriptors = np.hstack(self.describe(structure)).astype(np.float32, copy=False)
+        self.head.fit_to(descriptors.shape[1])
+        species = torch.from_numpy(structure.thermal.species.astype(np.int64))
+        fields = {NODE_FEATURES: torch.from_numpy(descriptors), NODE_SPECIES: species}
+        return Data(num_nodes=len(species), **fields)
+
+    def describe(self, structure: Structure) -> list[NDArray[np.float32]]:
+        """Sets of columns, (n_particles, any), that show `inputs` and nothing else."""
+        sets = [recursive_descriptors(structure, name) for name in self.inputs]
+        return [*sets, displacement_features(structure, inputs=self.inputs)] if len(sets) > 1 else sets
+
+    def normalised(self, data: Data) -> Tensor:
+        """(n_particles, n_times), σ_AA: labels are learned as they are."""
+        predicted: Tensor = self.head(data[NODE_FEATURES], data[NODE_SPECIES])
+        return predicted.to(self.scale.dtype)
+
+    def spread(self, data: Data) -> Tensor:
+        """(n_particles, n_times) standard deviation of the truth around the prediction, σ_AA."""
+        return self.head.spread(data[NODE_FEATURES], data[NODE_SPECIES])
+
+    def absorb(
+        self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
+    ) -> None:
+        """Add a sample to the sums, or take it back."""
+        self.head.absorb(data[NODE_FEATURES], labels, noise, data[NODE_SPECIES], mask, fold=fold, sign=sign)
+
+    def solve(self) -> None:
+        """Weights from the sums."""
+        self.head.solve()
+
+
+def recursive_descriptors(structure: Structure, name: str) -> NDArray[np.float32]:
+    """(n_particles, n_features) of the positions `name`."""
+    box, species = structure.thermal.box, structure.thermal.species
+    return describe(structure.positions(name), box, species, structure.mixture, RECIPES["recursive"])

@@ -1,0 +1,252 @@
+"""Softness: how far on the side of those that rearrange a particle's surroundings are.
+
+Sources: E. D. Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015); S. S. Schoenholz, E. D. Cubuk, D. M. Sussman,
+E. Kaxiras & A. J. Liu, Nature Physics 12, 469 (2016); F. P. Landes, G. Biroli, O. Dauchot, A. J. Liu & D. R. Reichman,
+Phys. Rev. E 101, 010602 (2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch_geometric.data import Data
+
+from glassmd.errors import ModelError
+from glassmd.features import RECIPES, describe
+from glassmd.fields import NODE_SPECIES
+from glassmd.models.base import require_one_input
+from glassmd.models.closed_form import FOLDS, ClosedFormModel
+from glassmd.models.extreme_rows import ExtremeRows
+from glassmd.models.fold_sums import FoldSums, Moments
+from glassmd.models.hyperplane import CrossValidation, Hyperplane, Method, cross_validate, fit_hyperplane
+from glassmd.models.linear import NODE_FEATURES
+from glassmd.structure import Structure
+
+__all__ = ["SoftnessModel", "structure_functions"]
+
+_LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
+
+
+class SoftnessModel(ClosedFormModel):
+    """A linear support vector machine on the 166 structure functions of the paper (of two species), per species.
+
+    From propensities: in every sample the particles with the largest and the smallest propensity of a species at a
+    time are soft and hard, and each time has its plane. From a trajectory: :meth:`fit_rows` takes rows of particles
+    that were about to hop and of others that had not for long (:func:`glassmd.hops.select_soft_hard`); one plane serves
+    all times.
+
+    The propensity is `intercept + slope × softness`, per species and time, a line through all labelled particles. Its
+    softness is that of planes that had not seen their fold: a plane exaggerates the distances of its own rows. Without
+    labels the slope is 1.
+
+    Attributes:
+        accuracy: (n_species, n_times) buffer, cross-validated share of right answers, the mean over soft and hard.
+        accuracy_error: (n_species, n_times) buffer, its standard error over the folds.
+        variance: (n_species, n_times) buffer, of the true propensity around the line, σ_AA².
+
+    Args:
+        n_times: Number of times.
+        n_species: Number of species.
+        dimensions: d, 2 or 3.
+        inputs: The one kind of positions that are described; thermal, as in a simulation's snapshots, by default.
+        share: Of the particles of a species in a sample, how many count as soft, and as many as hard.
+        capacity: Rows kept per species, time and class; the paper took 3000.
+    """
+
+    name: ClassVar[str] = "softness"
+    accepts: ClassVar[tuple[str, ...]] = ("thermal", "inherent", "cage")
+    method: ClassVar[Method] = "svm"
+    centre: Tensor
+    normal: Tensor
+    offset: Tensor
+    slope: Tensor
+    intercept: Tensor
+    variance: Tensor
+    accuracy: Tensor
+    accuracy_error: Tensor
+
+    def __init__(
+        self,
+        *,
+        n_times: int = 1,
+        n_species: int = 2,
+        dimensions: int = 3,
+        inputs: Sequence[str] | None = None,
+        share: float = 0.1,
+        capacity: int = 3000,
+    ) -> None:
+        super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
+        require_one_input(self)
+        if not (0 < share <= 0.5 and capacity >= 1):
+            raise ModelError(f"found share={share}, capacity={capacity}", "0 < share <= 0.5 and at least one row")
+        self.share, self.capacity = share, capacity
+        self.n_features = _count(n_species)
+        s, t, f = n_species, n_times, self.n_features
+        self.register_buffer("centre", torch.zeros(s, t, f, dtype=torch.float64))
+        self.register_buffer("normal", torch.zeros(s, t, f, dtype=torch.float64))
+        for name in ("offset", "intercept"):
+            self.register_buffer(name, torch.zeros(s, t, dtype=torch.float64))
+        self.register_buffer("slope", torch.ones(s, t, dtype=torch.float64))
+        for name in ("variance", "accuracy", "accuracy_error"):
+            self.register_buffer(name, torch.full((s, t), torch.nan, dtype=torch.float64))
+        self._rows = ExtremeRows(f, share, capacity)
+        self._sums = FoldSums(f, t, s, FOLDS)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Arguments that make the same learner again (JSON types only)."""
+        return {**super().hyperparameters(), "share": self.share, "capacity": self.capacity}
+
+    def encode(self, structure: Structure) -> Data:
+        """The structure functions of every particle."""
+        self.check_structure(structure)
+        return structure_functions(structure, self.inputs[0])
+
+    def absorb(
+        self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
+    ) -> None:
+        """Keep the extreme particles of a sample and its sums, or take them back."""
+        x, species = data[NODE_FEATURES], data[NODE_SPECIES]
+        self._sums.absorb(x, labels, noise, species, mask, fold=fold, sign=sign)
+        arrays = (x.numpy(force=True), labels.double().numpy(force=True), species.numpy(force=True))
+        self._rows.absorb(*arrays, mask.numpy(force=True), fold=fold, sign=sign)
+
+    def solve(self) -> None:
+        """Planes from the extreme particles, and propensities from softness.
+
+        Raises:
+            ModelError: Nothing was absorbed.
+        """
+        solved = 0
+        for index in range(self.n_species):
+            for time in range(self.n_times):
+                soft, hard = self._rows.of(index, time)
+                if len(soft.x) and len(hard.x):
+                    found = cross_validate(soft.x, hard.x, soft.fold, hard.fold, method=self.method)
+                    plane = fit_hyperplane(soft.x, hard.x, method=self.method, penalty=found.penalty)
+                    self._keep(index, time, plane, found)
+                    self._calibrate(index, time, found)
+                    solved += 1
+        if not solved:
+            raise ModelError("found no labelled particle to solve from", "at least one absorbed sample")
+
+    def fit_rows(
+        self,
+        soft: ArrayLike,
+        hard: ArrayLike,
+        soft_folds: Sequence[int],
+        hard_folds: Sequence[int],
+        *,
+        species: int = 0,
+    ) -> CrossValidation:
+        """One plane for all times from rows of soft and hard particles, whoever chose them.
+
+        Propensities follow softness as in the samples absorbed so far; without any, they are softness itself.
+
+        Args:
+            soft: (n_soft, n_features) structure functions, as :func:`structure_functions` makes them.
+            hard: (n_hard, n_features).
+            soft_folds: (n_soft,) rows that know of each other, as those of one trajectory do, belong into one fold.
+            hard_folds: (n_hard,). Where propensities are absorbed as well their folds should be the same lineages.
+            species: Index of the species of all rows.
+
+        Raises:
+            ModelError: Rows that do not match the model or each other.
+        """
+        width = np.shape(soft)[-1] if np.ndim(soft) == 2 else None
+        if not 0 <= species < self.n_species or width != self.n_features:
+            raise ModelError(
+                f"found rows of {width} descriptors for species {species}",
+                f"{self.n_features} descriptors and a species below {self.n_species}",
+            )
+        found = cross_validate(soft, hard, soft_folds, hard_folds, method=self.method)
+        plane = fit_hyperplane(soft, hard, method=self.method, penalty=found.penalty)
+        for time in range(self.n_times):
+            self._keep(species, time, plane, found)
+            self._calibrate(species, time, found)
+        return found
+
+    def softness(self, data: Data) -> Tensor:
+        """(n_particles, n_times) float64 signed distance to the plane, positive where soft."""
+        x: Tensor = data[NODE_FEATURES].double()
+        species: Tensor = data[NODE_SPECIES]
+        found = x.new_zeros((len(x), self.n_times))
+        for index in range(self.n_species):
+            of = species == index
+            for time in range(self.n_times):
+                found[of, time] = (x[of] - self.centre[index, time]) @ self.normal[index, time]
+        found += self.offset[species]
+        return found
+
+    def normalised(self, data: Data) -> Tensor:
+        """Propensity, (n_particles, n_times), σ_AA."""
+        species = data[NODE_SPECIES]
+        return (self.intercept[species] + self.slope[species] * self.softness(data)).float()
+
+    def spread(self, data: Data) -> Tensor | None:
+        """(n_particles, n_times) standard deviation of the true propensity around the prediction, σ_AA."""
+        return self.variance[data[NODE_SPECIES]].sqrt().float()
+
+    def _keep(self, index: int, time: int, plane: Hyperplane, found: CrossValidation) -> None:
+        self.centre[index, time] = torch.from_numpy(plane.centre)
+        self.normal[index, time] = torch.from_numpy(plane.normal)
+        self.offset[index, time] = plane.offset
+        self.accuracy[index, time], self.accuracy_error[index, time] = found.mean, found.error
+
+    def _calibrate(self, index: int, time: int, found: CrossValidation) -> None:
+        """Straight line of propensity against softness, over folds that the plane had not seen."""
+        folds = self._sums.of_species(index)
+        if not folds:
+            self.slope[index, time], self.intercept[index, time] = 1.0, 0.0
+            return
+        at, label_at = (reference.numpy() for reference in self._sums.reference(index))
+        whole = Hyperplane(*(getattr(self, name)[index, time].numpy() for name in ("centre", "normal", "offset")))
+        sums = np.zeros(7)
+        for fold, moments in folds.items():
+            sums += _line_sums(found.left_out.get(fold, whole), moments, at, time)
+        s, ss, sy, y, yy, noise = sums[1:] / sums[0]
+        cross, square = sy - s * y, ss - s * s
+        slope = cross / square if square > 0 else 0.0
+        self.slope[index, time], self.intercept[index, time] = slope, label_at[time] + y - slope * s
+        residual = max(yy - y * y - slope * cross, 0.0)
+        self.variance[index, time] = max(residual - noise, _LEAST * residual)
+
+
+def structure_functions(structure: Structure, positions: str) -> Data:
+    """Radial and angular structure functions of the paper, at one kind of positions, encoded.
+
+    Args:
+        structure: The liquid.
+        positions: One of :data:`glassmd.structure.INPUTS`.
+
+    Raises:
+        InputError: The structure has no such positions.
+    """
+    chosen = structure.configuration(positions)
+    x = describe(chosen.positions, chosen.box, chosen.species, structure.mixture, RECIPES["schoenholz"])
+    species = torch.from_numpy(chosen.species.astype(np.int64))
+    return Data(**{NODE_FEATURES: torch.from_numpy(x), NODE_SPECIES: species}, num_nodes=len(x))
+
+
+def _count(n_species: int) -> int:
+    """How many structure functions there are."""
+    recipe, names = RECIPES["schoenholz"], [str(index) for index in range(n_species)]
+    radial = sum(len(grid.names(names)) for grid in recipe.radial)
+    return radial + sum(len(family.names(names)) for family in recipe.angular)
+
+
+def _line_sums(plane: Hyperplane, moments: Moments, at: np.ndarray[Any, Any], time: int) -> np.ndarray[Any, Any]:
+    """Σw of 1, S, S², S y, y, y² and the label's variance over a fold's particles, y counted from its reference."""
+    n, start = plane.normal, float(plane.softness(at))
+    sx = float(n @ moments.x.numpy())
+    upper = moments.xx.triu().numpy()
+    sxx = float(2 * n @ upper @ n - n**2 @ upper.diagonal())
+    sxy = float(n @ moments.xy[:, time].numpy())
+    w, y, yy = moments.weight, float(moments.y[time]), float(moments.yy[time])
+    known = float(moments.noise_weight[time])
+    noise = float(moments.noise[time]) / known if known > 0 else 0.0
+    return np.array([w, sx + w * start, sxx + 2 * start * sx + w * start**2, sxy + start * y, y, yy, w * noise])

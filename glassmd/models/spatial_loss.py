@@ -1,0 +1,137 @@
+"""What a predicted field should share with the truth beside its values: its width and its correlation in space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import Data
+
+from glassmd.features.neighbours import Neighbours
+from glassmd.fields import NODE_SPECIES
+
+__all__ = ["PAIR_INDEX", "PAIR_SHELL", "SHELLS", "Groups", "draw_pairs", "spatial_error", "width_error"]
+
+SHELLS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+"""Edges of the shells in which the correlation is compared, σ_AA."""
+
+PAIRS_PER_SHELL = 1000
+"""Pairs of each species and shell that stand for all of them: their products' mean is known to 3%, and the same
+pairs are taken of prediction and truth."""
+
+# (2, n_pairs) int64: particles of one species; the name ends with "index" so that batches shift it
+PAIR_INDEX = "pair_index"
+# (n_pairs,) int64: which shell
+PAIR_SHELL = "pair_shell"
+
+
+def draw_pairs(near: Neighbours, generator: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of like species, at most :data:`PAIRS_PER_SHELL` of each species and shell.
+
+    Args:
+        near: Neighbours, as far as the shells shall reach.
+        generator: Draws the pairs.
+
+    Returns:
+        (2, n_pairs) particles and (n_pairs,) shells.
+    """
+    species = near.species
+    alike = (near.centre < near.neighbour) & (species[near.centre] == species[near.neighbour])
+    pairs = np.flatnonzero(alike & (near.distances >= SHELLS[0]) & (near.distances < SHELLS[-1]))
+    shells = np.searchsorted(SHELLS, near.distances[pairs], side="right") - 1
+    group = species[near.centre[pairs]] * len(SHELLS) + shells
+    shuffled = generator.permutation(len(pairs))
+    order = shuffled[np.argsort(group[shuffled], kind="stable")]
+    ordered = group[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    kept = order[rank < PAIRS_PER_SHELL]
+    ends = np.stack([near.centre[pairs[kept]], near.neighbour[pairs[kept]]]).astype(np.int64)
+    return ends, shells[kept].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Who belongs together: particles of one species of one configuration.
+
+    Attributes:
+        of_particle: (n_particles,) int64.
+        count: How many groups.
+    """
+
+    of_particle: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, data: Data, n_species: int) -> Groups:
+        """The groups of a configuration or of a batch of them."""
+        species, batch = data[NODE_SPECIES], data.get("batch")
+        if batch is None:
+            return cls(species, n_species)
+        return cls(batch * n_species + species, int(data.num_graphs) * n_species)
+
+
+def width_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | None, groups: Groups) -> Tensor:
+    """Mean squared difference of the standard deviations of prediction and truth within a group.
+
+    Args:
+        output: (n_particles, n_times, n_members), each member a prediction.
+        target: (n_particles, n_times) labels in the same units.
+        mask: (n_particles,) which particles count.
+        noise: (n_particles, n_times) variances of the labels, which the truth does not have; NaN: unknown.
+        groups: Who belongs together.
+    """
+    chosen = torch.nonzero(mask).squeeze(1)
+    which = groups.of_particle[chosen]
+    truth = _variance(target[chosen], which, groups.count)
+    if noise is not None:
+        truth = truth - _mean(torch.nan_to_num(noise[chosen], nan=0.0), which, groups.count)
+    found = _variance(output[chosen], which, groups.count)
+    there = torch.bincount(which, minlength=groups.count) > 1
+    return (_root(found[there]) - _root(truth[there]).unsqueeze(2)).square().mean()
+
+
+def spatial_error(output: Tensor, target: Tensor, mask: Tensor, data: Data, groups: Groups) -> Tensor:
+    """Mean squared difference of ⟨p_i p_j⟩ over like pairs of one shell and group.
+
+    In normalised units the labels' mean over all training data is 0: the products are those of fluctuations, and
+    hold what differs between configurations, which χ4 measures, too.
+
+    Args:
+        output: (n_particles, n_times, n_members), each member a prediction.
+        target: (n_particles, n_times) labels in the same units.
+        mask: (n_particles,) which particles count.
+        data: With the pairs of :func:`draw_pairs`.
+        groups: Who belongs together.
+    """
+    (i, j), shell = data[PAIR_INDEX], data[PAIR_SHELL]
+    both = torch.nonzero(mask[i] & mask[j]).squeeze(1)
+    i, j, shell = i[both], j[both], shell[both]
+    which = groups.of_particle[i] * len(SHELLS) + shell
+    count = groups.count * len(SHELLS)
+    there = torch.bincount(which, minlength=count) > 0
+    if not bool(there.any()):
+        return output.new_zeros(())
+    found, truth = (
+        _mean(values.index_select(0, i) * values.index_select(0, j), which, count)[there] for values in (output, target)
+    )
+    return (found - truth.unsqueeze(2)).square().mean()
+
+
+def _mean(values: Tensor, which: Tensor, count: int) -> Tensor:
+    """(count, …) means of (n, …) values over every group; 0 for an empty one."""
+    number = torch.bincount(which, minlength=count).clamp_min(1).to(values.dtype)
+    sums = values.new_zeros(count, *values.shape[1:]).index_add(0, which, values)
+    return sums / number.view(-1, *[1] * (values.dim() - 1))
+
+
+def _variance(values: Tensor, which: Tensor, count: int) -> Tensor:
+    mean = _mean(values, which, count)
+    return _mean((values - mean.index_select(0, which)).square(), which, count)
+
+
+def _root(variance: Tensor) -> Tensor:
+    """√variance with a finite slope where there is none."""
+    return variance.clamp_min(1e-6).sqrt()

@@ -1,0 +1,348 @@
+"""How mobility is spread over space: susceptibility, correlation function and correlation length of a field.
+
+A field is one number per particle, a propensity or a prediction of it, in C configurations of one liquid at one
+state point.
+
+| symbol                                                  | here                            |
+|---------------------------------------------------------|---------------------------------|
+| χ = N Var_c(p̄_c), p̄_c the mean over a configuration     | :meth:`PairSums.susceptibility` |
+| G(r) = ⟨δp(0) δp(r)⟩ / ⟨δp²⟩, δp = p − ⟨p⟩               | :meth:`PairSums.correlation`    |
+| ξ: G(r) ∝ exp(−r/ξ)                                     | :func:`correlation_length`      |
+
+χ4 is N times the variance of the mean mobility between trajectories (N. Lačević et al., J. Chem. Phys. 119, 7372
+(2003); C. Toninelli et al., Phys. Rev. E 71, 041505 (2005)). It splits into what differs between replicas of one
+parent and what differs between parents; χ is the second, the part that structure decides and that a predictor can
+show (L. Berthier & R. L. Jack, Phys. Rev. E 76, 041509 (2007)).
+
+⟨p⟩ is the mean over all configurations, not over each: fluctuations as long as the box count, and χ is ⟨δp²⟩ times
+the integral of G. That mean is known from C configurations only, which takes 1/C of the variance between them out
+of every product; it is put back. A single configuration is measured around its own mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from vesin import NeighborList
+
+from glassmd.configuration import Configuration
+from glassmd.errors import InputError
+
+__all__ = ["PairSums", "SpatialScores", "correlation_length", "jackknife", "pair_sums", "spatial_scores"]
+
+FloatArray = NDArray[np.float64]
+
+SHELL = 0.25
+"""Thickness of the shells in which pairs are counted, σ_AA."""
+
+SHORTEST = 1.0
+"""Where the fit of ξ begins, σ_AA: below, G tells how a particle differs from its neighbours, not how far
+mobility reaches."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairSums:
+    """Sums over particles and pairs, one set per configuration, so that any of these can be left out.
+
+    Attributes:
+        edges: (n_shells + 1,) edges of the shells, σ_AA.
+        pairs: (C, n_shells) pairs in each shell.
+        distances: (C, n_shells) sums of their distances.
+        products: (C, n_fields, n_shells) sums of p_i p_j.
+        ends: (C, n_fields, n_shells) sums of p_i + p_j.
+        particles: (C,) particles.
+        totals: (C, n_fields) sums of p_i.
+        squares: (C, n_fields) sums of p_i².
+        noise: (C, n_fields) sums of the label noise var_i/R, 0 for what has none.
+    """
+
+    edges: FloatArray
+    pairs: FloatArray
+    distances: FloatArray
+    products: FloatArray
+    ends: FloatArray
+    particles: FloatArray
+    totals: FloatArray
+    squares: FloatArray
+    noise: FloatArray
+
+    def without(self, c: int) -> PairSums:
+        """The same sums where configuration `c` is left out."""
+        parts = {name: np.delete(getattr(self, name), c, axis=0) for name in _PER_CONFIGURATION}
+        return PairSums(edges=self.edges, **parts)
+
+    @property
+    def radii(self) -> FloatArray:
+        """(n_shells,) mean distance of the pairs in a shell, its middle where there are none, σ_AA."""
+        pairs = self.pairs.sum(axis=0)
+        middle = 0.5 * (self.edges[1:] + self.edges[:-1])
+        return np.where(pairs > 0, self.distances.sum(axis=0) / np.maximum(pairs, 1), middle)
+
+    def susceptibility(self) -> FloatArray:
+        """χ = N Var_c(p̄_c), (n_fields,), unbiased, less the noise of the labels; NaN for one configuration.
+
+        The noise of a label is taken as independent between particles, ⟨var_i⟩/R. Replicas move
+        collectively, so that what remains of a label's χ is an upper bound, by the part of χ4 that differs
+        between replicas over R.
+        """
+        if len(self.particles) < 2:
+            return np.full(self.totals.shape[1], np.nan)
+        n = self.particles.mean()
+        return np.asarray(n * self._variance_of_means() - self.noise.sum(axis=0) / self.particles.sum())
+
+    def variance(self) -> FloatArray:
+        """⟨δp²⟩, (n_fields,), less the noise of the labels."""
+        n = self.particles.sum()
+        mean = self.totals.sum(axis=0) / n
+        return np.asarray((self.squares - self.noise).sum(axis=0) / n - mean**2 + self._lost())
+
+    def correlation(self) -> FloatArray:
+        """G(r), (n_fields, n_shells); NaN in a shell without pairs and for a field that does not vary."""
+        pairs = self.pairs.sum(axis=0)
+        mean = (self.totals.sum(axis=0) / self.particles.sum())[:, None]
+        sums = self.products.sum(axis=0) - mean * self.ends.sum(axis=0) + mean**2 * pairs
+        covariance = np.where(pairs > 0, sums / np.maximum(pairs, 1), np.nan) + self._lost()[:, None]
+        variance = self.variance()[:, None]
+        return np.asarray(covariance / np.where(variance > 0, variance, np.nan))
+
+    def lengths(self) -> FloatArray:
+        """ξ of every field, (n_fields,), σ_AA."""
+        return np.array([correlation_length(self.radii, values) for values in self.correlation()])
+
+    def _variance_of_means(self) -> FloatArray:
+        """Var_c(p̄_c), (n_fields,), unbiased; 0 for one configuration, which is measured around its own mean."""
+        if len(self.particles) < 2:
+            return np.zeros(self.totals.shape[1])
+        return np.asarray((self.totals / self.particles[:, None]).var(axis=0, ddof=1))
+
+    def _lost(self) -> FloatArray:
+        """Variance of the mean over all configurations, by which products around it are too small."""
+        return self._variance_of_means() / len(self.particles)
+
+
+_PER_CONFIGURATION = ("pairs", "distances", "products", "ends", "particles", "totals", "squares", "noise")
+
+
+def pair_sums(
+    configurations: Sequence[Configuration],
+    fields: Sequence[FloatArray],
+    masks: Sequence[NDArray[np.bool_]],
+    *,
+    noise: Sequence[FloatArray] | None = None,
+    shell: float = SHELL,
+) -> PairSums:
+    """Sums over all pairs closer than half the shortest box edge.
+
+    Args:
+        configurations: At least one, of one liquid at one state point.
+        fields: One (n_fields, n_particles) array per configuration.
+        masks: One (n_particles,) array per configuration: the particles that count.
+        noise: One (n_fields, n_particles) array of label variances var/R per configuration.
+        shell: Thickness of the shells, σ_AA.
+
+    Raises:
+        InputError: No configuration, or boxes too small for a shell.
+
+    Example:
+        >>> two = Configuration(box=[8, 8, 8], species=[0, 0, 0], positions=[[0, 0, 0], [1.1, 0, 0], [3, 0, 0]])
+        >>> sums = pair_sums([two], [np.array([[1.0, 1.0, -2.0]])], [np.ones(3, bool)])
+        >>> int(sums.pairs.sum()), round(float(sums.correlation()[0, 4]), 3)
+        (3, 0.5)
+    """
+    if not configurations:
+        raise InputError("found no configurations", "at least one")
+    longest = min(float(configuration.box.min()) for configuration in configurations) / 2
+    n_shells = int(longest / shell + 1e-9)
+    if n_shells < 1:
+        raise InputError(f"found half a box of {longest:g}", f"at least one shell of {shell:g}")
+    edges: FloatArray = shell * np.arange(n_shells + 1, dtype=np.float64)
+    silent = [np.zeros_like(values) for values in fields]
+    parts = [
+        _sums_of_one(configuration, values, variance, mask, edges)
+        for configuration, values, variance, mask in zip(configurations, fields, noise or silent, masks, strict=True)
+    ]
+    stacked = {name: np.stack([part[name] for part in parts]) for name in _PER_CONFIGURATION}
+    return PairSums(edges=edges, **stacked)
+
+
+def _sums_of_one(
+    configuration: Configuration,
+    values: FloatArray,
+    variance: FloatArray,
+    mask: NDArray[np.bool_],
+    edges: FloatArray,
+) -> dict[str, FloatArray]:
+    """The sums of :class:`PairSums` for one configuration."""
+    p = np.asarray(values, np.float64)[:, mask]
+    n_shells = len(edges) - 1
+    i, j, r = _pairs(configuration, mask, float(edges[-1]))
+    which = np.minimum((r / edges[1]).astype(np.int64), n_shells - 1)
+
+    def by_shell(weights: FloatArray | None = None) -> FloatArray:
+        return np.bincount(which, weights, n_shells).astype(np.float64)
+
+    return {
+        "pairs": by_shell(),
+        "distances": by_shell(r),
+        "products": np.array([by_shell(field[i] * field[j]) for field in p]),
+        "ends": np.array([by_shell(field[i] + field[j]) for field in p]),
+        "particles": np.array(float(p.shape[1])),
+        "totals": p.sum(axis=1),
+        "squares": (p**2).sum(axis=1),
+        "noise": np.nan_to_num(np.asarray(variance, np.float64)[:, mask]).sum(axis=1),
+    }
+
+
+def _pairs(
+    configuration: Configuration, mask: NDArray[np.bool_], cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+    """Every pair of chosen particles within `cutoff` once, and its distance."""
+    d = configuration.dimensions
+    points, box = configuration.positions[mask], np.diag(configuration.box)
+    if d == 2:  # vesin knows three dimensions: a plane without periodicity across it
+        points = np.column_stack([points, np.zeros(len(points))])
+        box = np.diag([*configuration.box, 1.0])
+    search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
+    i, j, r = search.compute(points, box, (True, True, d == 3), "ijd", copy=True)
+    return i.astype(np.int64), j.astype(np.int64), r
+
+
+def correlation_length(radii: FloatArray, correlation: FloatArray, *, shortest: float = SHORTEST) -> float:
+    """ξ of the least-squares fit A exp(−r/ξ) to G(r) at r ≥ `shortest`, both A and ξ free.
+
+    The amplitude is solved for, so that one number remains to be searched: there is no start to choose. Every
+    shell counts alike; a noisy tail around zero does no harm, as it would to a fit of log G.
+
+    Args:
+        radii: (n_shells,), σ_AA.
+        correlation: (n_shells,) G(r); NaN is left out.
+        shortest: Where the fit begins, σ_AA.
+
+    Returns:
+        ξ, σ_AA, between a tenth of a shell and ten times the largest radius; NaN where fewer than three shells
+        are known or nothing positive is left to fit.
+
+    Example:
+        >>> r = np.arange(0.5, 7.0, 0.25)
+        >>> round(correlation_length(r, 0.6 * np.exp(-r / 2.2)), 4)
+        2.2
+    """
+    known = np.isfinite(correlation) & (radii >= shortest)
+    r, g = radii[known], correlation[known]
+    if len(r) < 3:
+        return float("nan")
+
+    def explained(lengths: FloatArray) -> FloatArray:
+        """Sum of squares that the best A ≥ 0 takes away."""
+        shapes = np.exp(-(r - r[0]) / lengths[:, None])
+        overlap = np.maximum(shapes @ g, 0.0)
+        return np.asarray(overlap**2 / (shapes**2).sum(axis=1))
+
+    low, high = np.log(0.1 * (r[1] - r[0])), np.log(10 * r[-1])
+    for _ in range(12):  # each round narrows the bracket to a twentieth
+        grid = np.linspace(low, high, 41)
+        gain = explained(np.exp(grid))
+        best = int(np.argmax(gain))
+        if gain[best] <= 0:
+            return float("nan")
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, 40)]
+    return float(np.exp(0.5 * (low + high)))
+
+
+def jackknife(sums: PairSums, quantity: Callable[[PairSums], FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """A quantity and its standard error, from leaving out each configuration in turn.
+
+    Args:
+        sums: Sums over at least one configuration.
+        quantity: Makes an array from sums.
+
+    Returns:
+        Value and error, of one shape; an error is NaN below three configurations.
+    """
+    value, count = quantity(sums), len(sums.particles)
+    if count < 3:
+        return value, np.full_like(value, np.nan)
+    left_out = np.stack([quantity(sums.without(c)) for c in range(count)])
+    squares = ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
+    return value, np.asarray(np.sqrt((count - 1) / count * squares))
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialScores:
+    """Dynamic heterogeneity of a prediction beside that of the labels, for one species.
+
+    Attributes:
+        radii: (n_shells,) σ_AA.
+        predicted_correlation: (n_times, n_shells) G(r) of the prediction.
+        label_correlation: (n_times, n_shells) G(r) of the labels, normalised by their variance less noise.
+        predicted_susceptibility: (n_times,) χ, σ_AA².
+        predicted_susceptibility_error: Standard error over configurations.
+        label_susceptibility: (n_times,) χ less the labels' noise, σ_AA².
+        label_susceptibility_error: Standard error over configurations.
+        predicted_length: (n_times,) ξ, σ_AA.
+        predicted_length_error: Standard error over configurations.
+        label_length: (n_times,) ξ, σ_AA.
+        label_length_error: Standard error over configurations.
+    """
+
+    radii: FloatArray
+    predicted_correlation: FloatArray
+    label_correlation: FloatArray
+    predicted_susceptibility: FloatArray
+    predicted_susceptibility_error: FloatArray
+    label_susceptibility: FloatArray
+    label_susceptibility_error: FloatArray
+    predicted_length: FloatArray
+    predicted_length_error: FloatArray
+    label_length: FloatArray
+    label_length_error: FloatArray
+
+
+def spatial_scores(
+    configurations: Sequence[Configuration],
+    predicted: Sequence[FloatArray],
+    labels: Sequence[FloatArray],
+    variances: Sequence[FloatArray],
+    n_replicas: Sequence[int],
+    masks: Sequence[NDArray[np.bool_]],
+) -> SpatialScores:
+    """Compare how predictions and labels are spread over space; the arguments of :func:`glassmd.metrics.score`.
+
+    Args:
+        configurations: Where the particles are; one liquid at one state point.
+        predicted: One (n_times, n_particles) array per configuration, σ_AA.
+        labels: The same shapes, σ_AA.
+        variances: The same shapes, σ_AA²; NaN where unknown, which takes nothing off.
+        n_replicas: One per configuration.
+        masks: One (n_particles,) array per configuration.
+
+    Raises:
+        InputError: No configuration, or boxes too small.
+    """
+    fields = [np.concatenate([guess, label]) for guess, label in zip(predicted, labels, strict=True)]
+    noise = [
+        np.concatenate([np.zeros_like(variance), np.asarray(variance) / count])
+        for variance, count in zip(variances, n_replicas, strict=True)
+    ]
+    sums = pair_sums(configurations, fields, masks, noise=noise)
+    n_times = len(labels[0])
+    guess, label = slice(None, n_times), slice(n_times, None)
+    correlation = sums.correlation()
+    chi, chi_error = jackknife(sums, PairSums.susceptibility)
+    length, length_error = jackknife(sums, PairSums.lengths)
+    return SpatialScores(
+        radii=sums.radii,
+        predicted_correlation=correlation[guess],
+        label_correlation=correlation[label],
+        predicted_susceptibility=chi[guess],
+        predicted_susceptibility_error=chi_error[guess],
+        label_susceptibility=chi[label],
+        label_susceptibility_error=chi_error[label],
+        predicted_length=length[guess],
+        predicted_length_error=length_error[guess],
+        label_length=length[label],
+        label_length_error=length_error[label],
+    )

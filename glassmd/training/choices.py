@@ -1,0 +1,86 @@
+"""What nobody chose: the learner's own settings, and its hyperparameters for these data."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Literal
+
+from glassmd.errors import SettingsError
+from glassmd.models import make_model, model_class
+from glassmd.models.base import PropensityModel
+from glassmd.settings import Count, Positive, TrainSettings
+
+__all__ = ["Resolved", "resolved", "started"]
+
+FALLBACK: dict[str, Any] = {
+    "max_steps": 1000,
+    "batch_size": 1,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "noise_weighted": False,
+    "validation_share": 0.2,
+}
+"""Settings of a learner that says nothing."""
+
+
+class Resolved(TrainSettings):
+    """Training settings with nothing left open that the loop needs."""
+
+    max_steps: Count
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: float
+    schedule: Literal["constant", "cosine"]
+    noise_weighted: bool
+    validation_share: float
+
+
+def resolved(settings: TrainSettings) -> Resolved:
+    """The settings with everything filled in that was left to the learner.
+
+    Raises:
+        ModelError: There is no such learner.
+
+    Example:
+        >>> resolved(TrainSettings(model="bapst", max_steps=10)).learning_rate
+        0.0001
+    """
+    suits = {**FALLBACK, **model_class(settings.model).suggested}
+    left = {key: value for key, value in suits.items() if getattr(settings, key) is None}
+    return Resolved(**{**settings.model_dump(), **left})
+
+
+def started(settings: TrainSettings, mixture: dict[str, Any], n_times: int) -> PropensityModel:
+    """The learner for these data, with fresh weights.
+
+    Args:
+        settings: With its name, inputs and hyperparameters.
+        mixture: :meth:`glassmd.mixtures.Mixture.identity` of the data.
+        n_times: Output times.
+
+    Raises:
+        ModelError: There is no such learner, or it does not know a hyperparameter.
+        SettingsError: Message-passing steps for a learner that has none.
+    """
+    chosen = dict(settings.hyperparameters)
+    if settings.message_steps is not None:
+        if "n_steps" not in inspect.signature(model_class(settings.model)).parameters:
+            raise SettingsError(
+                f"found message_steps = {settings.message_steps} for model {settings.model}",
+                "a learner with message-passing steps to choose",
+                "leave it out, or try --model bapst",
+            )
+        chosen["n_steps"] = settings.message_steps
+    given = {
+        "n_times": n_times,
+        "n_species": len(mixture["species"]),
+        "dimensions": int(mixture["dimensions"]),
+        "inputs": settings.input,
+    }
+    twice = sorted(set(chosen) & set(given))
+    if twice:
+        raise SettingsError(
+            f"found hyperparameter {twice[0]!r}", "one that the data leave open", "choose inputs with --input"
+        )
+    return make_model(settings.model, **given, **chosen)

@@ -1,0 +1,82 @@
+"""What the learner eats of every sample, made once and kept while there is room."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch_geometric.data import Data
+
+from glassmd.models.base import PropensityModel
+from glassmd.stream.samples import Sample, SampleKey
+from glassmd.structure import Structure
+
+__all__ = ["Encoder", "Encodings"]
+
+KEPT_BYTES = 3 * 2**30
+"""Memory for encoded samples: at N = 4096 a graph takes 5 MB, a thousand descriptors 16 MB."""
+
+
+class Encodings:
+    """Encoded samples, kept while there is room.
+
+    Trainings of one learner with the same hyperparameters may share them: what is encoded does not depend on weights.
+
+    Args:
+        room: Bytes to keep; the longest unused sample goes first.
+
+    Attributes:
+        seconds: By sample, what encoding it took.
+        spent: Seconds of all encoding so far.
+    """
+
+    def __init__(self, room: int = KEPT_BYTES) -> None:
+        self._kept: OrderedDict[SampleKey, Data] = OrderedDict()
+        self._room = room
+        self.seconds: dict[SampleKey, float] = {}
+        self.spent = 0.0
+
+    def get(self, key: SampleKey, encode: Callable[[], Data]) -> Data:
+        """What is kept of a sample, or what `encode` makes of it."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        started = time.perf_counter()
+        data = encode()
+        self.seconds[key] = time.perf_counter() - started
+        self.spent += self.seconds[key]
+        self._kept[key] = data
+        self._room -= _size(data)
+        while self._room < 0 and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._room += _size(oldest)
+        return data
+
+
+class Encoder:
+    """Encodes samples for one learner.
+
+    Args:
+        model: The learner.
+        structure_of: The structure of a sample, with the learner's inputs.
+        encodings: Where they are kept; shared with nobody by default.
+    """
+
+    def __init__(
+        self,
+        model: PropensityModel,
+        structure_of: Callable[[Sample], Structure],
+        encodings: Encodings | None = None,
+    ) -> None:
+        self._model, self._structure_of = model, structure_of
+        self._encodings = Encodings() if encodings is None else encodings
+
+    def __call__(self, sample: Sample) -> Data:
+        """The encoded sample; a sample that grew has the structure that it had."""
+        return self._encodings.get(sample.key, lambda: self._model.encode(self._structure_of(sample)))
+
+
+def _size(data: Data) -> int:
+    return sum(value.nbytes for value in data.to_dict().values() if isinstance(value, torch.Tensor))

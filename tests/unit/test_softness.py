@@ -1,0 +1,281 @@
+"""Softness and its regression counterpart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from glassmd.configuration import Configuration
+from glassmd.errors import ModelError
+from glassmd.fields import NODE_SPECIES
+from glassmd.mixtures import get_mixture
+from glassmd.models import make_model
+from glassmd.models.card import ModelCard
+from glassmd.models.extreme_rows import ExtremeRows
+from glassmd.models.hyperplane import METHODS, cross_validate, fit_hyperplane
+from glassmd.models.linear import NODE_FEATURES
+from glassmd.models.softness import SoftnessModel
+from glassmd.models.store import load_model, save_model
+from glassmd.structure import Structure
+
+KA = get_mixture("kob-andersen")
+
+
+def _normal(n: int, k: int, shift: float, seed: int) -> np.ndarray:
+    """Points with unit variance, moved by `shift` along the first axis."""
+    points = np.random.default_rng(seed).normal(size=(n, k))
+    points[:, 0] += shift
+    return points
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_plane_separates_as_well_as_anything_can(method):
+    # Two normal clouds 2a apart: nothing is right more often than Φ(a).
+    n, a = 3000, 1.2
+    soft, hard, folds = _normal(n, 6, a, 0), _normal(n, 6, -a, 1), np.arange(n) % 5
+    found = cross_validate(soft, hard, folds, folds, method=method)
+    best = 0.5 * (1 + math.erf(a / math.sqrt(2)))
+    error = math.sqrt(best * (1 - best) / (2 * n))
+    assert abs(found.mean - best) < 4 * error + 0.002  # 6 weights learned from 4800 rows cost less than that
+    assert set(found.left_out) == set(range(5))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_softness_knows_neither_the_units_of_descriptors_nor_the_sizes_of_the_classes(method):
+    soft, hard = _normal(300, 4, 1.0, 0), _normal(200, 4, -1.0, 1)
+    units, shift = np.array([1e3, 1e-2, 5.0, 1.0]), np.array([1e4, 0.0, -3.0, 2.0])
+    points = _normal(50, 4, 0.0, 2)
+    plane = fit_hyperplane(soft, hard, method=method)
+    other = fit_hyperplane(soft * units + shift, hard * units + shift, method=method)
+    np.testing.assert_allclose(other.softness(points * units + shift), plane.softness(points), atol=1e-4)
+    twice = fit_hyperplane(soft, np.concatenate([hard, hard, hard]), method=method)
+    np.testing.assert_allclose(twice.softness(points), plane.softness(points), atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_descriptor_that_never_varies_has_no_weight(method):
+    soft, hard = _normal(60, 3, 1.0, 0), _normal(60, 3, -1.0, 1)
+    soft[:, 2] = hard[:, 2] = 7.1
+    assert fit_hyperplane(soft, hard, method=method).normal[2] == 0.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_descriptor_that_one_row_in_a_thousand_has_does_not_move_a_new_particle(method):
+    soft, hard = _normal(1000, 3, 1.0, 0), _normal(1000, 3, -1.0, 1)
+    soft[:, 2] = hard[:, 2] = 0.0
+    soft[7, 2] = 1e-9
+    plane = fit_hyperplane(soft, hard, method=method)
+    assert plane.softness([[0.0, 0.0, 1e-6]]) == pytest.approx(plane.softness([[0.0, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_where_nothing_differs_unseen_rows_are_guessed(method):
+    n = 600
+    soft, hard, folds = _normal(n, 20, 0.0, 0), _normal(n, 20, 0.0, 1), np.arange(n) % 4
+    found = cross_validate(soft, hard, folds, folds, method=method)
+    assert abs(found.mean - 0.5) < 4 * math.sqrt(0.25 / (2 * n))
+
+
+def test_one_fold_gives_a_plane_and_no_accuracy():
+    soft, hard = _normal(40, 2, 1.0, 0), _normal(40, 2, -1.0, 1)
+    found = cross_validate(soft, hard, [0] * 40, [0] * 40)
+    assert math.isnan(found.mean)
+    assert math.isnan(found.error)
+    assert found.left_out == {}
+
+
+def test_rows_that_cannot_be_separated_are_refused():
+    with pytest.raises(ModelError, match="rows of both"):
+        fit_hyperplane(np.zeros((0, 2)), np.ones((3, 2)))
+    with pytest.raises(ModelError, match="do not differ"):
+        fit_hyperplane(np.ones((3, 2)), np.ones((3, 2)))
+    with pytest.raises(ModelError, match="not finite"):
+        fit_hyperplane([[np.nan]], [[1.0]])
+    with pytest.raises(ModelError, match="one of each"):
+        cross_validate(np.ones((3, 1)), np.zeros((2, 1)), [0, 1], [0, 1])
+
+
+def _extremes(samples: list[tuple[np.ndarray, np.ndarray]], capacity: int = 1000) -> ExtremeRows:
+    rows = ExtremeRows(samples[0][0].shape[1], share=0.1, capacity=capacity)
+    for fold, (x, labels) in enumerate(samples):
+        rows.absorb(x, labels, np.zeros(len(x), np.int64), np.ones(len(x), bool), fold=fold)
+    return rows
+
+
+def _sample_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return generator.normal(size=(100, 3)).astype(np.float32), generator.normal(size=(100, 2))
+
+
+def test_the_most_and_least_mobile_are_kept_at_every_time():
+    x, labels = _sample_of(0)
+    rows = _extremes([(x, labels)])
+    for time in range(2):
+        order = np.argsort(labels[:, time])
+        soft, hard = rows.of(0, time)
+        np.testing.assert_array_equal(np.sort(soft.x, axis=0), np.sort(x[order[-10:]], axis=0))
+        np.testing.assert_array_equal(np.sort(hard.x, axis=0), np.sort(x[order[:10]], axis=0))
+
+
+def test_what_is_kept_does_not_depend_on_the_order_and_is_bounded():
+    samples = [_sample_of(seed) for seed in range(8)]
+    forth, back = _extremes(samples, capacity=25), _extremes(samples[::-1], capacity=25)
+    for one, other in zip(forth.of(0, 1), back.of(0, 1), strict=True):
+        assert len(one.x) == 25
+        np.testing.assert_array_equal(one.x[np.argsort(one.rank)], other.x[np.argsort(other.rank)])
+
+
+def test_a_sample_that_is_taken_back_leaves_no_row():
+    samples = [_sample_of(seed) for seed in range(3)]
+    rows, expected = _extremes(samples), _extremes(samples[:2])
+    x, labels = samples[2]
+    rows.absorb(x, labels, np.zeros(len(x), np.int64), np.ones(len(x), bool), fold=2, sign=-1)
+    for found, wanted in zip(rows.of(0, 0), expected.of(0, 0), strict=True):
+        np.testing.assert_array_equal(found.x, wanted.x)
+        np.testing.assert_array_equal(found.fold, wanted.fold)
+
+
+_DIRECTION = np.random.default_rng(99).normal(size=166) / math.sqrt(166)
+
+
+def _encoded(seed: int, n: int = 400, noise: float = 0.5) -> tuple[Data, torch.Tensor]:
+    """Descriptors along one direction of which the propensity grows: 1 + 0.3 (d·x + noise)."""
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(n, 166))
+    labels = 1 + 0.3 * (x @ _DIRECTION + noise * generator.normal(size=n))
+    species = torch.from_numpy((np.arange(n) % 4 == 0).astype(np.int64))
+    data = Data(**{NODE_FEATURES: torch.from_numpy(x).float(), NODE_SPECIES: species}, num_nodes=n)
+    return data, torch.from_numpy(labels)[:, None]
+
+
+def _absorb(model: SoftnessModel, seed: int, sign: int = 1) -> None:
+    data, labels = _encoded(seed)
+    model.absorb(data, labels, None, torch.ones(len(labels), dtype=torch.bool), fold=seed % 5, sign=sign)
+
+
+@pytest.fixture(scope="module")
+def solved() -> SoftnessModel:
+    model = make_model("softness", n_times=1)
+    for seed in range(20):
+        _absorb(model, seed)
+    model.solve()
+    return model
+
+
+def test_softness_becomes_a_propensity_with_its_line_and_its_scatter(solved):
+    data, labels = _encoded(100, n=20_000)
+    predicted, truth = solved(data).double()[:, 0], labels[:, 0]
+    assert float(np.corrcoef(predicted, truth)[0, 1]) > 0.8  # the noise leaves √(1/1.25) = 0.894
+    for species in (0, 1):
+        of = data[NODE_SPECIES] == species
+        slope = np.polyfit(predicted[of], truth[of], 1)[0]
+        # the line was fitted with planes of four fifths of the rows, whose slope is a little smaller
+        assert 0.9 < slope < 1.25
+        left = float((truth[of] - predicted[of]).std())
+        assert float(solved.spread(data)[of].mean()) == pytest.approx(left, rel=0.1)
+    assert float(solved.accuracy.min()) > 0.85
+    assert bool((solved.accuracy_error < 0.05).all())
+
+
+def test_softness_is_positive_where_particles_are_mobile(solved):
+    data, labels = _encoded(101, n=4000)
+    softness = solved.softness(data)[:, 0]
+    mobile = labels[:, 0] > labels[:, 0].mean()
+    assert float(((softness > 0) == mobile).double().mean()) > 0.7
+
+
+def test_a_sample_taken_back_was_never_there():
+    model, expected = make_model("softness"), make_model("softness")
+    for seed in range(4):
+        _absorb(model, seed)
+        _absorb(expected, seed)
+    _absorb(model, 4)
+    _absorb(model, 4, sign=-1)
+    for one in (model, expected):
+        one.solve()
+    data, _ = _encoded(5)
+    torch.testing.assert_close(model(data), expected(data), rtol=0, atol=1e-6)
+
+
+def test_softness_of_given_rows_is_calibrated_where_there_are_labels():
+    n = 3000
+    soft, hard, folds = _normal(n, 166, 1.0, 0), _normal(n, 166, -1.0, 1), np.arange(n) % 3
+    model = make_model("softness", n_times=2)
+    found = model.fit_rows(soft, hard, folds, folds)
+    assert found.mean == pytest.approx(0.84, abs=0.03)  # Φ(1) = 0.841, and 166 weights from 4000 rows cost some
+    data, _ = _encoded(0)
+    of_a = data[NODE_SPECIES] == 0
+    torch.testing.assert_close(model(data)[of_a], model.softness(data).float()[of_a])
+    labels = 2.0 + 0.1 * model.softness(data)
+    model.absorb(data, labels, None, of_a, fold=4)  # a fold that no plane knew
+    model.fit_rows(soft, hard, folds, folds)
+    torch.testing.assert_close(model(data)[of_a], labels.float()[of_a])
+
+
+def test_softness_refuses_what_it_was_not_made_for():
+    with pytest.raises(ModelError, match="one kind of positions"):
+        make_model("softness", inputs=["thermal", "cage"])
+    with pytest.raises(ModelError, match=r"share=0\.7"):
+        make_model("softness", share=0.7)
+    with pytest.raises(ModelError, match="no labelled particle"):
+        make_model("softness").solve()
+    with pytest.raises(ModelError, match="166 descriptors"):
+        make_model("softness").fit_rows(np.ones((4, 5)), np.zeros((4, 5)), [0, 1, 0, 1], [0, 1, 0, 1])
+
+
+def _liquid(seed: int = 0, n: int = 216) -> Structure:
+    generator = np.random.default_rng(seed)
+    side = round(n ** (1 / 3))
+    grid = np.stack(np.meshgrid(*3 * [np.arange(side)], indexing="ij"), axis=-1).reshape(-1, 3).astype(float)
+    points = grid + generator.uniform(-0.2, 0.2, grid.shape)
+    species = generator.permutation(np.arange(len(grid)) % 5 == 0).astype(int)
+    return Structure(Configuration([side] * 3, species, points), KA, 0.5)
+
+
+def _trained_on_liquids(name: str) -> object:
+    model = make_model(name)
+    for seed in range(5):
+        data = model.encode(_liquid(seed))
+        labels = torch.from_numpy(np.random.default_rng(seed).normal(1, 0.3, (216, 1)))
+        model.absorb(data, labels, None, torch.ones(216, dtype=torch.bool), fold=seed)
+    model.solve()
+    return model
+
+
+@pytest.mark.parametrize("name", ["softness", "softness-regression"])
+def test_predictions_do_not_depend_on_how_a_liquid_is_written_down(name):
+    model, structure = _trained_on_liquids(name), _liquid(10)
+    start = structure.thermal
+    expected = model(model.encode(structure))
+    order = np.random.default_rng(3).permutation(start.n_particles)
+    turned = start.positions[:, [1, 2, 0]] * [1, -1, 1] + [0.7, 40.0, -3.0]  # turned, mirrored, moved through the box
+    written = Configuration(start.box, start.species[order], turned[order])
+    found = model(model.encode(replace(structure, thermal=written)))
+    torch.testing.assert_close(found, expected[torch.from_numpy(order)], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["softness", "softness-regression"])
+def test_a_saved_learner_predicts_the_same(name, tmp_path):
+    model, data = _trained_on_liquids(name), None
+    data = model.encode(_liquid(10))
+    card = ModelCard(
+        model=name, mixture=KA.identity(), temperatures=[0.5], density=1.2, times=[1.0], trained_species=["A", "B"]
+    )
+    save_model(tmp_path / "model", model, card)
+    again = load_model(tmp_path / "model").model
+    torch.testing.assert_close(again(data), model(data), rtol=0, atol=0)
+
+
+def test_regression_learns_propensities_from_every_particle():
+    model = make_model("softness-regression")
+    for seed in range(20):
+        data, labels = _encoded(seed)
+        model.absorb(data, labels, None, torch.ones(len(labels), dtype=torch.bool), fold=seed % 5)
+    model.solve()
+    data, labels = _encoded(100, n=4000)
+    assert float(np.corrcoef(model(data)[:, 0], labels[:, 0])[0, 1]) > 0.85

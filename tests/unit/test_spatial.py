@@ -1,0 +1,172 @@
+"""Susceptibility, correlation function and correlation length against fields whose own are known."""
+
+import numpy as np
+import pytest
+
+from glassmd.configuration import Configuration
+from glassmd.errors import InputError
+from glassmd.spatial import PairSums, correlation_length, jackknife, pair_sums, spatial_scores
+
+BOX = 12.0
+
+
+def liquid(generator, d=3, n=400):
+    points = generator.uniform(-BOX / 2, BOX / 2, (n, d))
+    return Configuration(box=[BOX] * d, species=np.zeros(n, int), positions=points)
+
+
+class GaussianField:
+    """Periodic Gaussian fields with covariance exp(−r/ξ): power ∝ (1 + k²ξ²)^(−(d+1)/2), variance 1 in all."""
+
+    def __init__(self, xi, d):
+        highest = 8 if d == 3 else 24
+        grid = np.stack(np.meshgrid(*[np.arange(-highest, highest + 1)] * d, indexing="ij"), -1).reshape(-1, d)
+        half = grid[len(grid) // 2 :]  # one of each ±k, k = 0 first
+        self.k = 2 * np.pi / BOX * half
+        power = (1 + (self.k**2).sum(axis=1) * xi**2) ** (-(d + 1) / 2)
+        power[1:] *= 2
+        self.power = power / power.sum()
+
+    def draw(self, points, generator):
+        amplitude, phase = generator.normal(size=(2, len(self.k))) * np.sqrt(self.power)
+        angle = points @ self.k.T
+        return np.cos(angle) @ amplitude + np.sin(angle) @ phase
+
+    def covariance(self, distance):
+        """Between two points at these (n, d) vectors."""
+        return np.cos(distance @ self.k.T) @ self.power
+
+
+@pytest.mark.parametrize(("d", "xi"), [(3, 1.2), (3, 2.0), (2, 1.5)])
+def test_the_length_of_a_gaussian_field_is_found_within_its_error(d, xi):
+    generator = np.random.default_rng(d)
+    field = GaussianField(xi, d)
+    # more particles than modes matter in 3D; in 2D more configurations
+    liquids = [liquid(generator, d) for _ in range(24)]
+    values = [field.draw(one.positions, generator)[None] for one in liquids]
+    sums = pair_sums(liquids, values, [np.ones(400, bool)] * 24)
+    lengths, errors = jackknife(sums, PairSums.lengths)
+    # what the truncated, periodic spectrum itself gives with the same estimator, not the ξ it was made from
+    direction = np.ones(d) / np.sqrt(d)
+    truth = correlation_length(sums.radii, field.covariance(sums.radii[:, None] * direction))
+    assert truth == pytest.approx(xi, rel=0.25)
+    assert errors[0] < 0.3 * truth
+    assert abs(lengths[0] - truth) < 4 * errors[0]
+
+
+def test_the_correlation_function_is_that_of_the_field():
+    generator = np.random.default_rng(5)
+    field = GaussianField(1.5, 3)
+    liquids = [liquid(generator) for _ in range(30)]
+    sums = pair_sums(liquids, [field.draw(x.positions, generator)[None] for x in liquids], [np.ones(400, bool)] * 30)
+    found, errors = jackknife(sums, PairSums.correlation)
+    expected = field.covariance(sums.radii[:, None] * np.ones(3) / np.sqrt(3))
+    shells = sums.pairs.sum(axis=0) > 1000
+    assert shells.sum() > 15
+    assert np.all(np.abs(found[0] - expected)[shells] < 5 * errors[0][shells] + 0.02)
+
+
+def test_independent_numbers_have_the_susceptibility_of_one_particle_and_no_correlation():
+    generator = np.random.default_rng(1)
+    liquids = [liquid(generator, n=200) for _ in range(60)]
+    values = [3.0 + 2.0 * generator.normal(size=(1, 200)) for _ in liquids]
+    sums = pair_sums(liquids, values, [np.ones(200, bool)] * 60)
+    chi, error = jackknife(sums, PairSums.susceptibility)
+    # a variance from 60 means is known to √(2/59) = 18%
+    assert error[0] == pytest.approx(4.0 * np.sqrt(2 / 59), rel=0.5)
+    assert abs(chi[0] - 4.0) < 4 * 4.0 * np.sqrt(2 / 59)
+    assert sums.variance()[0] == pytest.approx(4.0, rel=0.1)
+    wide = sums.pairs.sum(axis=0) > 20_000
+    assert np.all(np.abs(sums.correlation()[0][wide]) < 5 / np.sqrt(20_000) + 5 * chi[0] / 4.0 / 200 * np.sqrt(2 / 59))
+
+
+def test_what_configurations_differ_in_is_in_the_susceptibility_and_in_the_tail():
+    generator = np.random.default_rng(2)
+    liquids = [liquid(generator, n=100) for _ in range(200)]
+    values = [generator.normal() + generator.normal(size=(1, 100)) for _ in liquids]
+    sums = pair_sums(liquids, values, [np.ones(100, bool)] * 200)
+    # N (1 + 1/N): 101; the variance of 200 means is known to 10%
+    assert sums.susceptibility()[0] == pytest.approx(101.0, rel=0.4)
+    assert np.nanmean(sums.correlation()[0][8:]) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_mean_taken_off_is_put_back_without_bias():
+    generator = np.random.default_rng(3)
+    few = []
+    for _ in range(300):
+        liquids = [liquid(generator, d=2, n=20) for _ in range(3)]
+        values = [generator.normal() + np.zeros((1, 20)) for _ in liquids]
+        few.append(pair_sums(liquids, values, [np.ones(20, bool)] * 3).variance()[0])
+    # the variance of three means: relative deviation 1, over √300
+    assert np.mean(few) == pytest.approx(1.0, abs=4 / np.sqrt(300))
+
+
+def test_label_noise_is_taken_off_the_susceptibility_and_the_variance():
+    generator = np.random.default_rng(4)
+    field = GaussianField(1.5, 3)
+    liquids = [liquid(generator) for _ in range(20)]
+    truth = [field.draw(one.positions, generator)[None] for one in liquids]
+    noise = 0.8
+    noisy = [values + np.sqrt(noise) * generator.normal(size=values.shape) for values in truth]
+    masks = [np.ones(400, bool)] * 20
+    scores = spatial_scores(liquids, truth, noisy, [np.full((1, 400), 8 * noise)] * 20, [8] * 20, masks)
+    near = scores.radii < 3.0
+    known = near & np.isfinite(scores.label_correlation[0])
+    # ⟨noise²⟩ is 0.8 ± 0.8 √(2/8000); every shell of products is known to about a percent
+    difference = scores.label_correlation[0][known] - scores.predicted_correlation[0][known]
+    assert np.abs(difference[4:]).max() < 0.1
+    assert scores.label_length[0] == pytest.approx(scores.predicted_length[0], rel=0.15)
+    assert scores.label_susceptibility[0] == pytest.approx(scores.predicted_susceptibility[0], rel=0.1)
+
+
+def test_scale_and_offset_change_the_susceptibility_only():
+    generator = np.random.default_rng(6)
+    field = GaussianField(1.5, 2)
+    liquids = [liquid(generator, 2) for _ in range(5)]
+    values = [field.draw(one.positions, generator)[None] for one in liquids]
+    masks = [np.ones(400, bool)] * 5
+    sums = pair_sums(liquids, values, masks)
+    changed = pair_sums(liquids, [7.0 - 3.0 * one for one in values], masks)
+    np.testing.assert_allclose(changed.correlation(), sums.correlation(), atol=1e-8)
+    np.testing.assert_allclose(changed.lengths(), sums.lengths(), rtol=1e-5)
+    assert changed.susceptibility()[0] == pytest.approx(9 * sums.susceptibility()[0])
+
+
+def test_only_the_chosen_particles_count_and_pairs_are_counted_once():
+    points = [[0.0, 0, 0], [1.1, 0, 0], [0, 2.1, 0], [0, 0, 5.9]]
+    one = Configuration(box=[BOX] * 3, species=[0, 0, 0, 1], positions=points)
+    mask = np.array([True, True, True, False])
+    sums = pair_sums([one], [np.array([[1.0, 2.0, 4.0, np.nan]])], [mask])
+    assert sums.pairs.sum() == 3
+    assert sums.products[0, 0].sum() == 1 * 2 + 1 * 4 + 2 * 4
+    assert sums.distances.sum() == pytest.approx(1.1 + 2.1 + np.hypot(1.1, 2.1))
+
+
+def test_leaving_out_a_configuration_is_never_having_had_it():
+    generator = np.random.default_rng(7)
+    liquids = [liquid(generator, 2, 50) for _ in range(4)]
+    values = [generator.normal(size=(2, 50)) for _ in liquids]
+    masks = [np.ones(50, bool)] * 4
+    without = pair_sums(liquids, values, masks).without(1)
+    rest = [0, 2, 3]
+    expected = pair_sums([liquids[c] for c in rest], [values[c] for c in rest], masks[:3])
+    np.testing.assert_allclose(without.correlation(), expected.correlation())
+    np.testing.assert_allclose(without.susceptibility(), expected.susceptibility())
+
+
+def test_what_cannot_be_known_is_nan():
+    one = liquid(np.random.default_rng(8), 2, 50)
+    mask = [np.ones(50, bool)]
+    flat = spatial_scores([one], [np.ones((1, 50))], [np.ones((1, 50))], [np.full((1, 50), np.nan)], [1], mask)
+    assert np.isnan(flat.predicted_length[0])
+    assert np.isnan(flat.label_susceptibility[0])
+    assert np.isnan(flat.label_length_error[0])
+    assert np.isnan(correlation_length(np.arange(1.0, 5.0), -np.ones(4)))
+
+
+def test_no_configuration_and_a_box_too_small_are_refused():
+    with pytest.raises(InputError, match="no configurations"):
+        pair_sums([], [], [])
+    tiny = Configuration(box=[0.4, 0.4], species=[0], positions=[[0, 0]])
+    with pytest.raises(InputError, match="shell"):
+        pair_sums([tiny], [np.ones((1, 1))], [np.ones(1, bool)])
