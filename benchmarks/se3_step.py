@@ -23,7 +23,7 @@ from glassmd.mixtures import get_mixture
 from glassmd.models.se3 import SE3Model
 from glassmd.structure import Structure
 
-ROUNDS = 5
+ROUNDS = 3
 CASES: tuple[tuple[int, dict[str, int]], ...] = (
     (1000, {}),
     (1000, {"width": 16}),

@@ -24,6 +24,8 @@ MODELS: dict[str, tuple[str, str]] = {
     "cage": ("cage", "CageModel"),
     "glassnet": ("glassnet", "GlassNet"),
     "bapst": ("bapst", "BapstModel"),
+    "botan": ("botan", "BotanModel"),
+    "se3": ("se3", "SE3Model"),
     "glassmlp": ("glassmlp", "GlassMLPModel"),
     "softness": ("softness", "SoftnessModel"),
     "softness-regression": ("softness_regression", "SoftnessRegressionModel"),

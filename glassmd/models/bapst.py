@@ -21,7 +21,7 @@ from glassmd.models.edge_blocks import Weights, edge_layout, pass_messages
 from glassmd.models.initialisation import initialise
 from glassmd.structure import Structure
 
-__all__ = ["BapstModel"]
+__all__ = ["BapstModel", "apply_layers", "linear_layers"]
 
 
 class BapstModel(PropensityModel):
@@ -77,11 +77,11 @@ class BapstModel(PropensityModel):
         if width < 1 or n_steps < 1:
             raise ModelError(f"found width={width}, n_steps={n_steps}", "at least 1 of each")
         self.width, self.n_steps = width, n_steps
-        self.node_encoder = _layers(1, width, width)
-        self.edge_encoder = _layers(dimensions, width, width)
-        self.edge_network = _layers(6 * width, width, width)
-        self.node_network = _layers(3 * width, width, width)
-        self.decoder = _layers(width, width, width, n_times)
+        self.node_encoder = linear_layers(1, width, width)
+        self.edge_encoder = linear_layers(dimensions, width, width)
+        self.edge_network = linear_layers(6 * width, width, width)
+        self.node_network = linear_layers(3 * width, width, width)
+        self.decoder = linear_layers(width, width, width, n_times)
 
     def hyperparameters(self) -> dict[str, Any]:
         """Arguments that make the same network again (JSON types only)."""
@@ -98,27 +98,32 @@ class BapstModel(PropensityModel):
 
     def normalised(self, data: Data) -> Tensor:
         """Raw output, (n_particles, n_times); the published network's prediction."""
-        return _apply(self.decoder, self.latent(data))
+        return apply_layers(self.decoder, self.latent(data))
 
     def initialise(self, graph: Data) -> None:
         """Start from :func:`glassmd.models.initialisation.initialise`."""
         initialise(self, graph)
 
     def latent(self, data: Data) -> Tensor:
-        """What the decoder sees of every particle after the last step, (n_particles, width).
+        """What the decoder sees of every particle after the last step, (n_particles, width)."""
+        return self.latents(data)[0]
 
-        Edges that are not sorted by receiver are sorted first.
+    def latents(self, data: Data) -> tuple[Tensor, Tensor]:
+        """Particles, (n_particles, width), and edges, (n_edges, width), after the last step.
+
+        Edges that are not sorted by receiver are sorted first, and handed back in the graph's order.
         """
         sender, receiver = data[EDGE_INDEX]
-        vectors = data[EDGE_VECTOR].to(self.scale.dtype)
+        vectors, order = data[EDGE_VECTOR].to(self.scale.dtype), None
         if bool((receiver[1:] < receiver[:-1]).any()):
             order = torch.argsort(receiver, stable=True)
             sender, receiver, vectors = sender[order], receiver[order], vectors[order]
         inputs = data[NODE_INPUT].to(self.scale.dtype)
-        encoded = _apply(self.node_encoder, inputs).relu()
+        encoded = apply_layers(self.node_encoder, inputs).relu()
         constant, weights = self._weights(encoded)
         layout = edge_layout(sender, receiver, len(inputs))
-        return pass_messages(layout, self.n_steps, vectors, encoded, constant, weights)
+        nodes, edges = pass_messages(layout, self.n_steps, vectors, encoded, constant, weights)
+        return nodes, edges if order is None else edges[torch.argsort(order)]
 
     def _weights(self, encoded: Tensor) -> tuple[Tensor, Weights]:
         """What encoded nodes and biases add at every step, (n_particles, 3 width), and the weights by part."""
@@ -146,7 +151,7 @@ class BapstModel(PropensityModel):
         return torch.addmm(bias, encoded, from_encoded), weights
 
 
-def _layers(*sizes: int) -> nn.ModuleList:
+def linear_layers(*sizes: int) -> nn.ModuleList:
     """Linear layers with the start of Sonnet, which the paper used.
 
     Weights are normal with standard deviation 1/√inputs, cut at two standard deviations; biases are zero.
@@ -161,7 +166,7 @@ def _layers(*sizes: int) -> nn.ModuleList:
     return layers
 
 
-def _apply(layers: nn.ModuleList, values: Tensor) -> Tensor:
+def apply_layers(layers: nn.ModuleList, values: Tensor) -> Tensor:
     """The layers with a ReLU between them."""
     for i, layer in enumerate(layers):
         values = layer(values if i == 0 else values.relu())

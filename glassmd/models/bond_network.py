@@ -84,5 +84,6 @@ class BondNetwork(nn.Module):
         hidden = silu(self.enter(self.dropout(nodes))) + self.kind(species)
         for layer in self.layers:
             hidden = layer(hidden, sender, receiver, bonds)
-        every = (self.leave(self.norm(hidden)) + self.beside(nodes)).view(-1, self.n_species, self.n_times)
-        return every[torch.arange(len(species)), species]
+        every: Tensor = (self.leave(self.norm(hidden)) + self.beside(nodes)).view(-1, self.n_species, self.n_times)
+        chosen: Tensor = every[torch.arange(len(species)), species]
+        return chosen

@@ -128,8 +128,10 @@ def _columns(joined: Tensor) -> list[Tensor]:
 
 def pass_messages(
     layout: EdgeLayout, n_steps: int, vectors: Tensor, encoded: Tensor, constant: Tensor, weights: Weights
-) -> Tensor:
-    """Latent nodes nᵏ after the last step, (n_nodes, n); no derivative with respect to `vectors`.
+) -> tuple[Tensor, Tensor]:
+    """Latent nodes nᵏ, (n_nodes, n), and edges eᵏ, (n_edges, n), after the last step.
+
+    There is no derivative with respect to `vectors`.
 
     Args:
         layout: The edges.
@@ -141,8 +143,8 @@ def pass_messages(
     """
     # inside a Function gradients look disabled, and parameters look differentiable even under `no_grad`
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (encoded, constant, *weights))
-    latent = MessagePassing.apply(keep, layout, n_steps, vectors, encoded, constant, *weights)  # type: ignore[no-untyped-call]
-    return cast("Tensor", latent)
+    latents = MessagePassing.apply(keep, layout, n_steps, vectors, encoded, constant, *weights)  # type: ignore[no-untyped-call]
+    return cast("tuple[Tensor, Tensor]", latents)
 
 
 class MessagePassing(torch.autograd.Function):
@@ -158,7 +160,7 @@ class MessagePassing(torch.autograd.Function):
         encoded: Tensor,
         constant: Tensor,
         *w: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """See :func:`pass_messages`; `keep` says that a derivative will be asked for."""
         weights = Weights(*w)
         hidden, edges = [_empty(len(vectors), encoded)], [_empty(len(vectors), encoded)]
@@ -182,11 +184,12 @@ class MessagePassing(torch.autograd.Function):
         if keep:
             ctx.layout, ctx.n_steps = layout, n_steps
             ctx.save_for_backward(vectors, *w, *hidden, *edges, *nodes, *sums, *middles)
-        return nodes[-1]
+        ctx.set_materialize_grads(False)
+        return nodes[-1], edges[-1]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_latent: Tensor | None, grad_last: Tensor | None) -> tuple[Tensor | None, ...]:
         """Derivatives with respect to `encoded`, `constant` and every weight, last step first."""
         steps, layout = ctx.n_steps, ctx.layout
         vectors, *saved = ctx.saved_tensors
@@ -194,11 +197,14 @@ class MessagePassing(torch.autograd.Function):
         hidden, edges, nodes = saved[: steps + 1], saved[steps + 1 : 2 * steps + 2], saved[2 * steps + 2 :]
         nodes, sums, middles = nodes[: steps + 1], nodes[steps + 1 : 2 * steps + 1], nodes[2 * steps + 1 :]
         grads = Weights(*(torch.zeros_like(weight, memory_format=torch.contiguous_format) for weight in weights))
-        grad_edges, grad_fixed, grad_hidden = (_empty(len(vectors), grad_output) for _ in range(3))
-        grad_edges.zero_()
+        grad_edges, grad_fixed, grad_hidden = (_empty(len(vectors), nodes[-1]) for _ in range(3))
+        if grad_last is None:
+            grad_edges.zero_()
+        else:
+            grad_edges.copy_(grad_last)
         grad_fixed.zero_()
-        grad_constant = grad_output.new_zeros((len(grad_output), weights.node_latent.shape[1]))
-        grad_nodes = grad_output
+        grad_constant = nodes[-1].new_zeros((len(nodes[-1]), weights.node_latent.shape[1]))
+        grad_nodes = torch.zeros_like(nodes[-1]) if grad_latent is None else grad_latent
         for k in range(steps, 0, -1):
             outer = _through_relu(grad_nodes, nodes[k])
             grads.node_2.addmm_(middles[k - 1].T, outer)

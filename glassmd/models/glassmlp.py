@@ -46,7 +46,8 @@ class GlassMLPModel(PropensityModel):
     600 steps: ρ of A .778 with four, .776 with one). Thermal and cage positions may be seen too, the
     descriptors of several kinds side by side.
 
-    On ten configurations (Kob–Andersen, T = 0.44, t ≈ τ_α, leave two out) the two terms cost ρ .001 and bring
+    On ten configurations (Kob–Andersen, T = 0.44, t ≈ τ_α, leave two out) ρ of A is .780, inherent and cage
+    together .789, cage alone .742, thermal .554. The two terms cost ρ .001 and bring
     the prediction's χ from .56 to .69 of the labels', its correlation length from 3.45 to 3.56 σ_AA (labels:
     3.9 ± 0.8). A wider bottleneck, weight decay and more physical quantities did not raise ρ.
 

@@ -66,7 +66,7 @@ class GlassNet(Summing):
     solve_again: ClassVar[float] = 2.0
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
-            "max_steps": 1500,
+            "max_steps": 600,
             "learning_rate": 3e-3,
             "weight_decay": 0.1,
             "schedule": "cosine",
@@ -162,7 +162,8 @@ class GlassNet(Summing):
         """The blend of the linear part and the mean of the members, in units of `scale` around `shift`."""
         species = data[NODE_SPECIES]
         linear = self.linear(data[NODE_FEATURES], species)
-        return self.blend(self.normalise(linear, species), self._members(data, range(FOLDS)), species)
+        blended: Tensor = self.blend(self.normalise(linear, species), self._members(data, range(FOLDS)), species)
+        return blended
 
     def out_of_fold(self, data: Data, fold: int) -> Tensor | None:
         """(n_particles, n_times), σ_AA, by the linear weights and the member that never saw a fold."""

@@ -6,7 +6,7 @@ the cutoff in the parent, ⟨|r_ij(t)| − |r_ij(0)|⟩ over the isoconfiguratio
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError
-from glassmd.fields import EDGE_INDEX, EDGE_VECTOR
+from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, GSD_REPLICA, GSD_TIME
 from glassmd.graphs import to_graph
+from glassmd.run import ParentKey, RunDirectory
+from glassmd.trajectory import Frame
 
-__all__ = ["PairChanges", "pair_changes"]
+__all__ = ["PairChanges", "pair_changes", "pair_changes_of"]
 
 _BLOCK = 1 << 17
 """Pairs of a block: its vectors at one time take 3 MB."""
@@ -109,6 +111,45 @@ def pair_changes(parent: Configuration, replicas: Iterable[NDArray[np.float64]],
     if not count:
         raise InputError("found no replicas", "at least one")
     return PairChanges(pairs, mean.astype(np.float32), count)
+
+
+def pair_changes_of(run: RunDirectory, key: ParentKey, cutoff: float = 2.0) -> PairChanges | None:
+    """Of a run's parent, over the replicas that are committed now.
+
+    Args:
+        run: Where the replicas are.
+        key: Of the parent.
+        cutoff: Largest distance of a pair in the parent, σ_AA.
+
+    Returns:
+        None where the run keeps no positions of replicas, or the box is too small for such pairs.
+
+    Raises:
+        SegmentError: A segment is damaged.
+    """
+    found: PairChanges | None = None
+    for entry in run.entries("segments"):
+        if entry.key.of != key:
+            continue
+        if entry.sidecar.get("holds") == "propensity":
+            return None
+        frames = entry.read()
+        parent = frames[0].configuration
+        if float(parent.box.min()) < 2 * cutoff:
+            return None
+        part = pair_changes(parent, _by_replica(frames[1:]), cutoff)
+        found = part if found is None else found.merge(part)
+    return found
+
+
+def _by_replica(frames: Sequence[Frame]) -> Iterator[NDArray[np.float64]]:
+    """(n_times, n_particles, d) unwrapped positions of every replica, in the order of times."""
+    replicas: dict[int, list[Frame]] = {}
+    for frame in frames:
+        replicas.setdefault(int(frame.log[GSD_REPLICA][0]), []).append(frame)
+    for of_one in replicas.values():
+        of_one.sort(key=lambda frame: float(frame.log[GSD_TIME][0]))
+        yield np.stack([frame.configuration.unwrapped for frame in of_one])
 
 
 def _changes(pairs: NDArray[np.int32], vectors: NDArray[np.float64], moved: NDArray[np.float64]) -> NDArray[np.float64]:

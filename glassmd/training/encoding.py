@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch_geometric.data import Data
 
 from glassmd.models.base import PropensityModel
+from glassmd.stream.pairs import PairChanges
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.structure import Structure
 
@@ -54,6 +56,20 @@ class Encodings:
             self._room += _size(oldest)
         return data
 
+    def forget(self, key: SampleKey) -> None:
+        """Drop what is kept of a sample."""
+        dropped = self._kept.pop(key, None)
+        if dropped is not None:
+            self._room += _size(dropped)
+
+
+@runtime_checkable
+class PairLabelled(Protocol):
+    """A learner that takes labels of pairs beside those of particles."""
+
+    def attach_labels(self, data: Data, changes: PairChanges) -> Data:
+        """Put them into what it made of the parent."""
+
 
 class Encoder:
     """Encodes samples for one learner.
@@ -62,6 +78,7 @@ class Encoder:
         model: The learner.
         structure_of: The structure of a sample, with the learner's inputs.
         encodings: Where they are kept; shared with nobody by default.
+        pairs_of: Labels of a sample's pairs, for a learner that takes them; None where there are none.
     """
 
     def __init__(
@@ -69,13 +86,28 @@ class Encoder:
         model: PropensityModel,
         structure_of: Callable[[Sample], Structure],
         encodings: Encodings | None = None,
+        pairs_of: Callable[[Sample], PairChanges | None] = lambda sample: None,
     ) -> None:
+        self._pairs_of = pairs_of
         self._model, self._structure_of = model, structure_of
         self._encodings = Encodings() if encodings is None else encodings
 
     def __call__(self, sample: Sample) -> Data:
         """The encoded sample; a sample that grew has the structure that it had."""
-        return self._encodings.get(sample.key, lambda: self._model.encode(self._structure_of(sample)))
+        return self._encodings.get(sample.key, lambda: self._encode(sample))
+
+    def grown(self, sample: Sample) -> None:
+        """Labels of its pairs are not what they were."""
+        if isinstance(self._model, PairLabelled):
+            self._encodings.forget(sample.key)
+
+    def _encode(self, sample: Sample) -> Data:
+        data = self._model.encode(self._structure_of(sample))
+        if isinstance(self._model, PairLabelled):
+            changes = self._pairs_of(sample)
+            if changes is not None:
+                self._model.attach_labels(data, changes)
+        return data
 
 
 def _size(data: Data) -> int:

@@ -83,7 +83,10 @@ class Trainer:
         self.model: PropensityModel = started(settings, source.mixture, len(source.times))
         self.structures = structures
         self.encoded = Encoder(
-            self.model, lambda sample: structures.provider.structure(source.run_of(sample), sample), encodings
+            self.model,
+            lambda sample: structures.provider.structure(source.run_of(sample), sample),
+            encodings,
+            source.pair_changes,
         )
         self.absorber: Absorber | None = None
         if isinstance(self.model, Summing):
@@ -204,6 +207,7 @@ class Trainer:
             return  # full of samples that nobody has seen: leave the rest on disk
         for sample in self.source.poll():
             self.stop.check()
+            self.encoded.grown(sample)
             split = self.source.split(sample)
             if split == "validation":
                 self.validation.add(sample)

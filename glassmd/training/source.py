@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from glassmd.errors import RunError
 from glassmd.models.closed_form import FOLDS
+from glassmd.run import ParentKey
 from glassmd.stream.dataset import Run, SegmentReader
+from glassmd.stream.pairs import PairChanges, pair_changes_of
 from glassmd.stream.samples import Sample, SampleKey
 
 __all__ = ["SampleSource", "Split"]
@@ -94,6 +96,10 @@ class SampleSource:
         """The run that a sample comes from."""
         (run,) = (run for run in self.runs if run.identity["id"] == sample.key.run)
         return run
+
+    def pair_changes(self, sample: Sample) -> PairChanges | None:
+        """How far neighbours part, over the replicas that are committed now; None where no positions are kept."""
+        return pair_changes_of(self.run_of(sample), ParentKey(sample.key.lineage, sample.key.parent))
 
     def fold(self, key: SampleKey) -> int:
         """Which of the folds a sample's lineage belongs to: the same whenever it arrives, and even over them."""

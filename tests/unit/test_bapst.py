@@ -16,7 +16,7 @@ from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError, ModelError
 from glassmd.graphs import batch_graphs, random_cube_symmetry, to_graph
 from glassmd.importers.deepmind_weights import import_deepmind_weights
-from glassmd.models import MODELS, edge_blocks, make_model
+from glassmd.models import edge_blocks, make_model, model_class
 from glassmd.models.bapst import BapstModel
 from glassmd.models.store import load_model
 
@@ -186,7 +186,7 @@ def test_graphs_and_arguments_that_do_not_fit_are_refused():
 
 def test_models_are_made_by_name():
     model = make_model("bapst", n_times=2, width=8)
-    assert isinstance(model, MODELS["bapst"])
+    assert isinstance(model, model_class("bapst"))
     assert make_model("bapst", **model.hyperparameters()).hyperparameters() == model.hyperparameters()
     with pytest.raises(ModelError, match="did you mean 'bapst'"):
         make_model("bapts")

@@ -78,7 +78,10 @@ def test_train_stream_through_the_command_line(glassmd: Command, tmp_path: Path)
     toml = tmp_path / "run.toml"
     lines = [flag.removeprefix("--").removeprefix("set=") for flag in FLAGS]
     lines = [line if "times" not in line else "times = '0.1,0.5'" for line in lines]
-    toml.write_text("\n".join(lines) + "\nworkers = 1\n[train]\nmodel = \"bapst\"\nmax_steps = 3\nvalidate_every = 3\nmessage_steps = 1\n")
+    toml.write_text(
+        "\n".join(lines)
+        + '\nworkers = 1\n[train]\nmodel = "bapst"\nmax_steps = 3\nvalidate_every = 3\nmessage_steps = 1\n'
+    )
     outcome = glassmd("train", "--stream", toml, "--out", tmp_path / "m", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json["steps"] == 3

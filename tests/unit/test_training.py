@@ -13,6 +13,7 @@ import torch
 from glassmd.errors import Interrupted, ModelError, RunError
 from glassmd.interrupt import StopRequest
 from glassmd.metrics import pearson
+from glassmd.models.losses import weighted_square_error
 from glassmd.models.store import load_model
 from glassmd.prediction import predict
 from glassmd.settings import Settings
@@ -20,7 +21,6 @@ from glassmd.simulation.worker import Worker
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.journal import read_metrics
-from glassmd.models.losses import weighted_square_error
 from glassmd.training.session import train, train_stream
 from glassmd.training.source import SampleSource
 from tests.conftest import TINY, TINY_TRAIN

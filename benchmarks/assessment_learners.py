@@ -1,0 +1,115 @@
+"""The learners of the assessment: ridge regression and a message-passing network, for A particles only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from assessment_data import Liquid
+from numpy.typing import NDArray
+
+from glassmd.metrics import pearson
+from glassmd.models.bond_network import BondNetwork
+from glassmd.models.closed_form import FOLDS
+from glassmd.models.linear import LinearHead
+from glassmd.models.node_scale import NodeScale
+
+__all__ = ["Growing", "network", "scores"]
+
+FloatArray = NDArray[np.float64]
+
+
+class Growing:
+    """Ridge regression that is solved again as configurations are added, for several labels at once.
+
+    Args:
+        columns: Entry of INPUT_SETS.
+        n_labels: Labels of each particle, each with a penalty of its own.
+    """
+
+    def __init__(self, columns: str, n_labels: int) -> None:
+        self.columns, self.n_labels, self.taken = columns, n_labels, 0
+        self.head = LinearHead(None, n_times=n_labels, n_species=1)
+
+    @property
+    def penalty(self) -> float:
+        """Of the first label, after :meth:`solve`."""
+        return float(self.head.solution["0"]["penalty"][0])
+
+    def add(self, liquid: Liquid, labels: FloatArray, folds: NDArray[np.int64] | None = None) -> None:
+        """Labels are (n, n_labels); folds (n,) of particles, by default one for the configuration."""
+        a = liquid.species == 0
+        x, y = torch.from_numpy(liquid.columns(self.columns)[a]), torch.from_numpy(labels[a])
+        kinds = torch.zeros(len(x), dtype=torch.int64)
+        of = np.full(len(x), self.taken % FOLDS) if folds is None else folds[a]
+        for fold in np.unique(of).tolist():
+            self.head.absorb(x, y, None, kinds, torch.from_numpy(of == fold), fold=fold)
+        self.taken += 1
+
+    def solve(self) -> None:
+        self.head.solve()
+
+    def predict(self, liquid: Liquid) -> FloatArray:
+        """(n_A, n_labels)."""
+        x = torch.from_numpy(liquid.columns(self.columns)[liquid.species == 0])
+        return np.asarray(self.head(x, torch.zeros(len(x), dtype=torch.int64)).double().numpy())
+
+
+def scores(predicted: Sequence[FloatArray], liquids: Sequence[Liquid], time: int = 0) -> list[float]:
+    """ρ_A of each configuration against the labels of all replicas."""
+    return [
+        pearson(one, liquid.truth(time)[liquid.species == 0]) for one, liquid in zip(predicted, liquids, strict=True)
+    ]
+
+
+def network(
+    train: Sequence[Liquid],
+    labels: Sequence[FloatArray],
+    test: Sequence[Liquid],
+    *,
+    columns: str,
+    steps: int,
+    seed: int,
+) -> list[FloatArray]:
+    """One member of glassnet alone, trained on A particles: predictions of A, any units.
+
+    Args:
+        train: Configurations to learn from.
+        labels: (n,) of each.
+        test: Configurations to predict.
+        columns: Entry of INPUT_SETS.
+        steps: Of AdamW, a configuration each, whatever their number.
+        seed: Of weights, order and dropout.
+    """
+    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
+    n_columns, n_bonds = train[0].columns(columns).shape[1], train[0].bonds[1].shape[1]
+    scale = NodeScale(n_columns, 2)
+    for one in train:
+        scale.learn(torch.from_numpy(one.columns(columns)), torch.from_numpy(one.species))
+    model = BondNetwork(n_nodes=n_columns, n_bonds=n_bonds, n_species=2, n_times=1)
+    known = np.concatenate([y[one.species == 0] for one, y in zip(train, labels, strict=True)])
+    graphs = [_graph(one, scale, columns) for one in train]
+    targets = [torch.from_numpy((y - known.mean()) / known.std()).float() for y in labels]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    order: list[int] = []
+    for _ in range(steps):
+        order = order or generator.permutation(len(train)).tolist()
+        k = order.pop()
+        a = graphs[k][1] == 0
+        loss = ((model(*graphs[k])[a, 0] - targets[k][a]) ** 2).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    model.eval()
+    with torch.no_grad():
+        return [model(*_graph(one, scale, columns))[one.species == 0, 0].double().numpy() for one in test]
+
+
+def _graph(one: Liquid, scale: NodeScale, columns: str) -> tuple[torch.Tensor, ...]:
+    species = torch.from_numpy(one.species)
+    nodes = scale(torch.from_numpy(one.columns(columns)), species)
+    return nodes, species, torch.from_numpy(one.bonds[0]), torch.from_numpy(one.bonds[1])
