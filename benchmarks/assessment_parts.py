@@ -74,7 +74,7 @@ def _equal_cost(each: dict[tuple[int, int], FloatArray]) -> dict[str, Any]:
 
 
 def single(liquids: Sequence[Liquid]) -> dict[str, Any]:
-    """One training configuration, 32 replicas: the penalty by generalised cross-validation, or by leaving particles out.
+    """One training configuration: its penalty by generalised cross-validation, or by leaving particles out.
 
     Beside them the penalties that are chosen by leaving configurations out of two and of eight.
     """
