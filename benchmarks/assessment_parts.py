@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ FULL = "all + rattling"
 CONFIGURATIONS = (1, 2, 4, 6, 8)
 REPLICAS = (1, 2, 4, 8, 16, 32)
 ORDERS = 3  # of adding configurations to the training set, each with replicas of its own
-CELLS = ((8, 32), (2, 32), (8, 4), (1, 32), (4, 8), (4, 32), (8, 1), (2, 8))  # of networks, most wanted first
+CELLS = ((8, 32), (2, 32), (8, 4), (4, 8), (8, 1))  # configurations and replicas of networks, most wanted first
 
 
 def summary(each: Sequence[float] | FloatArray) -> dict[str, Any]:
@@ -124,7 +125,18 @@ def networks(
             "mean of both - ridge": summary(np.subtract(rho["mean of both"], rho["ridge"])),
         }
         print(f"{n} x {r}: {told[f'{n} x {r}']}", flush=True)
-    return {"steps": steps, "folds": n_folds, "columns": FULL, "cells": told}
+    return {"steps": steps, "folds": n_folds, "columns": FULL, "cells": told, "between_cells": between(told)}
+
+
+def between(cells: dict[str, Any]) -> dict[str, Any]:
+    """Paired differences between cells, of the network and of ridge."""
+    return {
+        f"{one} - {other}": {
+            name: summary(np.subtract(cells[one][name]["each"], cells[other][name]["each"]))
+            for name in ("network", "ridge")
+        }
+        for one, other in combinations(cells, 2)
+    }
 
 
 def _standard(values: FloatArray) -> FloatArray:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 from torch_geometric.data import Data
@@ -77,6 +78,7 @@ class Summing(PropensityModel):
 
 
 class ClosedFormModel(Summing):
-    """A learner that is nothing but the solution."""
+    """A learner that is nothing but the solution: it chooses nothing on held-out lineages, and needs none."""
 
     stepped: ClassVar[bool] = False
+    suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({"validation_share": 0.0})

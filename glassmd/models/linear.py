@@ -17,6 +17,9 @@ __all__ = ["NODE_FEATURES", "LinearHead"]
 # graph, (n_particles, n_features) float32: descriptors of the particle
 NODE_FEATURES: Final = "features"
 
+LEFT_OUT: Final = "folds left out"
+"""How a penalty was chosen where several folds hold data."""
+
 _ASIDE = 0.005  # of the first sample's particles on each side that do not set the limits of a column
 _ENOUGH = 100  # particles that show the range of a column; fewer widen it
 _LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
@@ -115,6 +118,12 @@ class LinearHead(nn.Module):
                 f"{self.n_features}, as the model",
                 "train a model on these inputs",
             )
+
+    @property
+    def folds_apart(self) -> bool:
+        """Whether every species that was solved has weights that never saw a fold."""
+        told = [one["chosen_by"] for one in self.solution.values()]
+        return bool(told) and all(chosen == LEFT_OUT for chosen in told)
 
     def absorb(
         self,
@@ -259,7 +268,7 @@ def _told(solution: RidgeSolution) -> dict[str, Any]:
     return {
         "particles": solution.count,
         "penalty": solution.penalty.tolist(),
-        "chosen_by": "folds left out" if solution.left_out else "generalised cross-validation: one fold only",
+        "chosen_by": LEFT_OUT if solution.left_out else "generalised cross-validation: one fold only",
         "degrees_of_freedom": solution.freedom.tolist(),
         "residual_std": solution.residual.sqrt().tolist(),
         "label_noise_std": solution.noise.sqrt().tolist(),

@@ -90,6 +90,12 @@ class RidgeModel(ClosedFormModel):
         """(n_particles, n_times) standard deviation of the truth around the prediction, σ_AA."""
         return self.head.spread(data[NODE_FEATURES], data[NODE_SPECIES])
 
+    def out_of_fold(self, data: Data, fold: int) -> Tensor | None:
+        """(n_particles, n_times), σ_AA, by the weights that never saw a fold; None where all were in one fold."""
+        if not self.head.folds_apart:
+            return None
+        return self.head.forward_fold(data[NODE_FEATURES], data[NODE_SPECIES], fold)
+
     def absorb(
         self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
     ) -> None:

@@ -335,10 +335,10 @@ def test_models_see_only_their_inputs():
     for model in (RidgeModel(inputs=["thermal", "inherent"]), RidgeModel(inputs=["inherent"])):
         assert torch.equal(model.encode(whole)[NODE_FEATURES], model.encode(moved)[NODE_FEATURES])
     cage = CageModel()
-    # the descriptors of the cage, one displacement and the Debye–Waller factor, each with three averages
+    # the descriptors of the cage, one displacement and the Debye–Waller factor, each with five averages
     recursive = RidgeModel(inputs=["cage"]).encode(whole)[NODE_FEATURES]
     found = cage.encode(whole)[NODE_FEATURES]
-    assert found.shape[1] == recursive.shape[1] + 2 * 4
+    assert found.shape[1] == recursive.shape[1] + 2 * 6
     assert torch.equal(found[:, : recursive.shape[1]], recursive)
 
 
