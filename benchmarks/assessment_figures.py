@@ -88,7 +88,7 @@ def _networks(found: dict[str, Any], path: Path) -> None:
     for axes in (left, right):
         axes.set_xticks(range(len(cells)), [cell.replace("x", "×") for cell in cells], rotation=30)
         axes.set_xlabel("configurations × replicas")
-        axes.legend()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=3)
     left.set(ylabel=RHO)
     right.set(ylabel="paired difference in ρ")
     save(figure, path)
