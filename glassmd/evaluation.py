@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,10 @@ import numpy as np
 
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError
-from glassmd.inputs import prepare
+from glassmd.inputs import StructureProvider, prepare
 from glassmd.metrics import SpeciesScores, intraclass_correlation, score
-from glassmd.models.store import load_model
-from glassmd.prediction import predict, provider_for
+from glassmd.models.store import LoadedModel, load_model
+from glassmd.prediction import Prediction, predict, provider_for
 from glassmd.published import PUBLISHED_DENSITY, published_scores
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample
@@ -58,19 +59,15 @@ def evaluate(
     seen_in_training = False
     for path in data:
         run = open_run(path)
-        loaded.card.check_mixture(run.identity["mixture"])
-        columns = loaded.card.check_times(run.times)
         chosen = _select(run, subset)
-        known = set(loaded.card.provenance.get("liquids", []))
-        seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)
         provider = provider_for(loaded, float(run.identity["temperature"]), engine=engine, device=device)
         provider.add_cost(cost)
-        prepare(provider, [run], chosen)
-        for sample in chosen:
-            found = predict(sample.parent, loaded, structure=provider.structure(run, sample))
-            predictions.append(found.propensity[columns])
-            seconds.append(found.seconds)
+        for prediction in _predicted(loaded, run, chosen, provider):
+            predictions.append(prediction.propensity)
+            seconds.append(prediction.seconds)
         cost = provider.cost
+        known = set(loaded.card.provenance.get("liquids", []))
+        seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)
         samples += chosen
     if not samples:
         raise RunError(f"found no samples of the {subset} lineages in the data", "at least one", "try --subset all")
@@ -96,6 +93,18 @@ def evaluate(
         "seconds_per_configuration": float(np.median(seconds)),
         "seconds": time.monotonic() - started,
     }
+
+
+def _predicted(
+    loaded: LoadedModel, run: Run, samples: list[Sample], provider: StructureProvider
+) -> Iterator[Prediction]:
+    """Of every sample, at the times of the run; inputs that are missing are computed first, and kept."""
+    loaded.card.check_mixture(run.identity["mixture"])
+    columns = loaded.card.check_times(run.times)
+    prepare(provider, [run], samples)
+    for sample in samples:
+        found = predict(sample.parent, loaded, structure=provider.structure(run, sample))
+        yield replace(found, times=run.times, propensity=found.propensity[columns], std=found.std[columns])
 
 
 def _published(mixture: dict[str, Any], samples: list[Sample]) -> dict[str, Any]:

@@ -87,6 +87,15 @@ def predict(
     return Prediction(list(loaded.card.times), values, std, cost, time.monotonic() - started)
 
 
+def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:
+    """GSD log chunks of a prediction."""
+    log: dict[str, NDArray[np.float32]] = {}
+    for t, values, std in zip(prediction.times, prediction.propensity, prediction.std, strict=True):
+        log[GSD_PROPENSITY.format(time=t)] = values.astype(np.float32)
+        log[GSD_PROPENSITY_STD.format(time=t)] = std.astype(np.float32)
+    return log
+
+
 def provider_for(
     loaded: LoadedModel, temperature: float, *, engine: EngineChoice = "auto", device: DeviceChoice = "auto"
 ) -> StructureProvider:
@@ -191,11 +200,7 @@ def predict_file(
             propensity=prediction.propensity[chosen],
             std=prediction.std[chosen],
         )
-    log = dict(found.log)
-    for t, values, std in zip(prediction.times, prediction.propensity, prediction.std, strict=True):
-        log[GSD_PROPENSITY.format(time=t)] = values.astype(np.float32)
-        log[GSD_PROPENSITY_STD.format(time=t)] = std.astype(np.float32)
-    write_frames(out, [Frame(configuration, found.step, log)])
+    write_frames(out, [Frame(configuration, found.step, {**found.log, **_log_of(prediction)})])
     means = {
         name: [float(row[mask].mean()) for row in prediction.propensity]
         for name in loaded.card.mixture["species"]

@@ -1,4 +1,4 @@
-"""What holds for every learner: it trains, goes on, saves, loads, predicts and is evaluated, on a run and on a stream."""
+"""What holds for every learner: it trains, goes on, saves, loads, predicts and is evaluated, on runs and streams."""
 
 from __future__ import annotations
 
