@@ -16,7 +16,6 @@ from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import ModelError
 from glassmd.inputs import StructureProvider, prepare
 from glassmd.interrupt import StopRequest
-from glassmd.models.closed_form import Summing
 from glassmd.models.store import LoadedModel, load_model
 from glassmd.prediction import predict, provider_for
 from glassmd.settings import RunSettings, Settings
@@ -28,7 +27,7 @@ from glassmd.training.choices import resolved
 from glassmd.training.encoding import Encodings
 from glassmd.training.session import Show, train
 
-__all__ = ["Laboratory", "Training", "count_numbers"]
+__all__ = ["Laboratory", "Training"]
 
 PREDICTIONS_FILE = "predictions.safetensors"
 
@@ -186,7 +185,7 @@ class Laboratory:
                 "model": loaded.card.model,
                 "inputs": list(loaded.model.inputs),
                 "trained_species": list(loaded.card.trained_species),
-                "parameters": count_numbers(loaded),
+                "parameters": loaded.model.n_parameters,
                 "seconds_per_configuration": float(np.median(seconds)),
                 "input_cost": _per_configuration(cost),
             },
@@ -198,13 +197,6 @@ class Laboratory:
         found = provider_for(loaded, float(run.identity["temperature"]), engine=self.engine, device=self.device)
         found.check = self.stop.check
         return found
-
-
-def count_numbers(loaded: LoadedModel) -> int:
-    """How many numbers the training decided: parameters, or everything that a learner keeps of its sums."""
-    if not isinstance(loaded.model, Summing):
-        return sum(parameter.numel() for parameter in loaded.model.parameters())
-    return sum(tensor.numel() for name, tensor in loaded.model.state_dict().items() if name not in ("scale", "shift"))
 
 
 def _told(entry: Entry) -> dict[str, Any]:

@@ -113,6 +113,15 @@ class PropensityModel(nn.Module, ABC):
     def initialise(self, graph: Data) -> None:
         """Adapt fresh weights to graphs like `graph` before training; a network that needs nothing does nothing."""
 
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that were learned: those that an optimiser moves, and those that were solved for."""
+        solved = sum(int(getattr(module, "n_solved", 0)) for module in self.modules())
+        found = solved + sum(parameter.numel() for parameter in self.parameters())
+        if found:
+            return found
+        return sum(tensor.numel() for name, tensor in self.state_dict().items() if name not in ("scale", "shift"))
+
     def hyperparameters(self) -> dict[str, Any]:
         """Arguments that make the same network again (JSON types only)."""
         return {

@@ -120,6 +120,11 @@ class LinearHead(nn.Module):
             )
 
     @property
+    def n_solved(self) -> int:
+        """Weights and constants from all folds together."""
+        return self.weight.numel() + self.bias.numel()
+
+    @property
     def folds_apart(self) -> bool:
         """Whether every species that was solved has weights that never saw a fold."""
         told = [one["chosen_by"] for one in self.solution.values()]

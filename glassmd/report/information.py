@@ -92,7 +92,7 @@ def _model(path: Path) -> dict[str, Any]:
         "kind": "model",
         "path": str(path),
         "model": card.model,
-        "parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "parameters": loaded.model.n_parameters,
         "hyperparameters": card.hyperparameters,
         "mixture": card.mixture["name"],
         "truncation": card.mixture["truncation"],

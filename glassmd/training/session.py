@@ -228,7 +228,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
     return {
         "model_dir": str(trainer.directory),
         "model": trainer.settings.model,
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "parameters": trainer.model.n_parameters,
         "steps": trainer.step,
         "best_step": trainer.best["step"],
         "samples_seen": trainer.samples_seen,
