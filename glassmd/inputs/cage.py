@@ -73,12 +73,14 @@ class _Dyads:
         self._count, self._sum, self._dyads = 0, np.zeros(shape), np.zeros((*shape, shape[-1]))
 
     def add(self, displacements: FloatArray) -> None:
+        """Take in a snapshot, (n_particles, d), σ_AA."""
         self._count += 1
         self._sum += displacements
         self._dyads += displacements[:, :, None] * displacements[:, None, :]
 
     @property
     def mean(self) -> FloatArray:
+        """(n_particles, d) ⟨u⟩, σ_AA."""
         return self._sum / self._count
 
     @property
@@ -98,12 +100,14 @@ class _Sums:
         self._count, self._sum, self._squares = 0, np.zeros(shape), np.zeros(shape[:-1])
 
     def add(self, displacements: FloatArray) -> None:
+        """Take in a snapshot, (n_particles, d), σ_AA."""
         self._count += 1
         self._sum += displacements
         self._squares += (displacements**2).sum(axis=-1)
 
     @property
     def mean(self) -> FloatArray:
+        """(n_particles, d) ⟨u⟩, σ_AA."""
         return self._sum / self._count
 
     @property

@@ -26,6 +26,7 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor, sender: Tensor, receiver: Tensor, bonds: Tensor) -> Tensor:
+        """(n_particles, width) after the step."""
         normal = self.norm(hidden)
         to, of = self.ends(normal).chunk(2, dim=1)
         messages = silu(self.bond(bonds) + to.index_select(0, receiver) + of.index_select(0, sender))

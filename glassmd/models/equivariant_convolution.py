@@ -241,6 +241,7 @@ class _Convolution(torch.autograd.Function):
         radial: Tensor,
         *weights: Tensor,
     ) -> Tensor:
+        """Forth; see the function that applies it."""
         ctx.around, ctx.coupling = around, coupling
         ctx.save_for_backward(harmonics, features, radial, *weights)
         result = features.new_zeros((len(features), (coupling.l_out + 1) ** 2, coupling.channels_out))
@@ -255,6 +256,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_result: Tensor) -> tuple[Tensor | None, ...]:
+        """And back."""
         around, coupling = ctx.around, ctx.coupling
         harmonics, features, radial, *weights = ctx.saved_tensors
         grad_features, grad_radial = torch.zeros_like(features), torch.zeros_like(radial)

@@ -71,9 +71,11 @@ class _Spectrum:
     total: Tensor
 
     def weights(self, penalty: float) -> Tensor:
+        """(n_features, n_times) for one penalty."""
         return self.vectors @ (self.rotated / (self.values + penalty)[:, None])
 
     def freedom(self, penalty: float) -> float:
+        """Degrees of freedom Σ λ/(λ + α) for one penalty."""
         return float((self.values / (self.values + penalty)).sum())
 
     def residual(self, penalty: float) -> Tensor:

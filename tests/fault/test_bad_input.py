@@ -302,7 +302,9 @@ def test_evaluating_at_times_that_a_model_does_not_know(glassmd: Command, model_
 
 
 def test_going_on_with_a_training_under_other_settings(glassmd: Command, model_copy: Path, tiny_run: Run) -> None:
-    outcome = glassmd("train", tiny_run.path, "--out", model_copy, "--seed", "7", "--set", "learning_rate=0.5")
+    outcome = glassmd(
+        "train", tiny_run.path, "--model", "bapst", "--out", model_copy, "--seed", "7", "--set", "learning_rate=0.5"
+    )
     assert_refused(outcome, "was trained with", "expected", "--out")
 
 
@@ -495,7 +497,9 @@ def test_a_full_disk_while_training_keeps_the_checkpoint(
 
     monkeypatch.setattr(os, "fsync", full)
     flags = [f"--set={key}={value}" for key, value in TRAIN_FLAGS.items()]
-    outcome = glassmd("train", tiny_run.path, "--out", model_copy, "--seed", TINY.seed, "--max-steps", "9", *flags)
+    outcome = glassmd(
+        "train", tiny_run.path, "--model", "bapst", "--out", model_copy, "--seed", TINY.seed, "--max-steps", "9", *flags
+    )
     assert_refused(outcome, "no space left on the device", "same command")
     assert [path.read_bytes() for path in kept] == before
 
@@ -512,7 +516,9 @@ def test_removing_a_run_that_training_has_seen(glassmd: Command, model_copy: Pat
     for path in (run_copy / "segments").glob("L0002-P0000-B0000.*"):
         path.unlink()
     flags = [f"--set={key}={value}" for key, value in TRAIN_FLAGS.items()]
-    outcome = glassmd("train", run_copy, "--out", model_copy, "--seed", TINY.seed, "--max-steps", "9", *flags)
+    outcome = glassmd(
+        "train", run_copy, "--model", "bapst", "--out", model_copy, "--seed", TINY.seed, "--max-steps", "9", *flags
+    )
     assert_refused(outcome, "found no segment L0002-P0000-B0000", "restore the run")
 
 
@@ -520,7 +526,19 @@ def test_a_checkpoint_that_is_damaged(glassmd: Command, model_copy: Path, tiny_r
     newest = sorted((model_copy / "checkpoints").iterdir())[-1]
     newest.write_bytes(newest.read_bytes()[:100])
     flags = [f"--set={key}={value}" for key, value in TRAIN_FLAGS.items()]
-    arguments = ("train", tiny_run.path, "--out", model_copy, "--seed", TINY.seed, "--max-steps", "9", *flags)
+    arguments = (
+        "train",
+        tiny_run.path,
+        "--model",
+        "bapst",
+        "--out",
+        model_copy,
+        "--seed",
+        TINY.seed,
+        "--max-steps",
+        "9",
+        *flags,
+    )
     assert_refused(glassmd(*arguments), newest.name, "is damaged", "delete it to resume from the one before")
     newest.unlink()
     assert glassmd(*arguments, "--json").json["steps"] == 9
