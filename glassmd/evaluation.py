@@ -20,7 +20,7 @@ from glassmd.published import PUBLISHED_DENSITY, published_scores
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample
 
-__all__ = ["evaluate", "label_quality"]
+__all__ = ["evaluate", "label_quality", "published_beside"]
 
 Subset = Literal["auto", "all", "train", "validation", "test"]
 
@@ -87,7 +87,7 @@ def evaluate(
         "replicas": sorted({sample.n_replicas for sample in samples}),
         "times": times.tolist(),
         "species": result,
-        "published": _published(loaded.card.mixture, samples),
+        "published": published_beside(loaded.card.mixture, samples),
         "inputs": list(loaded.model.inputs),
         "input_cost": cost,
         "seconds_per_configuration": float(np.median(seconds)),
@@ -107,7 +107,7 @@ def _predicted(
         yield replace(found, times=run.times, propensity=found.propensity[columns], std=found.std[columns])
 
 
-def _published(mixture: dict[str, Any], samples: list[Sample]) -> dict[str, Any]:
+def published_beside(mixture: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any]:
     """Published figures for the same state point, as far as there are any."""
     if any(abs(sample.parent.density / PUBLISHED_DENSITY - 1) > 0.01 for sample in samples):
         return {}

@@ -16,10 +16,10 @@ from glassmd.comparison.leaderboard import leaderboard
 from glassmd.comparison.trainings import Laboratory, Training
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import InputError, RunError
+from glassmd.evaluation import published_beside
 from glassmd.inputs import InputProgress
 from glassmd.interrupt import StopRequest
 from glassmd.models.store import CARD_FILE
-from glassmd.published import PUBLISHED_DENSITY, published_scores
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.storage import claim, read_json, remove_leftovers, write_json
 from glassmd.stream.dataset import Run, open_run
@@ -117,7 +117,7 @@ def compare(
     return {
         **_facts(directory, runs, scored, divided),
         "summary_time": source.times[summary],
-        "published": _published(source, scored),
+        "published": published_beside(source.mixture, scored),
         **leaderboard(candidates, scored, source.mixture["species"], summary),
         "left_out": left_out,
         "seconds": time.monotonic() - began,
@@ -226,10 +226,3 @@ def _facts(directory: Path, runs: Sequence[Run], scored: Sequence[Sample], folds
         "n_lineages": len({(sample.key.run, sample.key.lineage) for sample in scored}),
         "replicas": sorted({sample.n_replicas for sample in scored}),
     }
-
-
-def _published(source: SampleSource, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Published figures for the same state point, as far as there are any."""
-    if any(abs(sample.parent.density / PUBLISHED_DENSITY - 1) > 0.01 for sample in samples):
-        return {}
-    return published_scores(source.mixture, {sample.temperature for sample in samples}, source.times)
