@@ -87,26 +87,35 @@ def evaluate(
     With --compare, a leaderboard: learners are trained on the same lineages and scored on the same others, with
     paired differences between them. DATA may hold finished models, which are tested as they are.
     """
+    _require_drawable(plot)
+    given = {
+        "--models": models, "--inputs": inputs, "--out": out, "--seeds": seeds, "--folds": folds, "--time": time,
+        "--set": set_, "--walltime": walltime,
+    }  # fmt: skip
+    _require_consistent(compare, [flag for flag, value in given.items() if value is not None], subset)
+    if not compare:
+        _score(paths, subset, plot, engine, device, json_mode)
+        return
+    settings = {**_inputs(inputs), **overrides_of({"set": set_})}
+    choices: dict[str, Any] = {"seeds": 3 if seeds is None else seeds, "folds": folds, "at": time, "settings": settings}
+    choices |= {"engine": engine.value, "device": device.value, "stop": StopRequest(walltime=walltime)}
+    _compare(paths, None if models is None else models.split(","), out or Path("comparison"), choices, plot, json_mode)
+
+
+def _require_drawable(plot: Path | None) -> None:
     # torch takes seconds to load, and what does not need it should not wait for it
     from glassmd.report.figures import check_suffix
 
     if plot is not None:
         check_suffix(plot)
-    given = {
-        "--models": models, "--inputs": inputs, "--out": out, "--seeds": seeds, "--folds": folds, "--time": time,
-        "--set": set_, "--walltime": walltime,
-    }  # fmt: skip
-    if not compare:
-        if used := [flag for flag, value in given.items() if value is not None]:
-            raise InputError(f"found {used[0]} without --compare", "it with --compare", "try --compare DATA")
-        _score(paths, subset, plot, engine, device, json_mode)
-        return
-    if subset is not Lineages.auto:
+
+
+def _require_consistent(compare: bool, comparing: list[str], subset: Lineages) -> None:
+    """Refuse flags that belong to the other way of evaluating."""
+    if not compare and comparing:
+        raise InputError(f"found {comparing[0]} without --compare", "it with --compare", "try --compare DATA")
+    if compare and subset is not Lineages.auto:
         raise InputError(f"found --subset {subset.value} with --compare", "lineages that no training has seen")
-    settings = {**_inputs(inputs), **overrides_of({"set": set_})}
-    choices: dict[str, Any] = {"seeds": 3 if seeds is None else seeds, "folds": folds, "at": time, "settings": settings}
-    choices |= {"engine": engine.value, "device": device.value, "stop": StopRequest(walltime=walltime)}
-    _compare(paths, None if models is None else models.split(","), out or Path("comparison"), choices, plot, json_mode)
 
 
 def _score(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError
@@ -52,30 +53,15 @@ def evaluate(
     started = time.monotonic()
     loaded = load_model(Path(model))
     species = loaded.card.mixture["species"]
-    samples: list[Sample] = []
-    predictions: list[Any] = []
-    seconds: list[float] = []
-    cost: dict[str, Any] = {}
-    seen_in_training = False
-    for path in data:
-        run = open_run(path)
-        chosen = _select(run, subset)
-        provider = provider_for(loaded, float(run.identity["temperature"]), engine=engine, device=device)
-        provider.add_cost(cost)
-        for prediction in _predicted(loaded, run, chosen, provider):
-            predictions.append(prediction.propensity)
-            seconds.append(prediction.seconds)
-        cost = provider.cost
-        known = set(loaded.card.provenance.get("liquids", []))
-        seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)
-        samples += chosen
+    tested = _tested(loaded, data, subset, engine, device)
+    samples = tested.samples
     if not samples:
         raise RunError(f"found no samples of the {subset} lineages in the data", "at least one", "try --subset all")
     times = samples[0].times
     if any(not np.allclose(sample.times, times) for sample in samples):
         raise RunError("found data with different output times", "one set of times", "evaluate them one by one")
     result = {
-        name: _as_json(_score(samples, predictions, name), samples)
+        name: _as_json(_score(samples, tested.predictions, name), samples)
         for name in species
         if any(sample.parent.of_species(name).any() for sample in samples)
     }
@@ -83,16 +69,47 @@ def evaluate(
         "model": str(model),
         "n_configurations": len(samples),
         "n_lineages": len({(sample.key.run, sample.key.lineage) for sample in samples}),
-        "seen_in_training": seen_in_training,
+        "seen_in_training": tested.seen_in_training,
         "replicas": sorted({sample.n_replicas for sample in samples}),
         "times": times.tolist(),
         "species": result,
         "published": published_beside(loaded.card.mixture, samples),
         "inputs": list(loaded.model.inputs),
-        "input_cost": cost,
-        "seconds_per_configuration": float(np.median(seconds)),
+        "input_cost": tested.cost,
+        "seconds_per_configuration": float(np.median(tested.seconds)),
         "seconds": time.monotonic() - started,
     }
+
+
+@dataclass
+class _Tested:
+    """Samples with what a model predicts for them, in the same order, and what that took."""
+
+    samples: list[Sample] = field(default_factory=list)
+    predictions: list[NDArray[np.float64]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    cost: dict[str, Any] = field(default_factory=dict)
+    seen_in_training: bool = False
+
+
+def _tested(
+    loaded: LoadedModel, data: Sequence[Path | str], subset: Subset, engine: EngineChoice, device: DeviceChoice
+) -> _Tested:
+    """The model's predictions for the chosen lineages of every run."""
+    tested = _Tested()
+    known = set(loaded.card.provenance.get("liquids", []))
+    for path in data:
+        run = open_run(path)
+        chosen = _select(run, subset)
+        provider = provider_for(loaded, float(run.identity["temperature"]), engine=engine, device=device)
+        provider.add_cost(tested.cost)
+        for prediction in _predicted(loaded, run, chosen, provider):
+            tested.predictions.append(prediction.propensity)
+            tested.seconds.append(prediction.seconds)
+        tested.cost = provider.cost
+        tested.seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)
+        tested.samples += chosen
+    return tested
 
 
 def _predicted(

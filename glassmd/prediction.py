@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -193,24 +194,13 @@ def predict_file(
         temperature = temperature if temperature is not None else found.identity.get("temperature")
     prediction = predict(configuration, loaded, temperature=temperature, engine=engine, device=device)
     if times is not None:
-        chosen = loaded.card.check_times(times)
-        prediction = replace(
-            prediction,
-            times=[prediction.times[c] for c in chosen],
-            propensity=prediction.propensity[chosen],
-            std=prediction.std[chosen],
-        )
+        prediction = _at_times(prediction, loaded.card.check_times(times))
     write_frames(out, [Frame(configuration, found.step, {**found.log, **_log_of(prediction)})])
-    means = {
-        name: [float(row[mask].mean()) for row in prediction.propensity]
-        for name in loaded.card.mixture["species"]
-        if (mask := configuration.of_species(name)).any()
-    }
     facts = {
         "output": str(out),
         "n_particles": configuration.n_particles,
         "times": prediction.times,
-        "propensity_mean": means,
+        "propensity_mean": _means(configuration, prediction, loaded.card.mixture["species"]),
         "trained_species": list(loaded.card.trained_species),
         "mixture_checked": found.identity is not None,
         "inputs": list(loaded.model.inputs),
@@ -219,3 +209,23 @@ def predict_file(
         "seconds": time.monotonic() - started,
     }
     return facts, configuration, prediction
+
+
+def _at_times(prediction: Prediction, columns: Sequence[int]) -> Prediction:
+    """Some of the times, in this order."""
+    chosen = list(columns)
+    return replace(
+        prediction,
+        times=[prediction.times[column] for column in chosen],
+        propensity=prediction.propensity[chosen],
+        std=prediction.std[chosen],
+    )
+
+
+def _means(configuration: Configuration, prediction: Prediction, species: Sequence[str]) -> dict[str, list[float]]:
+    """Mean propensity at every time of the species that are there, σ_AA."""
+    return {
+        name: [float(row[mask].mean()) for row in prediction.propensity]
+        for name in species
+        if (mask := configuration.of_species(name)).any()
+    }

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from glassmd.comparison.candidates import Candidate
-from glassmd.comparison.entries import Entry, entries_of
-from glassmd.comparison.folds import Fold, folds_of
+from glassmd.comparison.entries import Entry
 from glassmd.comparison.leaderboard import leaderboard
+from glassmd.comparison.plan import Plan, plan_of
 from glassmd.comparison.trainings import Laboratory, Training
 from glassmd.engines import DeviceChoice, EngineChoice
-from glassmd.errors import InputError, RunError
+from glassmd.errors import RunError
 from glassmd.evaluation import published_beside
 from glassmd.inputs import InputProgress
 from glassmd.interrupt import StopRequest
-from glassmd.models.store import CARD_FILE
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.storage import claim, read_json, remove_leftovers, write_json
-from glassmd.stream.dataset import Run, open_run
+from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
 from glassmd.structure import INPUTS
 from glassmd.training.encoding import Encodings
@@ -79,69 +79,53 @@ def compare(
     """
     began = time.monotonic()
     stop, announce = stop or StopRequest(), announce or (lambda line: None)
-    runs, models = _opened(data)
-    if seeds < 1:
-        raise InputError(f"found {seeds} seeds", "at least 1", "try --seeds 3")
-    source = SampleSource(runs)
-    samples = [sample for run in source.runs for sample in run.samples()]
-    divided = folds_of(runs, samples, folds)
-    scored = [s for s in samples if any((s.key.run, s.key.lineage) in fold.held_out for fold in divided)]
-    chosen, left_out = entries_of(entries, settings or {}, source.mixture, len(source.times))
+    plan = plan_of(data, entries, seeds=seeds, folds=folds, settings=settings or {})
     directory = Path(out)
+    with _claimed(directory):
+        _adopt(directory, plan.identity())
+        laboratory = Laboratory(directory, plan.runs, plan.samples, engine, device, stop, show, announce)
+        candidates = _candidates(laboratory, plan)
+    summary = _summary_time(plan.runs, plan.source.times, at)
+    announce("scoring")
+    return {
+        **_facts(directory, plan),
+        "summary_time": plan.source.times[summary],
+        "published": published_beside(plan.source.mixture, plan.scored),
+        **leaderboard(candidates, plan.scored, plan.source.mixture["species"], summary),
+        "left_out": plan.left_out,
+        "seconds": time.monotonic() - began,
+    }
+
+
+@contextmanager
+def _claimed(directory: Path) -> Iterator[None]:
+    """The directory for this process alone, without what a killed one left half written."""
     with claim(directory / ".lock") as granted:
         if not granted:
             raise RunError(
                 f"{directory} is in use by another process", "one comparison", "wait, or choose another --out"
             )
         remove_leftovers(directory)
-        _adopt(directory, _identity(samples, divided))
-        laboratory = Laboratory(directory, runs, samples, engine, device, stop, show, announce)
-        trainings = [
-            Training(entry, fold, seed)
-            for entry in chosen
-            for fold in divided
-            for seed in range(seeds if entry.stepped else 1)
-        ]
-        lacking = [training for training in trainings if laboratory.done(training) is None]
-        tested = [_finished(laboratory, model, scored) for model in models]
-        _prepare(laboratory, source, [training.entry for training in lacking])
-        encodings = Encodings()
-        for number, training in enumerate(lacking):
-            if number and training.entry is not lacking[number - 1].entry:
-                encodings = Encodings()
-            announce(f"training {number + 1} of {len(lacking)}: {training}")
-            laboratory.carry_out(training, encodings)
-        candidates = [_candidate(laboratory, entry, divided, seeds) for entry in chosen] + tested
-    summary = _summary_time(runs, source.times, at)
-    announce("scoring")
-    return {
-        **_facts(directory, runs, scored, divided),
-        "summary_time": source.times[summary],
-        "published": published_beside(source.mixture, scored),
-        **leaderboard(candidates, scored, source.mixture["species"], summary),
-        "left_out": left_out,
-        "seconds": time.monotonic() - began,
-    }
+        yield
 
 
-def _opened(data: Sequence[Path | str]) -> tuple[list[Run], list[Path]]:
-    """Runs, always in the same order, and finished models."""
-    models = [Path(path) for path in data if (Path(path) / CARD_FILE).is_file()]
-    runs = [open_run(path) for path in data if Path(path) not in models]
-    if not runs:
-        raise RunError("found no data", "at least one run directory", "try glassmd evaluate --compare RUN")
-    names = [model.resolve().name for model in models]
-    if len(set(names)) < len(names):
-        raise InputError(f"found models named {', '.join(sorted(names))}", "names that differ")
-    return sorted(runs, key=lambda run: (float(run.identity["temperature"]), run.identity["id"])), models
+def _candidates(laboratory: Laboratory, plan: Plan) -> list[Candidate]:
+    """What every entry and every finished model predict; trains what is lacking."""
+    tested = [_finished(laboratory, model, plan.scored) for model in plan.models]
+    _train(laboratory, plan)
+    return [_candidate(laboratory, entry, plan) for entry in plan.entries] + tested
 
 
-def _identity(samples: Sequence[Sample], folds: Sequence[Fold]) -> dict[str, Any]:
-    """What a comparison must have in common with the one that it goes on with (JSON types only)."""
-    return {
-        "samples": {str(sample.key): sample.n_replicas for sample in samples},
-        "folds": [sorted(list(lineage) for lineage in fold.held_out) for fold in folds],
-    }
+def _train(laboratory: Laboratory, plan: Plan) -> None:
+    """Carry out every training that is not there yet."""
+    lacking = [training for training in plan.trainings() if laboratory.done(training) is None]
+    _prepare(laboratory, plan.source, [training.entry for training in lacking])
+    encodings = Encodings()
+    for number, training in enumerate(lacking):
+        if number and training.entry is not lacking[number - 1].entry:
+            encodings = Encodings()
+        laboratory.announce(f"training {number + 1} of {len(lacking)}: {training}")
+        laboratory.carry_out(training, encodings)
 
 
 def _adopt(directory: Path, identity: dict[str, Any]) -> None:
@@ -181,10 +165,10 @@ def _inputs_shown(announce: Callable[[str], None]) -> Callable[[InputProgress], 
     return show
 
 
-def _candidate(laboratory: Laboratory, entry: Entry, folds: Sequence[Fold], seeds: int) -> Candidate:
+def _candidate(laboratory: Laboratory, entry: Entry, plan: Plan) -> Candidate:
     """The predictions of an entry: those of all folds together, for every seed."""
-    own = range(seeds if entry.stepped else 1)
-    found = [[laboratory.done(Training(entry, fold, seed)) for fold in folds] for seed in own]
+    own = plan.seeds_of(entry)
+    found = [[laboratory.done(Training(entry, fold, seed)) for fold in plan.folds] for seed in own]
     known = [[one for one in of_seed if one is not None] for of_seed in found]
     return Candidate(
         entry.name,
@@ -214,15 +198,15 @@ def _summary_time(runs: Sequence[Run], times: Sequence[float], at: float | None)
     return int(np.argmin(distances))
 
 
-def _facts(directory: Path, runs: Sequence[Run], scored: Sequence[Sample], folds: Sequence[Fold]) -> dict[str, Any]:
+def _facts(directory: Path, plan: Plan) -> dict[str, Any]:
     return {
         "directory": str(directory),
-        "runs": [str(run.path) for run in runs],
-        "temperatures": sorted({sample.temperature for sample in scored}),
-        "times": runs[0].times,
-        "split": "test lineages" if folds[0].told else f"{len(folds)} folds of lineages",
-        "folds": [sorted(list(lineage) for lineage in fold.held_out) for fold in folds],
-        "n_configurations": len(scored),
-        "n_lineages": len({(sample.key.run, sample.key.lineage) for sample in scored}),
-        "replicas": sorted({sample.n_replicas for sample in scored}),
+        "runs": [str(run.path) for run in plan.runs],
+        "temperatures": sorted({sample.temperature for sample in plan.scored}),
+        "times": plan.runs[0].times,
+        "split": "test lineages" if plan.folds[0].told else f"{len(plan.folds)} folds of lineages",
+        "folds": [sorted(list(lineage) for lineage in fold.held_out) for fold in plan.folds],
+        "n_configurations": len(plan.scored),
+        "n_lineages": len({(sample.key.run, sample.key.lineage) for sample in plan.scored}),
+        "replicas": sorted({sample.n_replicas for sample in plan.scored}),
     }

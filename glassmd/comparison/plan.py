@@ -1,0 +1,103 @@
+"""What a comparison trains and tests, and on what, decided before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glassmd.comparison.entries import Entry, entries_of
+from glassmd.comparison.folds import Fold, folds_of
+from glassmd.comparison.trainings import Training
+from glassmd.errors import InputError, RunError
+from glassmd.models.store import CARD_FILE
+from glassmd.stream.dataset import Run, open_run
+from glassmd.stream.samples import Sample
+from glassmd.training.source import SampleSource
+
+__all__ = ["Plan", "plan_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is compared.
+
+    Attributes:
+        runs: Always in the same order.
+        models: Directories of finished models, which are tested as they are.
+        source: The runs' samples for training.
+        samples: All of them.
+        folds: Divisions into what is trained on and what is left out.
+        scored: The samples that some fold leaves out.
+        entries: Learners with their inputs.
+        left_out: What :func:`glassmd.comparison.entries.entries_of` left out, and why.
+        seeds: Trainings per fold of what depends on the seed.
+    """
+
+    runs: list[Run]
+    models: list[Path]
+    source: SampleSource
+    samples: list[Sample]
+    folds: list[Fold]
+    scored: list[Sample]
+    entries: list[Entry]
+    left_out: dict[str, str]
+    seeds: int
+
+    def seeds_of(self, entry: Entry) -> range:
+        """One where chance decides nothing."""
+        return range(self.seeds if entry.stepped else 1)
+
+    def trainings(self) -> list[Training]:
+        """All that the comparison needs, those of an entry one after the other."""
+        return [
+            Training(entry, fold, seed)
+            for entry in self.entries
+            for fold in self.folds
+            for seed in self.seeds_of(entry)
+        ]
+
+    def identity(self) -> dict[str, Any]:
+        """What a comparison must have in common with the one that it goes on with (JSON types only)."""
+        return {
+            "samples": {str(sample.key): sample.n_replicas for sample in self.samples},
+            "folds": [sorted(list(lineage) for lineage in fold.held_out) for fold in self.folds],
+        }
+
+
+def plan_of(
+    data: Sequence[Path | str],
+    entries: Sequence[str] | None,
+    *,
+    seeds: int,
+    folds: int | None,
+    settings: Mapping[str, Any],
+) -> Plan:
+    """Look at the data and at what is asked for; the arguments are those of :func:`glassmd.comparison.compare`.
+
+    Raises:
+        InputError: Data, learners or settings that cannot be used.
+        RunError: No data.
+    """
+    runs, models = _opened(data)
+    if seeds < 1:
+        raise InputError(f"found {seeds} seeds", "at least 1", "try --seeds 3")
+    source = SampleSource(runs)
+    samples = [sample for run in source.runs for sample in run.samples()]
+    divided = folds_of(runs, samples, folds)
+    scored = [s for s in samples if any((s.key.run, s.key.lineage) in fold.held_out for fold in divided)]
+    chosen, left_out = entries_of(entries, settings, source.mixture, len(source.times))
+    return Plan(runs, models, source, samples, divided, scored, chosen, left_out, seeds)
+
+
+def _opened(data: Sequence[Path | str]) -> tuple[list[Run], list[Path]]:
+    """Runs, always in the same order, and finished models."""
+    models = [Path(path) for path in data if (Path(path) / CARD_FILE).is_file()]
+    runs = [open_run(path) for path in data if Path(path) not in models]
+    if not runs:
+        raise RunError("found no data", "at least one run directory", "try glassmd evaluate --compare RUN")
+    names = [model.resolve().name for model in models]
+    if len(set(names)) < len(names):
+        raise InputError(f"found models named {', '.join(sorted(names))}", "names that differ")
+    return sorted(runs, key=lambda run: (float(run.identity["temperature"]), run.identity["id"])), models
