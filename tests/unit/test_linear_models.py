@@ -1,4 +1,4 @@
-"""Learners that are solved: the same weights as from all rows at once, penalties and spreads that hold on new data."""
+"""Solved learners: what they see, what they find, and that they come back from their directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
@@ -20,34 +19,11 @@ from glassmd.models import make_model
 from glassmd.models.baselines import LENGTHS, DebyeWallerModel, DensityModel, PotentialEnergyModel, ScalarModel
 from glassmd.models.cage import CageModel
 from glassmd.models.card import ModelCard
-from glassmd.models.closed_form import FOLDS, ClosedFormModel
-from glassmd.models.fold_sums import FoldSums, sample_weight
-from glassmd.models.linear import NODE_FEATURES, LinearHead
+from glassmd.models.closed_form import ClosedFormModel
+from glassmd.models.linear import NODE_FEATURES
 from glassmd.models.ridge import RidgeModel
 from glassmd.models.store import load_model, save_model
 from glassmd.structure import Structure
-
-N, F, T = 300, 12, 2
-
-
-def rows(seed: int, n: int = N, noise: float = 0.3) -> tuple[Tensor, Tensor, Tensor]:
-    """Correlated descriptors, propensities of two species that depend on them differently, and the species."""
-    generator = torch.Generator().manual_seed(seed)
-    hidden = torch.randn(n, 5, generator=generator)
-    mixing = torch.randn(5, F, generator=torch.Generator().manual_seed(99))
-    x = 4 + hidden @ mixing + 0.2 * torch.randn(n, F, generator=generator)
-    species = (torch.arange(n) % 3 == 0).long()
-    slopes = torch.stack([0.2 * hidden[:, 0] + 0.1 * hidden[:, 1], -0.1 * hidden[:, 2] + 0.05 * species], dim=1)
-    return x, 1 + slopes + noise * torch.randn(n, T, generator=generator), species
-
-
-def solved(n_samples: int = FOLDS, noise: Tensor | None = None, spread: float = 0.3) -> LinearHead:
-    head = LinearHead(None, n_times=T, n_species=2)
-    for seed in range(n_samples):
-        x, y, species = rows(seed, noise=spread)
-        head.absorb(x, y, noise, species, species >= 0, fold=seed % FOLDS)
-    head.solve()
-    return head
 
 
 def liquid(n: int = 250, seed: int = 0) -> Structure:
@@ -71,220 +47,6 @@ def liquid(n: int = 250, seed: int = 0) -> Structure:
 def _few_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe with fewer columns, which is solved faster."""
     monkeypatch.setitem(RECIPES, "recursive", RECIPES["compact"])
-
-
-def check_same_solution(found: LinearHead, expected: LinearHead, tolerance: float) -> None:
-    x, _, species = rows(77)
-    assert torch.allclose(found(x.double(), species), expected(x.double(), species), rtol=0, atol=tolerance)
-    assert torch.allclose(found.spread(x, species), expected.spread(x, species), rtol=1e-4)
-
-
-def test_weights_are_those_of_ridge_regression_on_all_rows_at_once():
-    head = solved()
-    for index in range(2):
-        samples = [rows(seed) for seed in range(FOLDS)]
-        x = torch.cat([x[s == index] for x, _, s in samples]).double()
-        y = torch.cat([y[s == index] for _, y, s in samples]).double()
-        z = (x - x.mean(0)) / x.std(0, correction=0)
-        for t in range(T):
-            penalty = head.solution[str(index)]["penalty"][t]
-            gram = z.T @ z / len(z) + penalty * torch.eye(F, dtype=torch.float64)
-            weight = torch.linalg.solve(gram, z.T @ (y[:, t] - y[:, t].mean()) / len(z))
-            found = head(x, torch.full((len(x),), index))[:, t]
-            assert torch.allclose(found, y[:, t].mean() + z @ weight, rtol=0, atol=1e-9)
-
-
-def test_the_chosen_penalty_has_the_least_error_on_rows_left_out():
-    head = solved()
-    samples = [rows(seed) for seed in range(FOLDS)]
-    left_out = torch.zeros(T, dtype=torch.float64)
-    count = 0
-    for fold, (x, y, species) in enumerate(samples):
-        a = species == 0
-        left_out += ((head.forward_fold(x.double(), species, fold) - y)[a] ** 2).sum(0)
-        count += int(a.sum())
-    reported = torch.tensor(head.solution["0"]["residual_std"], dtype=torch.float64) ** 2
-    assert torch.allclose(left_out / count, reported, rtol=1e-6)
-
-
-def test_weights_of_a_fold_never_saw_it():
-    """They are the ridge regression of the other folds' rows, at the penalty and in the unit of all of them."""
-    head, samples, fold = solved(), [rows(seed) for seed in range(FOLDS)], 2
-    others = [sample for k, sample in enumerate(samples) if k != fold]
-    x = torch.cat([x[s == 0] for x, _, s in others]).double()
-    y = torch.cat([y[s == 0] for _, y, s in others]).double()
-    unit = torch.cat([x[s == 0] for x, _, s in samples]).double().std(0, correction=0)
-    z = (x - x.mean(0)) / unit
-    for t in range(T):
-        gram = z.T @ z / len(z) + head.solution["0"]["penalty"][t] * torch.eye(F, dtype=torch.float64)
-        weight = torch.linalg.solve(gram, z.T @ (y[:, t] - y[:, t].mean()) / len(z))
-        found = head.forward_fold(x, torch.zeros(len(x), dtype=torch.int64), fold)[:, t]
-        assert torch.allclose(found, y[:, t].mean() + z @ weight, rtol=0, atol=1e-9)
-
-
-def test_each_particle_may_name_its_own_fold():
-    head = solved()
-    x, _, species = rows(8)
-    folds = torch.arange(N) % FOLDS
-    found = head.forward_fold(x, species, folds)
-    for fold in range(FOLDS):
-        assert torch.equal(found[folds == fold], head.forward_fold(x, species, fold)[folds == fold])
-
-
-def test_a_sample_taken_back_leaves_no_trace():
-    plain = solved(4)
-    grown = LinearHead(None, n_times=T, n_species=2)
-    for seed in range(4):
-        x, y, species = rows(seed)
-        grown.absorb(x, y, None, species, species >= 0, fold=seed % FOLDS)
-    x, y, species = rows(40)
-    for sign in (1, -1):
-        grown.absorb(x, 50 * y, None, species, species >= 0, fold=4, sign=sign)
-    grown.solve()
-    check_same_solution(grown, plain, 1e-9)
-
-
-def test_the_order_of_samples_behind_the_first_does_not_matter():
-    plain, turned = solved(), LinearHead(None, n_times=T, n_species=2)
-    for seed in (0, 3, 1, 4, 2):
-        x, y, species = rows(seed)
-        turned.absorb(x, y, None, species, species >= 0, fold=seed % FOLDS)
-    turned.solve()
-    check_same_solution(turned, plain, 1e-9)
-
-
-def test_the_spread_covers_the_truth_and_not_the_noise_of_the_label():
-    """Of normal errors 68.3% lie within one spread and 95.4% within two; 6000 particles give ±0.6% and ±0.3%."""
-    truth_std, label_std = 0.3, 0.4
-    head = LinearHead(None, n_times=T, n_species=2)
-    generator = torch.Generator().manual_seed(1)
-    for seed in range(10):
-        x, y, species = rows(seed, noise=truth_std)
-        label = y + label_std * torch.randn(N, T, generator=generator)
-        head.absorb(x, label, torch.full((N, T), label_std**2), species, species >= 0, fold=seed % FOLDS)
-    head.solve()
-    x, truth, species = rows(500, n=6000, noise=truth_std)
-    deviation = (truth - head(x, species)).abs() / head.spread(x, species)
-    assert (deviation < 1).float().mean() == pytest.approx(0.683, abs=0.04)  # the spread itself is known to 4%
-    assert (deviation < 2).float().mean() == pytest.approx(0.954, abs=0.02)
-
-
-def test_the_spread_grows_away_from_the_training_particles():
-    head = solved(2)
-    x, _, species = rows(9)
-    centre = x.mean(0)
-    assert (head.spread(centre + 2.5 * (x - centre), species) > head.spread(x, species)).float().mean() > 0.95
-
-
-def test_one_fold_alone_is_solved_by_generalised_cross_validation_and_says_so():
-    head = LinearHead(None, n_times=T, n_species=2)
-    x, y, species = rows(0)
-    head.absorb(x, y, None, species, species >= 0, fold=3)
-    head.solve()
-    assert "one fold only" in head.solution["0"]["chosen_by"]
-    new, truth, kinds = rows(6)
-    residual = (truth - head(new, kinds)).std(dim=0)
-    assert torch.allclose(residual, torch.full((T,), 0.3), rtol=0.15)  # √(300/2) labels, 12 weights
-    assert torch.equal(head.forward_fold(new, kinds, 3), head(new, kinds))
-
-
-def test_more_descriptors_than_particles_are_no_obstacle():
-    head = LinearHead(None, n_times=1, n_species=1)
-    generator = torch.Generator().manual_seed(2)
-    species = torch.zeros(20, dtype=torch.int64)
-    x = torch.randn(40, 100, generator=generator)
-    y = x[:, :1] + 1
-    for fold in range(2):
-        part = slice(20 * fold, 20 * fold + 20)
-        head.absorb(x[part], y[part], None, species, species == 0, fold=fold)
-    head.solve()
-    assert torch.isfinite(head(x, torch.zeros(40, dtype=torch.int64))).all()
-    assert torch.isfinite(head.spread(x, torch.zeros(40, dtype=torch.int64))).all()
-
-
-def test_columns_that_only_show_rounding_get_no_weight():
-    head = LinearHead(None, n_times=T, n_species=2)
-    for seed in range(FOLDS):
-        x, y, species = rows(seed)
-        x = x.clone()
-        x[:, 3] = 12.0 * (1 + 1e-7 * torch.sign(y[:, 0] - 1))  # tells the label in the last bit of float32
-        head.absorb(x, y, None, species, species >= 0, fold=seed)
-    head.solve()
-    assert torch.equal(head.inverse_unit[:, 3], torch.zeros(2, dtype=torch.float64))
-    assert torch.isfinite(head.weight).all()
-
-
-def test_an_overlap_moves_nobody_else():
-    """One particle whose descriptors are a thousand times too large changes the others' predictions little."""
-    plain, hit = LinearHead(None, n_times=T, n_species=2), LinearHead(None, n_times=T, n_species=2)
-    for seed in range(FOLDS):
-        x, y, species = rows(seed)
-        plain.absorb(x, y, None, species, species >= 0, fold=seed)
-        x = x.clone()
-        x[0] *= 1000
-        hit.absorb(x, y, None, species, species >= 0, fold=seed)
-    plain.solve()
-    hit.solve()
-    x, y, species = rows(9)
-    worse = ((hit(x, species) - y) ** 2).mean() / ((plain(x, species) - y) ** 2).mean()
-    assert worse < 1.2
-    assert ((hit(1000 * x, species) - 1).abs() < 20).all()
-
-
-def test_a_species_without_labels_is_zero_with_unknown_spread():
-    head = LinearHead(None, n_times=T, n_species=2)
-    for seed in range(2):
-        x, y, species = rows(seed)
-        head.absorb(x, y, None, species, species == 0, fold=seed)
-    head.solve()
-    assert list(head.solution) == ["0"]
-    assert (head(x, species)[species == 1] == 0).all()
-    assert torch.isnan(head.spread(x, species)[species == 1]).all()
-    assert torch.isfinite(head.spread(x, species)[species == 0]).all()
-
-
-def test_weights_save_and_load_through_hyperparameters():
-    head = solved()
-    again = LinearHead(head.n_features, n_times=T, n_species=2)
-    again.load_state_dict(head.state_dict())
-    check_same_solution(again, head, 0.0)
-
-
-def test_a_sample_with_noisy_labels_counts_less():
-    labels = torch.randn(1000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    quiet, loud = (sample_weight(labels, torch.full((1000, 1), value)) for value in (0.1, 0.5))
-    assert 0 < loud < quiet < 1
-    # var = signal + noise: signal 0.9 and 0.5 of 1, w = ½ signal / (½ signal + noise)
-    assert quiet == pytest.approx(0.45 / 0.55, abs=0.02)
-    assert loud == pytest.approx(0.25 / 0.75, abs=0.03)
-
-
-def test_refusals_name_what_does_not_fit():
-    head = LinearHead(None, n_times=T, n_species=2)
-    with pytest.raises(ModelError, match="no labelled particle"):
-        head.solve()
-    x, y, species = rows(0)
-    head.absorb(x, y, None, species, species >= 0, fold=0)
-    with pytest.raises(ModelError, match="descriptors per particle"):
-        head(x[:, :3], species)
-    with pytest.raises(ModelError, match="found fold 7"):
-        head.absorb(x, y, None, species, species >= 0, fold=7)
-    with pytest.raises(ModelError, match="not finite"):
-        head.absorb(x, y * torch.nan, None, species, species >= 0, fold=0)
-    with pytest.raises(ModelError, match="labels of shape"):
-        head.absorb(x, y[:, :1], None, species, species >= 0, fold=0)
-    with pytest.raises(ModelError, match="cage among them"):
-        CageModel(inputs=["thermal"])
-    with pytest.raises(ModelError, match="one kind of positions"):
-        DensityModel(inputs=["thermal", "inherent"])
-
-
-def test_sums_of_a_species_forget_an_emptied_fold():
-    sums = FoldSums(1, 1, 1, 2)
-    one, mask = torch.ones(3, 1), torch.ones(3, dtype=torch.bool)
-    for sign in (1, -1):
-        sums.absorb(one, one, None, torch.zeros(3, dtype=torch.int64), mask, fold=0, sign=sign)
-    assert sums.of_species(0) == {}
 
 
 @pytest.mark.usefixtures("_few_columns")

@@ -1,0 +1,142 @@
+"""Cages: how long they are watched, and the averages that define them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from glassmd.engines import Engine, Observation, get_engine
+from glassmd.errors import SettingsError
+from glassmd.inputs import CageProtocol, cage_of, protocol_of, shared_protocol
+from glassmd.inputs import cage as cage_module
+from glassmd.inputs.cage import content_of
+from glassmd.stream.dataset import open_run
+from tests.conftest import TINY, needs_lammps
+from tests.unit.conftest import MIXTURE, SHORT
+
+
+def test_the_default_protocol_is_eight_replicas_of_length_ten():
+    protocol = CageProtocol.for_state(None)
+    assert protocol == CageProtocol()
+    assert (protocol.replicas, protocol.time, protocol.after, protocol.n_snapshots, protocol.n_left_out) == (
+        8, 10.0, 1.0, 100, 10,
+    )  # fmt: skip
+    assert CageProtocol.from_dict(json.loads(json.dumps(protocol.to_dict()))) == protocol
+
+
+@pytest.mark.parametrize("time_step", [0.001, 0.003, 0.005])
+@pytest.mark.parametrize("tau", [0.3, 1.2, 16.0, 52.0, 4000.0])
+def test_cages_of_any_liquid_are_watched_for_a_tenth_of_its_relaxation_time_at_most(tau, time_step):
+    protocol = CageProtocol.for_state(tau, time_step)
+    assert protocol.time <= max(0.1 * tau, 10 * time_step) + time_step
+    assert protocol.time <= 10 + time_step
+    assert protocol.steps[-1] * time_step <= protocol.time * (1 + 1e-9)
+    assert 10 <= protocol.n_snapshots < 200
+    assert protocol.n_left_out == pytest.approx(0.1 * protocol.n_snapshots, abs=1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"replicas": 0}, {"after": 10.0}, {"spacing": 0.0}, {"spacing": 0.007}, {"time": 0.1}, {"time": np.inf}]
+)
+def test_a_protocol_that_leaves_nothing_to_average_is_refused(wrong):
+    with pytest.raises(SettingsError):
+        CageProtocol(**wrong)
+    with pytest.raises(SettingsError):
+        CageProtocol.from_dict({"colour": 1})
+
+
+def test_imported_data_of_unknown_relaxation_time_get_the_default(imported):
+    assert protocol_of(imported) == CageProtocol()
+    assert shared_protocol([imported]) == CageProtocol()
+
+
+@needs_lammps
+def test_a_run_writes_its_protocol_down_and_keeps_it(run_copy):
+    run = open_run(run_copy)
+    sidecar = run.entries("parents")[0].path.with_suffix(".json")
+    tau = json.loads(sidecar.read_text())["equilibration"]["tau_alpha"]
+    assert protocol_of(run) == CageProtocol.for_state(tau, TINY.time_step)
+    sidecar.write_text(sidecar.read_text().replace(repr(tau), repr(100 * tau)))
+    assert protocol_of(open_run(run_copy)) == CageProtocol.for_state(tau, TINY.time_step)
+
+
+class Scripted(Engine):
+    """Replicas that move as they are told, in packs: step by step, all systems at once."""
+
+    name, version, device = "scripted", "1", "cpu"
+
+    def __init__(self, displacements):
+        self.displacements = displacements  # (replicas, snapshots, n, d)
+
+    def evolve(self, systems, mixture, *, steps, time_step, thermostat=None, check=None):
+        for k, step in enumerate(steps):
+            for index, system in enumerate(systems):
+                positions = system.unwrapped + self.displacements[index, k]
+                yield Observation(index, step, positions, system.velocities, 0.0, 1.0, 0.0)
+
+
+def test_cage_debye_waller_factor_and_p_hop_are_the_averages_that_define_them(four_liquids):
+    generator, parent = np.random.default_rng(8), four_liquids[0]
+    parent = replace(parent, images=generator.integers(-2, 3, parent.positions.shape))
+    u = generator.normal(scale=0.1, size=(3, 10, parent.n_particles, 3)) + generator.normal(size=(3, 10, 1, 3))
+    found = cage_of(Scripted(u), parent, MIXTURE, 0.5, SHORT)
+    u = u - u.mean(axis=2, keepdims=True)  # all masses are 1
+    late = u[:, 2:].reshape(-1, parent.n_particles, 3)
+    np.testing.assert_allclose(found.positions, parent.unwrapped + late.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(found.debye_waller, ((late - late.mean(axis=0)) ** 2).sum(-1).mean(axis=0), atol=1e-12)
+    a, b = u[:, :5], u[:, 5:]
+    of_a = ((a - b.mean(axis=1, keepdims=True)) ** 2).sum(-1).mean(axis=1)
+    of_b = ((b - a.mean(axis=1, keepdims=True)) ** 2).sum(-1).mean(axis=1)
+    hop = np.sqrt(of_a * of_b)
+    np.testing.assert_allclose(found.p_hop_mean, hop.mean(axis=0), rtol=1e-10)
+    np.testing.assert_allclose(found.p_hop_max, hop.max(axis=0), rtol=1e-10)
+    assert found.steps == 3 * 40
+
+
+def test_a_cage_is_a_function_of_the_parents_content_and_the_seed(four_liquids):
+    engine, parent = get_engine("lammps"), four_liquids[0]
+    travelled = replace(parent, images=np.full(parent.positions.shape, 2)).with_velocities(parent.positions)
+    first, second = (cage_of(engine, one, MIXTURE, 0.8, SHORT) for one in (parent, travelled))
+    # The unwrapped positions are of order 30: their differences are good to some 1e-14.
+    np.testing.assert_allclose(second.positions - travelled.unwrapped, first.positions - parent.unwrapped, atol=1e-12)
+    other = cage_of(engine, parent, MIXTURE, 0.8, SHORT, seed=1)
+    assert np.abs(other.positions - first.positions).max() > 1e-3
+    assert content_of(parent) == content_of(travelled) != content_of(four_liquids[1])
+    drawn = {cage_module._seeds(seed, content_of(one), r) for seed in (0, 1) for one in four_liquids for r in range(3)}
+    assert len(drawn) == 2 * 4 * 3
+
+
+def test_replicas_of_a_cage_are_at_the_temperature_asked_for(four_liquids):
+    seen = []
+
+    class Watched(Scripted):
+        def evolve(self, systems, mixture, **options):
+            seen.extend(system.velocities for system in systems)
+            return super().evolve(systems, mixture, **options)
+
+    cage_of(Watched(np.zeros((40, 10, 200, 3))), four_liquids[0], MIXTURE, 0.44, replace(SHORT, replicas=40))
+    velocities = np.array(seen)
+    # 40 replicas with 3·199 degrees of freedom: standard error √(2/23880) = 0.9%; five of them.
+    assert (velocities**2).sum() / (40 * 3 * 199) == pytest.approx(0.44, rel=0.046)
+    np.testing.assert_allclose(velocities.sum(axis=1), 0.0, atol=1e-10)
+
+
+def test_particles_rattle_about_their_cage_less_than_they_are_apart(four_liquids):
+    found = cage_of(get_engine("lammps"), four_liquids[0], MIXTURE, 0.3, replace(SHORT, replicas=4))
+    assert 0.0 < np.sqrt(found.debye_waller.max()) < 0.5
+    # The variance of velocities times t² bounds what free particles would do in this time.
+    assert found.debye_waller.mean() < 3 * 0.3 * 0.2**2
+
+
+@needs_lammps
+def test_two_engines_draw_the_same_replicas_and_find_the_same_cage(four_liquids):
+    pytest.importorskip("hoomd")
+    engines = get_engine("lammps"), get_engine("hoomd", "cpu", packed=2)  # packs of two and one
+    one, other = (cage_of(engine, four_liquids[0], MIXTURE, 0.8, SHORT) for engine in engines)
+    # Within t = 0.2 a difference of 1e-7, of a HOOMD-blue with pair forces in single precision, grows tenfold.
+    np.testing.assert_allclose(other.positions, one.positions, atol=1e-5)
+    np.testing.assert_allclose(other.debye_waller, one.debye_waller, rtol=1e-3)
+    np.testing.assert_allclose(other.p_hop_max, one.p_hop_max, rtol=1e-3)
