@@ -127,14 +127,19 @@ class BapstModel(PropensityModel):
 
     def _weights(self, encoded: Tensor) -> tuple[Tensor, Weights]:
         """What encoded nodes and biases add at every step, (n_particles, 3 width), and the weights by part."""
-        edge_1, edge_2 = cast("list[nn.Linear]", list(self.edge_network))
-        node_1, node_2 = cast("list[nn.Linear]", list(self.node_network))
-        encode_1, encode_2 = cast("list[nn.Linear]", list(self.edge_encoder))
+        edge_1, node_1 = cast("nn.Linear", self.edge_network[0]), cast("nn.Linear", self.node_network[0])
         edge, edge_encoded, receiver, receiver_encoded, sender, sender_encoded = edge_1.weight.T.chunk(6)
-        node_sum, node, node_encoded = node_1.weight.T.chunk(3)
+        node_encoded = node_1.weight.T.chunk(3)[2]
         from_encoded = torch.cat([receiver_encoded, sender_encoded, node_encoded], dim=1)
         bias = torch.cat([edge_1.bias, torch.zeros_like(edge_1.bias), node_1.bias])
-        weights = Weights(
+        return torch.addmm(bias, encoded, from_encoded), self._by_part(edge, edge_encoded, receiver, sender)
+
+    def _by_part(self, edge: Tensor, edge_encoded: Tensor, receiver: Tensor, sender: Tensor) -> Weights:
+        """All weights by part, from what the edge network's first layer makes of these four, (width, width) each."""
+        edge_2, node_2 = cast("nn.Linear", self.edge_network[1]), cast("nn.Linear", self.node_network[1])
+        encode_1, encode_2 = cast("list[nn.Linear]", list(self.edge_encoder))
+        node_sum, node, _ = cast("nn.Linear", self.node_network[0]).weight.T.chunk(3)
+        return Weights(
             encode_1=encode_1.weight.T,
             encode_1_bias=encode_1.bias,
             encode_2=encode_2.weight.T,
@@ -148,7 +153,6 @@ class BapstModel(PropensityModel):
             node_2_bias=node_2.bias,
             node_latent=torch.cat([receiver, sender, node], dim=1),
         )
-        return torch.addmm(bias, encoded, from_encoded), weights
 
 
 def linear_layers(*sizes: int) -> nn.ModuleList:

@@ -167,26 +167,9 @@ class BotanModel(BapstModel):
 
     def _weights(self, encoded: Tensor) -> tuple[Tensor, Weights]:
         """As Bapst's, but encoded nodes reach the node network alone."""
-        edge_1, edge_2 = cast("list[nn.Linear]", list(self.edge_network))
-        node_1, node_2 = cast("list[nn.Linear]", list(self.node_network))
-        encode_1, encode_2 = cast("list[nn.Linear]", list(self.edge_encoder))
+        edge_1, node_1 = cast("nn.Linear", self.edge_network[0]), cast("nn.Linear", self.node_network[0])
         edge, edge_encoded, receiver, sender = edge_1.weight.T.chunk(4)
-        node_sum, node, node_encoded = node_1.weight.T.chunk(3)
-        nothing = torch.zeros_like(edge_1.bias)
-        to_edges = torch.cat([edge_1.bias, nothing]).expand(len(encoded), -1)
+        node_encoded = node_1.weight.T.chunk(3)[2]
+        to_edges = torch.cat([edge_1.bias, torch.zeros_like(edge_1.bias)]).expand(len(encoded), -1)
         constant = torch.cat([to_edges, torch.addmm(node_1.bias, encoded, node_encoded)], dim=1)
-        weights = Weights(
-            encode_1=encode_1.weight.T,
-            encode_1_bias=encode_1.bias,
-            encode_2=encode_2.weight.T,
-            encode_2_bias=encode_2.bias,
-            edge_latent=edge,
-            edge_encoded=edge_encoded,
-            edge_2=edge_2.weight.T,
-            edge_2_bias=edge_2.bias,
-            node_sum=node_sum,
-            node_2=node_2.weight.T,
-            node_2_bias=node_2.bias,
-            node_latent=torch.cat([receiver, sender, node], dim=1),
-        )
-        return constant, weights
+        return constant, self._by_part(edge, edge_encoded, receiver, sender)
