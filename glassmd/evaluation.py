@@ -182,8 +182,14 @@ def _as_json(found: SpeciesScores, samples: list[Sample]) -> dict[str, Any]:
         if len(counts) == 1
         else [float("nan")] * len(found.reliability)
     )
+    share = found.ceiling_share()
     return {
         "pearson_per_configuration": {"mean": _plain(found.mean), "sd": _plain(found.sd)},
+        "pearson_over_ceiling": {
+            "mean": _plain(share.mean),
+            "sd": _plain(share.sd),
+            "n_left_out": share.n_left_out.tolist(),
+        },
         "pearson_pooled": _plain(found.pooled),
         "reliability": _plain(found.reliability),
         "ceiling": _plain(found.ceiling),

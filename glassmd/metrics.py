@@ -1,18 +1,20 @@
 """How good a prediction is, and how good it could be.
 
 Pearson's ρ is reported in two aggregations: per configuration (mean ± sd over configurations) and pooled over
-all particles. Beside it stand the reliability of the labels and the ceiling that their noise puts on ρ.
+all particles. Beside it stand the reliability of the labels and the ceiling that their noise puts on ρ, and ρ divided
+by the ceiling of its own configuration: labels differ in how reliable they are, and that spread is not the predictor's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SpeciesScores", "intraclass_correlation", "pearson", "reliability", "score"]
+__all__ = ["CeilingShare", "SpeciesScores", "intraclass_correlation", "pearson", "reliability", "score"]
 
 FloatArray = NDArray[np.float64]
 
@@ -70,6 +72,20 @@ def intraclass_correlation(r: float, n_replicas: int) -> float:
     return r / (n_replicas - (n_replicas - 1) * r)
 
 
+class CeilingShare(NamedTuple):
+    """ρ divided by the ceiling of its own configuration, over the configurations that have one.
+
+    Attributes:
+        mean: (n_times,); NaN where no configuration has a ceiling.
+        sd: (n_times,) unbiased; NaN for fewer than two configurations.
+        n_left_out: (n_times,) configurations whose reliability is unknown or not above 0.
+    """
+
+    mean: FloatArray
+    sd: FloatArray
+    n_left_out: NDArray[np.int64]
+
+
 @dataclass(frozen=True, eq=False)
 class SpeciesScores:
     """Scores of one species at every time.
@@ -77,13 +93,17 @@ class SpeciesScores:
     Attributes:
         per_configuration: (n_configurations, n_times) ρ.
         pooled: (n_times,) ρ over all particles of all configurations.
-        reliability: (n_times,) mean over configurations.
-        ceiling: (n_times,) √reliability; NaN where that is unknown or not positive.
+        reliabilities: (n_configurations, n_times) reliability of the labels; NaN where it is unknown.
     """
 
     per_configuration: FloatArray
     pooled: FloatArray
-    reliability: FloatArray
+    reliabilities: FloatArray
+
+    @property
+    def reliability(self) -> FloatArray:
+        """(n_times,) mean over configurations."""
+        return np.asarray(self.reliabilities.mean(axis=0))
 
     @property
     def mean(self) -> FloatArray:
@@ -99,8 +119,30 @@ class SpeciesScores:
 
     @property
     def ceiling(self) -> FloatArray:
-        """(n_times,) largest ρ that any predictor can show against these labels."""
-        return np.sqrt(np.where(self.reliability > 0, self.reliability, np.nan))
+        """(n_times,) largest ρ that any predictor can show against these labels.
+
+        √reliability; NaN where that is unknown or not positive.
+        """
+        return _root(self.reliability)
+
+    @property
+    def over_ceiling(self) -> FloatArray:
+        """(n_configurations, n_times) ρ by the configuration's own √reliability; NaN where that is not positive."""
+        return self.per_configuration / _root(self.reliabilities)
+
+    def ceiling_share(self) -> CeilingShare:
+        """Mean ± sd of :attr:`over_ceiling` over the configurations whose reliability is above 0."""
+        known = self.reliabilities > 0
+        columns = [values[there] for values, there in zip(self.over_ceiling.T, known.T, strict=True)]
+        return CeilingShare(
+            mean=np.array([column.mean() if len(column) else np.nan for column in columns]),
+            sd=np.array([column.std(ddof=1) if len(column) > 1 else np.nan for column in columns]),
+            n_left_out=np.asarray((~known).sum(axis=0)),
+        )
+
+
+def _root(values: FloatArray) -> FloatArray:
+    return np.sqrt(np.where(values > 0, values, np.nan))
 
 
 def score(
@@ -134,4 +176,4 @@ def score(
     reliable = np.array(
         [[reliability(label[t], variance[t], count) for t in range(n_times)] for _, label, variance, count in chosen]
     )
-    return SpeciesScores(per_configuration, np.array(pooled), reliable.mean(axis=0))
+    return SpeciesScores(per_configuration, np.array(pooled), reliable)

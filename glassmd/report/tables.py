@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -29,6 +30,8 @@ def _text(value: Any) -> str:
 def score_table(result: dict[str, Any], species: str = "A") -> Table:
     """ρ of one species per time in both aggregations, with reliability, ceiling and ρ/ceiling.
 
+    ρ/ceiling is that of each configuration by its own ceiling, mean ± sd over configurations.
+
     Args:
         result: What `glassmd evaluate --json` prints.
         species: Which species.
@@ -36,22 +39,33 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
     found = result["species"][species]
     n = result["n_configurations"]
     table = Table(title=f"species {species}, {n} configuration{'s' if n != 1 else ''}", title_justify="left")
-    for heading in ("t", "ρ per configuration", "ρ pooled", "reliability", "ceiling", "ρ / ceiling"):
+    for heading in ("t", "ρ per\nconfiguration", "ρ pooled", "reliability", "ceiling", "ρ / ceiling"):
         table.add_column(heading, justify="right")
-    per = found["pearson_per_configuration"]
     for index, time in enumerate(result["times"]):
-        mean, sd, ceiling = per["mean"][index], per["sd"][index], found["ceiling"][index]
-        ratio = mean / ceiling if mean is not None and ceiling else None
-        spread = "" if sd is None else f" ± {sd:.3f}"
         table.add_row(
             f"{time:g}",
-            _number(mean) + spread,
+            _with_spread(found["pearson_per_configuration"], index),
             _number(found["pearson_pooled"][index]),
             _number(found["reliability"][index]),
-            _number(ceiling),
-            _number(ratio),
+            _number(found["ceiling"][index]),
+            _with_spread(found["pearson_over_ceiling"], index),
         )
+    table.caption = _left_out(found["pearson_over_ceiling"]["n_left_out"], result["times"])
     return table
+
+
+def _with_spread(found: dict[str, Any], index: int) -> str:
+    mean, sd = found["mean"][index], found["sd"][index]
+    return _number(mean) + ("" if sd is None else f" ± {sd:.3f}")
+
+
+def _left_out(counts: Sequence[int], times: Sequence[float]) -> str | None:
+    """How many configurations have no ρ / ceiling, and at which times; None where all have one."""
+    parts = [
+        f"{count} at t = {', '.join(f'{t:g}' for t, n in zip(times, counts, strict=True) if n == count)}"
+        for count in sorted(set(counts) - {0})
+    ]
+    return f"ρ / ceiling without those of unknown or no reliability: {'; '.join(parts)}" if parts else None
 
 
 def published_table(result: dict[str, Any]) -> Table | None:

@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from glassmd.demo import demo_settings, run_demo
+from glassmd.prediction import predict
 from glassmd.report.progress import Display, plain, render
 from glassmd.settings import Settings
 from glassmd.simulation.summary import Progress
@@ -124,6 +125,26 @@ def test_evaluate_reports_both_aggregations_with_reliability_and_ceiling(
     everything = glassmd("evaluate", tiny_model, tiny_run.path, "--subset", "all")
     assert "ρ / ceiling" in everything.out
     assert "seen in training" in everything.out
+
+
+def test_evaluate_divides_each_configuration_by_its_own_ceiling(
+    glassmd: Command, tiny_model: Path, tiny_run: Run
+) -> None:
+    """Beside what numpy makes of the same labels and predictions: r = 1 − ⟨variance⟩ / (R Var(label))."""
+    found = glassmd("evaluate", tiny_model, tiny_run.path, "--subset", "all", "--json").json["species"]["A"]
+    samples = tiny_run.samples()
+    for t, mean in enumerate(found["pearson_over_ceiling"]["mean"]):
+        shares = []
+        for sample in samples:
+            a = sample.parent.of_species("A")
+            label, variance = sample.propensity[t, a], sample.variance[t, a]
+            r = 1 - variance.mean() / sample.n_replicas / label.var(ddof=1)
+            rho = np.corrcoef(predict(sample.parent, tiny_model).propensity[t, a], label)[0, 1]
+            shares += [rho / r**0.5] if r > 0 else []
+        assert shares, "some configuration is reliable"
+        assert mean == pytest.approx(np.mean(shares))
+        assert found["pearson_over_ceiling"]["sd"][t] == pytest.approx(np.std(shares, ddof=1))
+        assert found["pearson_over_ceiling"]["n_left_out"][t] == len(samples) - len(shares)
 
 
 def test_info_describes_runs_models_and_files(glassmd: Command, tiny_model: Path, tiny_run: Run) -> None:
