@@ -1,0 +1,249 @@
+"""A training step of the networks on a GPU, beside the same step on the CPU in the same run.
+
+    python benchmarks/gpu_learners.py RUN                  on CUDA where there is a device, else on the CPU alone
+    python benchmarks/gpu_learners.py RUN --device cpu     on the CPU alone
+
+RUN is a run directory: the ten published configurations (`glassmd import FILES --format botan --out RUN`) or a
+simulated one; inputs that it lacks are computed first. `glassmd train` trains on the CPU. A step here is what its loop
+does in every step: turn and batch encoded samples, bring them to the device, objective, backward, clipped AdamW, read
+the loss. What is made once per sample, or solved, is not in it. Every learner has a process of its own, so that peaks
+of memory are its own, and one that fails stops no other.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from command import folder_of, parser_of, run
+from record import cpu_name, record
+from torch_geometric.data import Data
+from turns import rate, ratio, take_turns
+
+from glassmd.errors import EngineError, RunError
+from glassmd.graphs import batch_graphs
+from glassmd.inputs import StructureProvider, prepare
+from glassmd.models.base import PropensityModel
+from glassmd.models.closed_form import Summing
+from glassmd.settings import TrainSettings
+from glassmd.simulation.preparation import available_cores
+from glassmd.stream.dataset import open_run
+from glassmd.stream.samples import Sample
+from glassmd.training.choices import Resolved, resolved, started
+from glassmd.training.encoding import Encoder, Encodings
+from glassmd.training.normalisation import label_normalisation
+from glassmd.training.source import SampleSource
+
+LEARNERS = ("glassnet", "glassmlp", "bapst", "botan", "se3")
+HYPERPARAMETERS: dict[str, dict[str, Any]] = {"botan": {"pretrain_steps": 0}}
+"""BOTAN learns edges alone at first, which is the cheaper part: its steps on both are measured."""
+WARM_UP = 2
+MIB = 2**20
+
+
+class Labelled(NamedTuple):
+    """A sample as a step takes it, all on the CPU."""
+
+    data: Data
+    target: torch.Tensor  # (n_particles, n_times), normalised
+    noise: torch.Tensor  # the same shape, normalised variances
+    mask: torch.Tensor  # (n_particles,)
+    fold: int
+
+
+class Contestant:
+    """Takes training steps on one device, with weights of its own."""
+
+    def __init__(self, model: PropensityModel, samples: Sequence[Labelled], settings: Resolved, device: str) -> None:
+        self.model, self.samples, self.settings = deepcopy(model).to(device), samples, settings
+        self.device = torch.device(device)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.generator = np.random.default_rng(0)
+        self.taken = 0
+        self.assembling: list[float] = []
+
+    def batch(self, *, augment: bool) -> tuple[Data, torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """The next samples in turn, on the device."""
+        size, n = self.settings.batch_size, len(self.samples)
+        chosen = [self.samples[(self.taken * size + k) % n] for k in range(size)]
+        graphs = [self.model.augment(one.data, self.generator) if augment else one.data for one in chosen]
+        data = batch_graphs(graphs)
+        data.fold = torch.tensor([one.fold for one in chosen])
+        target, noise, mask = (torch.cat([one[k] for one in chosen]).to(self.device) for k in (1, 2, 3))
+        return data.to(self.device), target, noise if self.settings.noise_weighted else None, mask
+
+    def step(self) -> None:
+        """One step of the training loop."""
+        began = time.perf_counter()
+        batch = self.batch(augment=self.settings.augment)
+        self.assembling.append(time.perf_counter() - began)
+        self.model.train()
+        self.optimizer.zero_grad()
+        loss = self.model.objective(*batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.taken += 1
+        if not np.isfinite(float(loss.detach())):  # reading the loss waits for the device, as the training loop does
+            raise RuntimeError(f"the loss is not finite after {self.taken} steps")
+
+    def steps_per_second(self, seconds: float) -> float:
+        """Take steps for so long."""
+        began, before = time.perf_counter(), self.taken
+        while time.perf_counter() - began < seconds:
+            self.step()
+        return (self.taken - before) / (time.perf_counter() - began)
+
+    @torch.no_grad()
+    def first_loss(self) -> float:
+        """Without dropout and turning: the same number on every device, to rounding."""
+        return float(deepcopy(self.model).eval().objective(*self.batch(augment=False)))
+
+
+def prepared(path: Path, settings: TrainSettings, count: int) -> tuple[PropensityModel, list[Labelled], dict[str, Any]]:
+    """A fresh learner as it stands before its first step, and samples encoded for it."""
+    opened = open_run(path)
+    source = SampleSource([opened], 0.0)
+    samples = opened.samples()[:count]
+    if not samples:
+        raise RunError(f"found no samples in {path}", "at least one", "simulate or import some first")
+    torch.manual_seed(0)
+    model = started(settings, source.mixture, len(source.times))
+    provider = StructureProvider(model.inputs)
+    prepare(provider, [opened], samples)
+    encodings = Encodings()
+    encoder = Encoder(model, lambda sample: provider.structure(opened, sample), encodings, source.pair_changes)
+    model.set_normalisation(*label_normalisation(samples, model.n_species))
+    labelled = [_labelled(model, encoder(sample), sample, source.fold(sample.key)) for sample in samples]
+    if isinstance(model, Summing):
+        for sample, one in zip(samples, labelled, strict=True):
+            labels, noise = _float(sample.propensity), _float(sample.variance / sample.n_replicas)
+            model.absorb(one.data, labels, noise, one.mask, fold=one.fold)
+        model.solve()
+    model.initialise(labelled[0].data)
+    tensors = [value for value in labelled[0].data.to_dict().values() if isinstance(value, torch.Tensor)]
+    return model, labelled, {
+        "parameters": model.n_parameters,
+        "hyperparameters": model.hyperparameters(),
+        "n_samples": len(samples),
+        "n_particles": samples[0].parent.n_particles,
+        "n_edges": labelled[0].data.num_edges,
+        "encode_s": round(statistics.median(encodings.seconds.values()), 3),
+        "encoded_MiB": round(sum(value.nbytes for value in tensors) / MIB, 1),
+    }  # fmt: skip
+
+
+def _float(values: np.ndarray[Any, Any]) -> torch.Tensor:
+    return torch.from_numpy(values.T.astype(np.float32))
+
+
+def _labelled(model: PropensityModel, data: Data, sample: Sample, fold: int) -> Labelled:
+    noise = _float(sample.variance / sample.n_replicas) / model.scale[data.species] ** 2
+    everyone = torch.ones(len(data.species), dtype=torch.bool)
+    return Labelled(data, model.normalise(_float(sample.propensity), data.species), noise, everyone, fold)
+
+
+def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[str, Any]:
+    """One learner on the CPU and, if asked for, on the other device."""
+    torch.set_num_threads(plan["threads"])
+    wanted = TrainSettings(model=name, hyperparameters=HYPERPARAMETERS.get(name, {}))
+    settings = resolved(wanted)
+    model, samples, facts = prepared(path, wanted, plan["samples"])
+    contestants, losses, memory = {}, {}, {}
+    for where in dict.fromkeys(("cpu", device)):
+        if where == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        contestants[where] = one = Contestant(model, samples, settings, where)
+        losses[where] = one.first_loss()
+        for _ in range(WARM_UP):
+            one.step()
+        memory[where] = _peak(where)
+        one.assembling.clear()
+    rates = take_turns(
+        {where: (lambda one=one: one.steps_per_second(plan["seconds"])) for where, one in contestants.items()},
+        plan["rounds"],
+    )
+    found: dict[str, Any] = {"learner": name, **facts, "batch_size": settings.batch_size, "devices": {}}
+    for where, one in contestants.items():
+        step = 1 / statistics.median(rates[where])
+        found["devices"][where] = {
+            "name": cpu_name() if where == "cpu" else torch.cuda.get_device_name(),
+            "steps_per_second": rate(rates, where),
+            "step_ms": round(1e3 * step, 2),
+            "of_which_assembling_ms": round(1e3 * statistics.median(one.assembling), 2),
+            **memory[where],
+            "minutes_of_the_suggested_steps": round(step * settings.max_steps / 60, 1),
+        }
+    if "cuda" in contestants:
+        found["cuda_to_cpu"] = ratio(rates, "cuda", "cpu")
+        found["relative_difference_of_the_first_loss"] = abs(losses["cuda"] / losses["cpu"] - 1)
+    return found
+
+
+def _peak(device: str) -> dict[str, int]:
+    """Of this process so far, encoding included, or of what torch allocated on the GPU."""
+    if device == "cuda":
+        return {"peak_allocated_MiB": round(torch.cuda.max_memory_allocated() / MIB)}
+    unit = 1 if sys.platform == "darwin" else 1024  # the system's unit of ru_maxrss
+    return {"peak_of_the_process_MiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB)}
+
+
+def in_its_own_process(name: str) -> dict[str, Any]:
+    """What :func:`measure` finds in a process that is given the same arguments, or how it failed."""
+    command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(f"{name}: {'measured' if done.returncode == 0 else 'failed'}", file=sys.stderr, flush=True)
+    if done.returncode:
+        return {"learner": name, "failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    parser = parser_of(__doc__, device=False)
+    parser.add_argument("run", type=Path, help="run directory")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    parser.add_argument("--learners", default=",".join(LEARNERS))
+    parser.add_argument("--samples", type=int, default=4, help="how many of the run's samples take turns")
+    parser.add_argument("--rounds", type=int, help="default: 5, with --quick 1")
+    parser.add_argument("--seconds", type=float, help="of a round and device; default: 10, with --quick 1")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="of the CPU")
+    parser.add_argument("--only", help="one learner, as JSON on the last line; what this script calls itself with")
+    options = parser.parse_args()
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("torch finds no CUDA device", "one", "try --device cpu")
+    plan = {
+        "samples": options.samples,
+        "rounds": options.rounds or (1 if options.quick else 5),
+        "seconds": options.seconds or (1.0 if options.quick else 10.0),
+        "threads": options.threads,
+    }
+    if options.only:
+        print(json.dumps(measure(options.run, options.only, device, plan)))
+        return
+    opened = open_run(options.run)  # a run that is none ends it here
+    result = {
+        "benchmark": "gpu_learners",
+        "device": device,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "temperature": opened.identity["temperature"],
+        "plan": plan,
+        "learners": [in_its_own_process(name.strip()) for name in options.learners.split(",")],
+    }
+    record(f"gpu_learners_{device}", result, folder_of(options))
+
+
+if __name__ == "__main__":
+    run(main)
