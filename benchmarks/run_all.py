@@ -3,7 +3,8 @@
     python benchmarks/run_all.py            what takes minutes each
     python benchmarks/run_all.py --long     also the physics of the hoomd engine, about an hour on a core
 
-Those of HOOMD-blue run where it is installed, on the GPU where it can use one.
+Those of HOOMD-blue run where it is installed, on the GPU where it can use one. `gpu_learners.py` is not among them: it
+wants a run directory to train on.
 """
 
 from __future__ import annotations
