@@ -21,15 +21,19 @@ _LEFT = 0.5  # share of the propensity's variance that a good linear model leave
 class Moments:
     """Weighted sums over particles, of descriptors x and labels y, float64.
 
-    `x` and `y` are counted from references, so that the sums of products do not cancel.
+    `x` and `y` are counted from references, so that the sums of products do not cancel. Products and `inner_` sums are
+    of x − (1 − b) x̄ and y − (1 − b) ȳ, with x̄ and ȳ the means of the sample and b how much these count (1: as any
+    other difference between particles).
 
     Attributes:
         count: Number of particles.
         weight: Σ w.
         x: (n_features,) Σ w x.
+        inner_x: (n_features,) the same of moved x.
         xx: (n_features, n_features) Σ w x xᵀ; blocks below the diagonal are left empty while it grows.
         xy: (n_features, n_times) Σ w x y.
         y: (n_times,) Σ w y.
+        inner_y: (n_times,) the same of moved y.
         yy: (n_times,) Σ w y².
         noise: (n_times,) Σ w · variance of the label, where it is known.
         noise_weight: (n_times,) Σ w where it is known.
@@ -38,14 +42,19 @@ class Moments:
     count: int
     weight: float
     x: Tensor
+    inner_x: Tensor
     xx: Tensor
     xy: Tensor
     y: Tensor
+    inner_y: Tensor
     yy: Tensor
     noise: Tensor
     noise_weight: Tensor
 
-    _TENSORS: ClassVar[tuple[str, ...]] = ("x", "xx", "xy", "y", "yy", "noise", "noise_weight")
+    _TENSORS: ClassVar[tuple[str, ...]] = (
+        *("x", "inner_x", "xx", "xy"),
+        *("y", "inner_y", "yy", "noise", "noise_weight"),
+    )
 
     @classmethod
     def empty(cls, n_features: int, n_times: int) -> Moments:
@@ -54,8 +63,9 @@ class Moments:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.float64)
 
-        times = [zeros(n_times) for _ in range(4)]
-        return cls(0, 0.0, zeros(n_features), zeros(n_features, n_features), zeros(n_features, n_times), *times)
+        times = [zeros(n_times) for _ in range(5)]
+        columns = [zeros(n_features) for _ in range(2)]
+        return cls(0, 0.0, *columns, zeros(n_features, n_features), zeros(n_features, n_times), *times)
 
     @classmethod
     def total(cls, parts: Iterable[Moments]) -> Moments:
@@ -69,26 +79,31 @@ class Moments:
                 getattr(total, name).add_(getattr(part, name))
         return total
 
-    def add(self, x: Tensor, y: Tensor, noise: Tensor, weight: float, sign: int) -> None:
-        """Add particles of one weight, or take them back.
+    def add(self, x: Tensor, y: Tensor, noise: Tensor, weight: float, sign: int, between: float = 1.0) -> None:
+        """Add the particles of a sample, or take them back.
 
         Args:
-            x: (n, n_features) float64.
-            y: (n, n_times) float64.
+            x: (n, n_features) float64; changed.
+            y: (n, n_times) float64; changed.
             noise: (n, n_times) float64, NaN where unknown.
             weight: w of all of them.
             sign: 1 or −1.
+            between: b.
         """
         w = sign * weight
         known = torch.isfinite(noise)
         self.count += sign * len(x)
         self.weight += w * len(x)
         self.x += w * x.sum(dim=0)
+        self.y += w * y.sum(dim=0)
+        x -= (1 - between) * x.mean(dim=0)
+        y -= (1 - between) * y.mean(dim=0)
+        self.inner_x += w * x.sum(dim=0)
+        self.inner_y += w * y.sum(dim=0)
         for start in range(0, x.shape[1], _BLOCK):
             stop = start + _BLOCK
             self.xx[start:stop, start:].addmm_(x[:, start:stop].T, x[:, start:], alpha=w)
         self.xy.addmm_(x.T, y, alpha=w)
-        self.y += w * y.sum(dim=0)
         self.yy += w * (y * y).sum(dim=0)
         self.noise += w * torch.where(known, noise, 0.0).sum(dim=0)
         self.noise_weight += w * known.sum(dim=0)
@@ -102,6 +117,7 @@ class FoldSums:
         n_times: Number of times of a label.
         n_species: Number of species.
         n_folds: Number of folds.
+        between: How much differences between the means of samples count beside those within a sample.
 
     Example:
         >>> sums = FoldSums(n_features=1, n_times=1, n_species=1, n_folds=2)
@@ -111,7 +127,8 @@ class FoldSums:
         3
     """
 
-    def __init__(self, n_features: int, n_times: int, n_species: int, n_folds: int) -> None:
+    def __init__(self, n_features: int, n_times: int, n_species: int, n_folds: int, *, between: float = 1.0) -> None:
+        self._between = between
         self.n_features, self.n_times, self.n_species, self.n_folds = n_features, n_times, n_species, n_folds
         self._moments: dict[tuple[int, int], Moments] = {}
         self._reference: dict[int, tuple[Tensor, Tensor]] = {}
@@ -156,7 +173,7 @@ class FoldSums:
                 self._reference[index] = rows.mean(dim=0), y.mean(dim=0)
             at, label_at = self._reference[index]
             moments = self._moments.get((index, fold)) or Moments.empty(self.n_features, self.n_times)
-            moments.add(rows.sub_(at), y - label_at, variance, sample_weight(y, variance), sign)
+            moments.add(rows.sub_(at), y - label_at, variance, sample_weight(y, variance), sign, self._between)
             self._moments[index, fold] = moments
             if moments.count <= 0:  # all taken back: nothing is left but rounding
                 del self._moments[index, fold]

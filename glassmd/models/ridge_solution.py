@@ -89,9 +89,11 @@ def solve_ridge(folds: dict[int, Moments], reference: tuple[Tensor, Tensor], n_f
 
     The columns are centred and scaled to variance 1 by all the sums. Penalties α of the normal equations
     `(C + α) w = c` (C the covariance of the columns, c that with the labels) are tried downhill from 1 by
-    decades, then by half a decade, each by predicting every fold from the others from the sums alone. Where
-    only one fold holds particles, α minimises `RSS / (1 − 1.4 tr H / n)²`, generalised cross-validation with the
-    factor that keeps it from fitting noise (Y.-J. Kim & C. Gu, J. R. Stat. Soc. B 66, 337 (2004)).
+    decades, then by half a decade, each by predicting every fold from the others from the sums alone. What counts
+    is the error around each fold's own mean: liquids differ in how far everything moves, and a handful of such
+    offsets would decide on the penalty of all columns. Where only one fold holds particles, α minimises
+    `RSS / (1 − 1.4 tr H / n)²`, generalised cross-validation with the factor that keeps it from fitting noise
+    (Y.-J. Kim & C. Gu, J. R. Stat. Soc. B 66, 337 (2004)).
 
     Args:
         folds: Sums of one species by fold, at least one.
@@ -135,39 +137,48 @@ def _standardised(
     folds: dict[int, Moments], reference: tuple[Tensor, Tensor]
 ) -> tuple[dict[int, Moments], Tensor, Tensor, Tensor]:
     """The same sums of z and y − ȳ, with the raw centre, the inverse unit and ȳ."""
-    weight = sum(m.weight for m in folds.values())
-    mean = sum((m.x for m in folds.values()), torch.zeros_like(reference[0])) / weight
-    label_mean = sum((m.y for m in folds.values()), torch.zeros_like(reference[1])) / weight
-    square = sum((m.xx.diagonal() for m in folds.values()), torch.zeros_like(mean)) / weight
-    centre, variance = reference[0] + mean, square - mean**2
+    everything = Moments.total(folds.values())
+    weight = everything.weight
+    mean, label_mean = everything.x / weight, everything.y / weight
+    inner, inner_label = everything.inner_x / weight, everything.inner_y / weight
+    centre, variance = reference[0] + mean, everything.xx.diagonal() / weight - inner**2
     varies = variance > _ROUNDING**2 * (variance + centre**2)
     unit = torch.where(varies, variance.clamp_min(1e-300).rsqrt(), 0.0)
     standard = {}
     for fold, m in folds.items():
         xx = torch.triu(m.xx)
         xx += torch.triu(xx, 1).T
-        xx -= torch.outer(mean, m.x)
-        xx -= torch.outer(m.x, mean)
-        xx += m.weight * torch.outer(mean, mean)
+        xx -= torch.outer(inner, m.inner_x)
+        xx -= torch.outer(m.inner_x, inner)
+        xx += m.weight * torch.outer(inner, inner)
         xx *= unit[:, None]
         xx *= unit
-        centred_x, centred_y = m.x - m.weight * mean, m.y - m.weight * label_mean
-        xy = m.xy - torch.outer(mean, m.y) - torch.outer(centred_x, label_mean)
-        yy = m.yy - 2 * label_mean * m.y + m.weight * label_mean**2
-        standard[fold] = replace(m, x=unit * centred_x, xx=xx, xy=unit[:, None] * xy, y=centred_y, yy=yy)
+        inner_x, inner_y = m.inner_x - m.weight * inner, m.inner_y - m.weight * inner_label
+        xy = m.xy - torch.outer(inner, m.inner_y) - torch.outer(inner_x, inner_label)
+        yy = m.yy - 2 * inner_label * m.inner_y + m.weight * inner_label**2
+        standard[fold] = replace(
+            m,
+            x=unit * (m.x - m.weight * mean),
+            inner_x=unit * inner_x,
+            xx=xx,
+            xy=unit[:, None] * xy,
+            y=m.y - m.weight * label_mean,
+            inner_y=inner_y,
+            yy=yy,
+        )
     return standard, centre, unit, reference[1] + label_mean
 
 
 def _covariance(m: Moments) -> tuple[Tensor, Tensor]:
     """Of z, (n_features, n_features), and of z with y, (n_features, n_times)."""
-    mean = m.x / m.weight
-    return m.xx / m.weight - torch.outer(mean, mean), m.xy / m.weight - torch.outer(mean, m.y / m.weight)
+    mean = m.inner_x / m.weight
+    return m.xx / m.weight - torch.outer(mean, mean), m.xy / m.weight - torch.outer(mean, m.inner_y / m.weight)
 
 
 def _spectrum(m: Moments) -> _Spectrum:
     covariance, with_labels = _covariance(m)
     values, vectors = torch.linalg.eigh(covariance)
-    mean = m.y / m.weight
+    mean = m.inner_y / m.weight
     return _Spectrum(values.clamp_min(0.0), vectors, vectors.T @ with_labels, m.yy / m.weight - mean**2)
 
 
@@ -176,12 +187,13 @@ def _leave_folds_out(
 ) -> tuple[Tensor, Tensor, dict[int, Tensor], dict[int, Tensor]]:
     """Penalty and residual of each time, and by fold the weights and biases at that penalty."""
     errors: dict[float, Tensor] = {}
+    offsets: dict[float, Tensor] = {}
     weights: dict[tuple[float, int], Tensor] = {}
     biases: dict[tuple[float, int], Tensor] = {}
 
     def attempt(penalties: list[float]) -> None:
         for penalty in penalties:
-            errors[penalty] = torch.zeros_like(everything.y)
+            errors[penalty], offsets[penalty] = torch.zeros_like(everything.y), torch.zeros_like(everything.y)
         for fold, held_out in folds.items():
             train = Moments.total(m for m in folds.values() if m is not held_out)
             covariance, with_labels = _covariance(train)
@@ -191,7 +203,9 @@ def _leave_folds_out(
                 w = torch.cholesky_solve(with_labels, torch.linalg.cholesky(covariance))
                 b = (train.y - train.x @ w) / train.weight
                 weights[penalty, fold], biases[penalty, fold] = w, b
-                errors[penalty] += _square_error(held_out, w, b)
+                around, offset = _square_error(held_out, w, b)
+                errors[penalty] += around
+                offsets[penalty] += offset
 
     wanted = [-1.0, 0.0, 1.0]
     while wanted:  # downhill, decade by decade
@@ -202,16 +216,20 @@ def _leave_folds_out(
     attempt(sorted({10.0 ** (k + step) for k in best for step in (-0.5, 0.5)}))
     penalty, error = _best(errors)
     chosen = [float(a) for a in penalty]
+    error = error + torch.stack([offsets[a][t] for t, a in enumerate(chosen)])
     fold_weight = {f: torch.stack([weights[a, f][:, t] for t, a in enumerate(chosen)], dim=1) for f in folds}
     fold_bias = {f: torch.stack([biases[a, f][t] for t, a in enumerate(chosen)]) for f in folds}
     return penalty, error / everything.weight, fold_weight, fold_bias
 
 
-def _square_error(m: Moments, w: Tensor, b: Tensor) -> Tensor:
-    """(n_times,) Σ w (y − b − z·w)² over the particles of the sums; not below 0, which rounding could give."""
-    error = m.yy - 2 * b * m.y + m.weight * b**2
-    error += (w * (m.xx @ w - 2 * m.xy + 2 * torch.outer(m.x, b))).sum(dim=0)
-    return error.clamp_min(0.0)
+def _square_error(m: Moments, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """(n_times,) Σ w (y − b − z·w)² over the particles of the sums: around its mean, and of the mean.
+
+    The first is not below 0, which rounding could give.
+    """
+    around = m.yy + (w * (m.xx @ w - 2 * m.xy)).sum(dim=0) - (m.inner_y - m.inner_x @ w) ** 2 / m.weight
+    offset = (m.y - m.weight * b - m.x @ w) ** 2 / m.weight
+    return around.clamp_min(0.0), offset
 
 
 def _best(errors: dict[float, Tensor]) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from glassmd.models.baselines import DensityModel
 from glassmd.models.cage import CageModel
 from glassmd.models.closed_form import FOLDS
 from glassmd.models.fold_sums import FoldSums, sample_weight
-from glassmd.models.linear import LinearHead
+from glassmd.models.linear import BETWEEN, LinearHead
 
 N, F, T = 300, 12, 2
 
@@ -42,19 +42,51 @@ def check_same_solution(found: LinearHead, expected: LinearHead, tolerance: floa
     assert torch.allclose(found.spread(x, species), expected.spread(x, species), rtol=1e-4)
 
 
+def moved(values: list[Tensor]) -> Tensor:
+    """All rows, with the difference of each sample's mean from the mean of all samples of one size shrunk."""
+    middle = torch.cat(values).mean(0)
+    return torch.cat([value - (1 - BETWEEN) * (value.mean(0) - middle) for value in values])
+
+
+def ridge(x: list[Tensor], y: list[Tensor], unit: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Weights in the unit, and what they leave of the mean at x = 0."""
+    z, label = moved(x) / unit, moved(y)
+    mean, height = z.mean(0), label.mean(0)
+    gram = (z - mean).T @ (z - mean) / len(z) + penalty * torch.eye(len(unit), dtype=torch.float64)
+    weight = torch.linalg.solve(gram, (z - mean).T @ (label - height) / len(z))
+    return weight, height - mean @ weight
+
+
+def of_species(index: int) -> tuple[list[Tensor], list[Tensor]]:
+    samples = [rows(seed) for seed in range(FOLDS)]
+    return [x[s == index].double() for x, _, s in samples], [y[s == index].double() for _, y, s in samples]
+
+
 def test_weights_are_those_of_ridge_regression_on_all_rows_at_once():
     head = solved()
     for index in range(2):
-        samples = [rows(seed) for seed in range(FOLDS)]
-        x = torch.cat([x[s == index] for x, _, s in samples]).double()
-        y = torch.cat([y[s == index] for _, y, s in samples]).double()
-        z = (x - x.mean(0)) / x.std(0, correction=0)
+        x, y = of_species(index)
+        unit = moved(x).std(0, correction=0)
+        every = torch.cat(x)
+        found = head(every, torch.full((len(every),), index))
         for t in range(T):
-            penalty = head.solution[str(index)]["penalty"][t]
-            gram = z.T @ z / len(z) + penalty * torch.eye(F, dtype=torch.float64)
-            weight = torch.linalg.solve(gram, z.T @ (y[:, t] - y[:, t].mean()) / len(z))
-            found = head(x, torch.full((len(x),), index))[:, t]
-            assert torch.allclose(found, y[:, t].mean() + z @ weight, rtol=0, atol=1e-9)
+            weight, bias = ridge(x, [of[:, t] for of in y], unit, head.solution[str(index)]["penalty"][t])
+            assert torch.allclose(found[:, t], bias + every / unit @ weight, rtol=0, atol=1e-9)
+
+
+def test_offsets_of_whole_samples_hardly_move_the_weights():
+    """One descriptor explains the particles, and its mean goes against the offset of the sample."""
+    head, generator = LinearHead(1, n_species=1), torch.Generator().manual_seed(3)
+    species = torch.zeros(N, dtype=torch.int64)
+    for fold, offset in enumerate((-1.0, -0.5, 0.0, 0.5, 1.0)):
+        x = torch.randn(N, 1, generator=generator)
+        head.absorb(x - offset, 0.2 * x + offset, None, species, species == 0, fold=fold)
+    head.solve()
+    slope = head(torch.tensor([[0.0], [1.0]]), species[:2]).diff(dim=0).item()
+    # Within: slope 0.2, variance 1. Between: slope −1, variance 1/2, which counts for BETWEEN².
+    share = 0.5 * BETWEEN**2
+    assert slope == pytest.approx((0.2 - share) / (1 + share), abs=0.02)
+    assert slope > 0.1 > (0.2 - 0.5) / 1.5
 
 
 def test_the_chosen_penalty_has_the_least_error_on_rows_left_out():
@@ -72,17 +104,17 @@ def test_the_chosen_penalty_has_the_least_error_on_rows_left_out():
 
 def test_weights_of_a_fold_never_saw_it():
     """They are the ridge regression of the other folds' rows, at the penalty and in the unit of all of them."""
-    head, samples, fold = solved(), [rows(seed) for seed in range(FOLDS)], 2
-    others = [sample for k, sample in enumerate(samples) if k != fold]
-    x = torch.cat([x[s == 0] for x, _, s in others]).double()
-    y = torch.cat([y[s == 0] for _, y, s in others]).double()
-    unit = torch.cat([x[s == 0] for x, _, s in samples]).double().std(0, correction=0)
-    z = (x - x.mean(0)) / unit
+    head, fold = solved(), 2
+    x, y = of_species(0)
+    unit = moved(x).std(0, correction=0)
+    others = [k for k in range(FOLDS) if k != fold]
+    every = torch.cat([x[k] for k in others])
+    found = head.forward_fold(every, torch.zeros(len(every), dtype=torch.int64), fold)
     for t in range(T):
-        gram = z.T @ z / len(z) + head.solution["0"]["penalty"][t] * torch.eye(F, dtype=torch.float64)
-        weight = torch.linalg.solve(gram, z.T @ (y[:, t] - y[:, t].mean()) / len(z))
-        found = head.forward_fold(x, torch.zeros(len(x), dtype=torch.int64), fold)[:, t]
-        assert torch.allclose(found, y[:, t].mean() + z @ weight, rtol=0, atol=1e-9)
+        weight, bias = ridge(
+            [x[k] for k in others], [y[k][:, t] for k in others], unit, head.solution["0"]["penalty"][t]
+        )
+        assert torch.allclose(found[:, t], bias + every / unit @ weight, rtol=0, atol=1e-9)
 
 
 def test_each_particle_may_name_its_own_fold():
