@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from glassmd.models.losses import shrink_offsets
+
 __all__ = ["Blend"]
 
 LEVELS = 12
@@ -56,7 +58,9 @@ class Blend(nn.Module):
         return out
 
     @torch.no_grad()
-    def fit(self, first: Tensor, second: Tensor, target: Tensor, noise: Tensor, species: Tensor) -> None:
+    def fit(
+        self, first: Tensor, second: Tensor, target: Tensor, noise: Tensor, species: Tensor, liquid: Tensor
+    ) -> None:
         """Take weights and spread from predictions of particles that neither has seen.
 
         Args:
@@ -65,6 +69,8 @@ class Blend(nn.Module):
             target: (n_particles, n_times) labels in the same unit.
             noise: (n_particles, n_times) their variances, NaN where unknown.
             species: (n_particles,) int64.
+            liquid: (n_particles,) int64, which sample a particle is of, from 0 on: weights come from how the
+                particles of a sample differ, and the constant from all.
         """
         for s in range(len(self.weights)):
             rows = torch.nonzero(species == s)[:, 0]
@@ -72,16 +78,21 @@ class Blend(nn.Module):
                 continue
             for t in range(target.shape[1]):
                 known = [of[rows, t].double() for of in (first, second, target, noise.nan_to_num())]
-                self._fit_one(s, t, *known)
+                self._fit_one(s, t, *known, liquid[rows])
 
-    def _fit_one(self, s: int, t: int, first: Tensor, second: Tensor, target: Tensor, noise: Tensor) -> None:
-        columns = torch.stack([first, second, torch.ones_like(first)], dim=1)
+    def _fit_one(
+        self, s: int, t: int, first: Tensor, second: Tensor, target: Tensor, noise: Tensor, liquid: Tensor
+    ) -> None:
+        columns = torch.stack([first, second], dim=1)
+        everyone = torch.ones_like(liquid, dtype=torch.bool)
+        inner, inner_target = (shrink_offsets(of, liquid, everyone, 0.0) for of in (columns, target[:, None]))
         # Towards halves: where both say the same, the data cannot tell them apart.
-        prior = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
-        small = _RIDGE * len(first) * torch.eye(3, dtype=torch.float64)
-        weights = torch.linalg.solve(columns.T @ columns + small, columns.T @ target + small @ prior)
-        self.weights[s, t] = weights.to(self.weights.dtype)
-        blended = columns @ weights
+        small = _RIDGE * len(first) * torch.eye(2, dtype=torch.float64)
+        prior = torch.full((2, 1), 0.5, dtype=torch.float64)
+        weights = torch.linalg.solve(inner.T @ inner + small, inner.T @ inner_target + small @ prior)[:, 0]
+        constant = (target - columns @ weights).mean()
+        self.weights[s, t] = torch.cat([weights, constant[None]]).to(self.weights.dtype)
+        blended = columns @ weights + constant
         square = (target - blended) ** 2
         order = blended.argsort()
         for level, part in enumerate(order.chunk(LEVELS)):

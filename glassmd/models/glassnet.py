@@ -35,8 +35,8 @@ from glassmd.fields import EDGE_INDEX, NODE_SPECIES
 from glassmd.models.blend import Blend
 from glassmd.models.bond_network import BondNetwork
 from glassmd.models.closed_form import FOLDS, Labelled, Summing
-from glassmd.models.linear import NODE_FEATURES, LinearHead
-from glassmd.models.losses import weighted_square_error
+from glassmd.models.linear import BETWEEN, NODE_FEATURES, LinearHead
+from glassmd.models.losses import shrink_offsets, weighted_square_error
 from glassmd.models.node_scale import NodeScale
 from glassmd.structure import INPUTS, Structure
 
@@ -161,7 +161,10 @@ class GlassNet(Summing):
         self.linear.solve()
 
     def objective(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> Tensor:
-        """The weighted square error of one member, the next in turn that may see any of these particles."""
+        """The weighted square error of one member, the next in turn that may see any of these particles.
+
+        What all particles of a species have in common in a liquid counts as little as in the linear part.
+        """
         fold = data.fold[data.batch]
         apart = int((self.folds > 0).sum()) > 1
         for turn in range(FOLDS):
@@ -169,7 +172,10 @@ class GlassNet(Summing):
             seen = mask & (fold != member) if apart else mask
             if bool(seen.any()):
                 self.taken += turn + 1
-                return weighted_square_error(self._member(member, data), target, seen, noise)
+                residual = self._member(member, data) - target
+                group = data.batch * self.n_species + data[NODE_SPECIES]
+                inner = shrink_offsets(residual, group, seen, BETWEEN)
+                return weighted_square_error(inner, torch.zeros_like(inner), seen, noise)
         return 0.0 * self._member(0, data).sum()  # nothing is labelled
 
     def normalised(self, data: Data) -> Tensor:
@@ -206,9 +212,9 @@ class GlassNet(Summing):
             noise = torch.full_like(sample.labels, torch.nan) if sample.noise is None else sample.noise
             linear, network = self._unseen(data, sample.fold)
             target, variance = self.normalise(sample.labels, species), noise / self.scale[species] ** 2
-            parts.append(tuple(of[mask] for of in (linear, network, target, variance, species)))
-        linear, network, target, variance, species = (torch.cat(of) for of in zip(*parts, strict=True))
-        self.blend.fit(linear, network, target, variance, species)
+            liquid = torch.full_like(species, len(parts))
+            parts.append(tuple(of[mask] for of in (linear, network, target, variance, species, liquid)))
+        self.blend.fit(*(torch.cat(of) for of in zip(*parts, strict=True)))
 
     def _unseen(self, data: Data, fold: int) -> tuple[Tensor, Tensor]:
         species = data[NODE_SPECIES]

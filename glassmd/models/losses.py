@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["weighted_square_error"]
+__all__ = ["shrink_offsets", "weighted_square_error"]
 
 
 def weighted_square_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -33,3 +33,27 @@ def weighted_square_error(output: Tensor, target: Tensor, mask: Tensor, noise: T
         return square.mean()
     weight = 1.0 / (1.0 + torch.nan_to_num(noise[mask], nan=0.0))
     return (weight * square).sum() / weight.sum()
+
+
+def shrink_offsets(values: Tensor, group: Tensor, counted: Tensor, between: float) -> Tensor:
+    """The same values with the mean of every group moved towards zero.
+
+    Of residuals: what all particles of a liquid have in common then weighs less than how they differ, as in
+    :class:`glassmd.models.linear.LinearHead`.
+
+    Args:
+        values: (n_particles, n_times).
+        group: (n_particles,) int64, from 0 on.
+        counted: (n_particles,) which particles the means are of.
+        between: What is left of a mean, 0 to 1.
+
+    Example:
+        >>> import torch
+        >>> values = torch.tensor([[1.0], [3.0], [9.0]])
+        >>> shrink_offsets(values, torch.tensor([0, 0, 1]), torch.tensor([True, True, False]), 0.5).flatten().tolist()
+        [0.0, 2.0, 9.0]
+    """
+    size = int(group.max()) + 1 if len(group) else 0
+    sums = values.new_zeros((size, values.shape[1])).index_add(0, group[counted], values[counted])
+    count = torch.bincount(group[counted], minlength=size).clamp_min(1)
+    return values - (1 - between) * (sums / count[:, None])[group]

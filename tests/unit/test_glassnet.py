@@ -61,6 +61,8 @@ def fitted(inputs: tuple[str, ...] = INPUTS, samples: int = 4) -> tuple[GlassNet
     torch.manual_seed(0)
     model = GlassNet(n_times=2, width=8, n_layers=1, inputs=inputs)
     found = [labelled(model, seed, seed % 3) for seed in range(samples)]
+    every = torch.cat([one.labels for one in found])
+    model.set_normalisation(every.std(0).expand(2, 2), every.mean(0).expand(2, 2))
     for data, labels, noise, mask, fold in found:
         model.absorb(data, labels, noise, mask, fold=fold)
     model.solve()
@@ -133,13 +135,23 @@ def test_the_blend_prefers_the_part_that_is_right_and_knows_its_error():
     labels = truth + 0.2 * torch.randn(truth.shape, generator=generator)
     blend, species = Blend(n_species=1, n_times=1), torch.zeros(20_000, dtype=torch.int64)
     assert not blend.known
-    blend.fit(good, useless, labels, noise, species)
+    blend.fit(good, useless, labels, noise, species, torch.zeros_like(species))
     assert abs(float(blend.weights[0, 0, 1])) < 0.02
     assert float(blend.weights[0, 0, 0]) == pytest.approx(1 / 1.09, abs=0.02)  # var(truth) / var(good)
     blended = blend(good, useless, species)
     z = (truth - blended) / blend.spread(blended, species)
     assert float((z**2).mean()) == pytest.approx(1.0, abs=0.06)
     assert float((z.abs() < 1).float().mean()) == pytest.approx(0.683, abs=0.02)
+
+
+def test_offsets_of_whole_liquids_do_not_decide_on_the_blend():
+    """The first part is right about every liquid's mean and the second about its particles."""
+    generator = torch.Generator().manual_seed(0)
+    liquid = torch.arange(4).repeat_interleave(500)
+    offset, inner = 3.0 * liquid[:, None].float(), torch.randn(2000, 1, generator=generator)
+    blend = Blend(n_species=1, n_times=1)
+    blend.fit(offset, inner, offset + inner, torch.zeros_like(inner), torch.zeros_like(liquid), liquid)
+    assert float(blend.weights[0, 0, 1]) == pytest.approx(1.0, abs=0.01)
 
 
 def test_concluding_gives_a_spread_that_covers_unseen_truth():
