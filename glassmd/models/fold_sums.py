@@ -63,9 +63,10 @@ class Moments:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.float64)
 
-        times = [zeros(n_times) for _ in range(5)]
-        columns = [zeros(n_features) for _ in range(2)]
-        return cls(0, 0.0, *columns, zeros(n_features, n_features), zeros(n_features, n_times), *times)
+        f, t = n_features, n_times
+        shapes = {"x": (f,), "inner_x": (f,), "xx": (f, f), "xy": (f, t)}
+        shapes |= dict.fromkeys(("y", "inner_y", "yy", "noise", "noise_weight"), (t,))
+        return cls(count=0, weight=0.0, **{name: zeros(*shape) for name, shape in shapes.items()})
 
     @classmethod
     def total(cls, parts: Iterable[Moments]) -> Moments:
