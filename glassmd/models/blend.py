@@ -77,8 +77,9 @@ class Blend(nn.Module):
             if len(rows) < 4 * LEVELS:
                 continue
             for t in range(target.shape[1]):
-                known = [of[rows, t].double() for of in (first, second, target, noise.nan_to_num())]
-                self._fit_one(s, t, torch.stack(known[:2], dim=1), *known[2:], liquid[rows])
+                columns = torch.stack([first[rows, t], second[rows, t]], dim=1).double()
+                known = noise[rows, t].nan_to_num().double()
+                self._fit_one(s, t, columns, target[rows, t].double(), known, liquid[rows])
 
     def _fit_one(self, s: int, t: int, columns: Tensor, target: Tensor, noise: Tensor, liquid: Tensor) -> None:
         everyone = torch.ones_like(liquid, dtype=torch.bool)
