@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from glassmd.configuration import Configuration
-from glassmd.features.neighbours import Neighbours, find_neighbours, spatial_order
+from glassmd.features.neighbours import Neighbours, find_neighbours, neighbour_blocks, spatial_order
 from glassmd.features.physical import energies_and_forces
 from glassmd.features.voronoi import voronoi_cells
 from glassmd.mixtures import Mixture
@@ -72,24 +72,26 @@ def physical_descriptors(
     energy = energies_and_forces(near, mixture)[0][:, 0]
     cells = voronoi_cells(points, box)[:, :2]
     own = np.column_stack([energy, cells])
-    far = find_neighbours(points, box, species, REACH, n_species, with_vectors=False)
-    coarse = [_coarse_grained(own, far, length) for length in lengths]
+    middle = own.mean(axis=0)  # so that the variance of the energy is no difference of large numbers
+    centred = own - middle
+    columns = np.column_stack([np.ones(len(own)), centred, centred[:, 0] ** 2])
+    of_species = (species[:, None] == np.arange(n_species)).astype(float)
+    table = (of_species[:, :, None] * columns[:, None, :]).reshape(len(own), -1)
     result = np.empty((len(points), n_descriptors(n_species, lengths)))
-    result[order] = np.hstack([own, *coarse])
+    for far in neighbour_blocks(points, box, species, REACH, n_species, with_vectors=False):
+        coarse = [_coarse_grained(table, middle, far, length) for length in lengths]
+        result[order[far.block]] = np.hstack([own[far.block], *coarse])
     return result
 
 
-def _coarse_grained(own: NDArray[np.float64], near: Neighbours, length: float) -> NDArray[np.float64]:
-    """(n_particles, 5 (n_species + 1)) averages over one length."""
+def _coarse_grained(
+    table: NDArray[np.float64], middle: NDArray[np.float64], near: Neighbours, length: float
+) -> NDArray[np.float64]:
+    """(n_centres, 5 (n_species + 1)) averages over one length of `table`, number and centred quantities by species."""
     n, n_species = near.n_particles, near.n_species
-    middle = own.mean(axis=0)  # so that the variance of the energy is no difference of large numbers
-    centred = own - middle
-    columns = np.column_stack([np.ones(n), centred, centred[:, 0] ** 2])
-    of_species = (near.species[:, None] == np.arange(n_species)).astype(float)
-    table = (of_species[:, :, None] * columns[:, None, :]).reshape(n, -1)
     weights = np.exp(near.distances / -length)
-    matrix = sparse.csr_array((weights, near.neighbour, near.starts[::n_species]), (n, n))
-    sums = (table + matrix @ table).reshape(n, n_species, -1)
+    matrix = sparse.csr_array((weights, near.neighbour, near.starts[::n_species]), (n, len(table)))
+    sums = (table[near.block] + matrix @ table).reshape(n, n_species, -1)
     sums = np.concatenate([sums, sums.sum(axis=1, keepdims=True)], axis=1)
     density = sums[:, :, :1]
     means = sums[:, :, 1:] / np.where(density > 0, density, 1.0)
