@@ -11,9 +11,10 @@ G. Jung, G. Biroli & L. Berthier, Phys. Rev. Lett. 130, 238202 (2023). With w_ij
 | C̄ = Σ_j w_ij C_j / ρ                    | Voronoi surface     |
 | V̄ = Σ_j w_ij V_j / ρ                    | Voronoi volume      |
 
-In 2D, surface and volume are perimeter and area. The published set has the first four. The published sums reach
-half a box; these stop at `REACH` σ_AA, so that a particle costs the same in every box. The particle's own E, C and V
-stand before them.
+In 2D, surface and volume are perimeter and area. The published set has the first four, for every species and for all:
+4 · n_lengths · (n_species + 1) columns, which the library partycls also computes, up to half a box. The volume, the
+lengths (`LENGTHS`) and the end of the sums (`REACH`, so that a particle costs the same in every box) are our choice.
+The particle's own E, C and V stand before them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from glassmd.mixtures import Mixture
 __all__ = ["LENGTHS", "REACH", "n_descriptors", "physical_descriptors"]
 
 LENGTHS = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.2, 4.0)
-"""Coarse-graining lengths, σ_AA."""
+"""Coarse-graining lengths, σ_AA: our choice."""
 
 REACH = 7.0
 """Particles farther than this do not count, σ_AA."""
