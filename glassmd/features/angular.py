@@ -9,6 +9,9 @@ is 2^{1−ζ} Ψ with every term times f_c(r_ij) f_c(r_ik) f_c(r_jk): `smooth`.
 The Gaussian of r_jk is no polynomial in cos θ of low degree for the short ξ, so that an expansion in spherical
 harmonics saves nothing. The triples are formed in blocks instead, in single precision, and a power ζ is reached by
 squaring.
+
+The published sum is over j and k in either order: twice as much for two neighbours of one species, which no learner
+that standardises its columns sees. Where the sum ends, :attr:`AngularFunctions.cutoff`, is our choice.
 """
 
 from __future__ import annotations
@@ -165,9 +168,9 @@ SCHOENHOLZ_ANGULAR = AngularFunctions(
     ),
     cutoff=2.5,
 )
-"""The 22 functions of Cubuk et al.'s table."""
+"""The 22 functions of Cubuk et al.'s table, as public codes that cite it have them; the cutoff is ours."""
 
 BEHLER_ANGULAR = AngularFunctions(
     tuple((xi, sign, power) for xi in (2.0, 4.0) for sign in (-1, 1) for power in (1, 2, 4)), cutoff=2.5, smooth=True
 )
-"""Few and smooth."""
+"""Few and smooth: our choice of parameters."""

@@ -7,9 +7,9 @@ surroundings it has in the endless periodic liquid.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,28 +18,34 @@ from vesin import NeighborList
 
 from glassmd.errors import InputError
 
-__all__ = ["Family", "Neighbours", "find_neighbours", "spatial_order", "wrapped"]
+__all__ = ["Family", "Neighbours", "find_neighbours", "neighbour_blocks", "spatial_order", "wrapped"]
 
 FloatArray = NDArray[np.float64]
 
 MAX_PAIRS_PER_PARTICLE = 20_000
 """Within 8 σ_AA a liquid has some 2,600 neighbours; far more means a wrong box or a wrong cutoff."""
 
+_BLOCK = 256
+"""Particles whose pairs are at work at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
     """All pairs within a cutoff, each in both directions, sorted by the centre and then by the neighbour's species.
 
+    Of all particles, or of a block of successive ones (:func:`neighbour_blocks`), whose neighbours may be outside it.
+
     Attributes:
-        species: (n_particles,) int64.
+        species: int64, of all particles.
         n_species: How many species the mixture has; some may be absent here.
         cutoff: No pair is this far apart or farther, σ_AA.
-        centre: (n_pairs,) int32, ascending.
+        centre: (n_pairs,) int32, ascending; in a block counted from `first`.
         neighbour: (n_pairs,) int32.
         vectors: (n_pairs, d) float64, r_neighbour − r_centre, σ_AA; (0, d) where only distances were asked for.
         distances: (n_pairs,) float64, σ_AA.
         starts: (n_particles · n_species + 1,) int64: the neighbours of species s of particle i are the pairs from
             `starts[i · n_species + s]` on.
+        first: Index of the block's first particle.
     """
 
     species: NDArray[np.int64]
@@ -50,11 +56,22 @@ class Neighbours:
     vectors: FloatArray
     distances: FloatArray
     starts: NDArray[np.int64]
+    first: int = 0
 
     @property
     def n_particles(self) -> int:
-        """Number of particles."""
-        return len(self.species)
+        """Number of centres: all particles, or those of the block."""
+        return (len(self.starts) - 1) // self.n_species
+
+    @property
+    def block(self) -> slice:
+        """Where the centres are among all particles."""
+        return slice(self.first, self.first + self.n_particles)
+
+    @property
+    def species_of_ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(n_pairs,) species of the centre, and of the neighbour."""
+        return self.species[self.block][self.centre], self.species[self.neighbour]
 
     @property
     def dimensions(self) -> int:
@@ -78,7 +95,7 @@ class Neighbours:
         starts = np.searchsorted(near, self.starts)
         vectors = self.vectors[near] if len(self.vectors) else self.vectors
         parts = self.centre[near], self.neighbour[near], vectors, self.distances[near]
-        return Neighbours(self.species, self.n_species, cutoff, *parts, starts)
+        return Neighbours(self.species, self.n_species, cutoff, *parts, starts, self.first)
 
     def sum_per_species(self, values: NDArray[Any]) -> NDArray[Any]:
         """Sum over the neighbours of each species: (n_pairs,) or (n_pairs, k) to (n_particles, n_species[, k])."""
@@ -130,6 +147,59 @@ def find_neighbours(
         >>> pairs.sum_per_species(np.ones(2)).tolist()
         [[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]]
     """
+    half = _half_list(positions, box, species, cutoff, n_species, with_vectors)
+    return _sorted_pairs(half, slice(None), slice(None), 0, len(half.species))
+
+
+def neighbour_blocks(
+    positions: ArrayLike,
+    box: ArrayLike,
+    species: ArrayLike,
+    cutoff: float,
+    n_species: int | None = None,
+    *,
+    with_vectors: bool = True,
+    size: int = _BLOCK,
+) -> Iterator[Neighbours]:
+    """The pairs of :func:`find_neighbours`, in the same order, of `size` particles at a time.
+
+    Everything is searched once; sorted are the pairs of one block, which fit a core's cache where the particles are
+    in :func:`spatial_order`. What is made of all pairs at once costs several times that memory, and more time a
+    particle the more particles there are.
+
+    Example:
+        >>> both = list(neighbour_blocks([[0.1, 0, 0], [8.9, 0, 0]], [9, 9, 9], [0, 1], cutoff=2.0, size=1))
+        >>> [(one.first, one.centre.tolist(), one.neighbour.tolist()) for one in both]
+        [(0, [0], [1]), (1, [0], [0])]
+    """
+    half = _half_list(positions, box, species, cutoff, n_species, with_vectors)
+    n = len(half.species)
+    (forward, ends), (backward, back_ends) = _by_block(half.i, n, size), _by_block(half.j, n, size)
+    for block, first in enumerate(range(0, n, size)):
+        there = forward[ends[block] : ends[block + 1]]
+        back = backward[back_ends[block] : back_ends[block + 1]]
+        yield _sorted_pairs(half, there, back, first, min(first + size, n))
+
+
+class _HalfList(NamedTuple):
+    """Every pair once: vesin's arrays, and `search`, to whose memory they belong.
+
+    `forth` holds vectors from i to j (n_pairs, 3) or distances (n_pairs,).
+    """
+
+    i: NDArray[np.integer[Any]]
+    j: NDArray[np.integer[Any]]
+    forth: FloatArray
+    species: NDArray[np.int64]
+    n_species: int
+    dimensions: int
+    cutoff: float
+    search: NeighborList
+
+
+def _half_list(
+    positions: ArrayLike, box: ArrayLike, species: ArrayLike, cutoff: float, n_species: int | None, with_vectors: bool
+) -> _HalfList:
     points, edges, kinds = _checked(positions, box, species)
     n, d = points.shape
     count = int(kinds.max()) + 1 if n_species is None else n_species
@@ -147,42 +217,51 @@ def find_neighbours(
         points, cell = np.column_stack([points, np.zeros(n)]), np.diag([*edges, 1.0])
     search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
     i, j, forth = search.compute(points, cell, (True, True, d == 3), "ijD" if with_vectors else "ijd", copy=False)
-    pairs = i.astype(np.int32), j.astype(np.int32)
-    return _sorted_pairs(*pairs, forth[:, :d] if with_vectors else forth, d, kinds, count, cutoff)
+    return _HalfList(i, j, forth, kinds, count, d, cutoff, search)
+
+
+def _by_block(ends: NDArray[np.integer[Any]], n: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Pairs by the block of one end, in their order: their indices, and where each block begins."""
+    return _counting_sort(np.floor_divide(ends, size, dtype=np.int32, casting="unsafe"), -(-n // size))
+
+
+def _counting_sort(keys: NDArray[np.int32], n_keys: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Indices in the order of the keys, equal ones in their order, and where each key begins (n_keys + 1,).
+
+    The conversion of a sparse matrix is a counting sort.
+    """
+    index = np.arange(len(keys), dtype=np.int32)
+    shape = (n_keys, max(len(keys), 1))
+    table = sparse.coo_array((np.empty(len(keys), np.bool_), (keys, index)), shape).tocsr()
+    return table.indices, table.indptr
 
 
 def _sorted_pairs(
-    i: NDArray[np.int32],
-    j: NDArray[np.int32],
-    forth: FloatArray,
-    d: int,
-    species: NDArray[np.int64],
-    n_species: int,
-    cutoff: float,
+    half: _HalfList, there: slice | NDArray[np.int32], back: slice | NDArray[np.int32], first: int, last: int
 ) -> Neighbours:
-    """Both directions of the pairs i < j, by counting sort: the conversion of a sparse matrix is one.
-
-    `forth` holds their vectors (n, d) or their distances (n,).
-    """
-    centre, neighbour = np.concatenate([i, j]), np.concatenate([j, i])
-    rows = centre * np.int32(n_species) + species.astype(np.int32)[neighbour]
-    n_rows, n_pairs = len(species) * n_species, len(rows)
-    index = np.arange(n_pairs, dtype=np.int32)
-    table = sparse.coo_array((np.empty(n_pairs, np.bool_), (rows, index)), (n_rows, max(n_pairs, 1))).tocsr()
-    order = table.indices
-    backward = order >= len(i)
-    along = forth[order - len(i) * backward]
-    if forth.ndim == 2:
-        along *= (1.0 - 2.0 * backward)[:, None]
+    """Pairs whose centre is one of `first` to `last`: `there` those with i in the block, `back` those with j in it."""
+    i, j, s = half.i, half.j, half.n_species
+    centre = np.concatenate([i[there].astype(np.int32), j[back].astype(np.int32)]) - np.int32(first)
+    neighbour = np.concatenate([j[there].astype(np.int32), i[back].astype(np.int32)])
+    rows = centre * np.int32(s) + half.species.astype(np.int32)[neighbour]
+    order, starts = _counting_sort(rows, (last - first) * s)
+    if half.forth.ndim == 1:
+        vectors, distances = np.zeros((0, half.dimensions)), np.concatenate([half.forth[there], half.forth[back]])
+        distances = distances[order]
+    else:
+        along = half.forth[:, : half.dimensions]
+        vectors = np.concatenate([along[there], -along[back]])[order]
+        distances = np.sqrt(np.einsum("pd,pd->p", vectors, vectors))
     return Neighbours(
-        species=species,
-        n_species=n_species,
-        cutoff=cutoff,
+        species=half.species,
+        n_species=s,
+        cutoff=half.cutoff,
         centre=centre[order],
         neighbour=neighbour[order],
-        vectors=along if forth.ndim == 2 else np.zeros((0, d)),
-        distances=along if forth.ndim == 1 else np.sqrt(np.einsum("pd,pd->p", along, along)),
-        starts=table.indptr.astype(np.int64),
+        vectors=vectors,
+        distances=distances,
+        starts=starts.astype(np.int64),
+        first=first,
     )
 
 

@@ -56,7 +56,7 @@ def physical_quantities(neighbours: Neighbours, mixture: Mixture, cells: FloatAr
     Args:
         neighbours: Searched at least as far as the potential reaches and as the first shell does.
         mixture: Potential and species.
-        cells: (n_particles, 4) of :func:`glassmd.features.voronoi.voronoi_cells`.
+        cells: (n_particles, 4), those particles' rows of :func:`glassmd.features.voronoi.voronoi_cells`.
 
     Returns:
         (n_particles, 6 + n_species + 4) float64; see the table above for the units.
@@ -77,7 +77,7 @@ def energies_and_forces(neighbours: Neighbours, mixture: Mixture) -> tuple[Float
         ε_AA/σ_AA.
     """
     d, n = neighbours.dimensions, neighbours.n_particles
-    a, b = neighbours.species[neighbours.centre], neighbours.species[neighbours.neighbour]
+    a, b = neighbours.species_of_ends
     reach = np.flatnonzero(neighbours.distances < mixture.r_cut[a, b])
     r, centre = neighbours.distances[reach], neighbours.centre[reach]
     unit = neighbours.vectors[reach] / r[:, None]
@@ -107,7 +107,7 @@ def energies_and_forces(neighbours: Neighbours, mixture: Mixture) -> tuple[Float
 
 def _coordination(neighbours: Neighbours, mixture: Mixture) -> FloatArray:
     """(n_particles, n_species)."""
-    a, b = neighbours.species[neighbours.centre], neighbours.species[neighbours.neighbour]
+    a, b = neighbours.species_of_ends
     x = neighbours.distances / np.asarray(mixture.sigma)[a, b]
     fall = np.clip((_FIRST_MINIMUM + _FADE - x) / (2 * _FADE), 0, 1)
     return neighbours.sum_per_species(fall**2 * (3 - 2 * fall))

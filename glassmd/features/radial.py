@@ -1,16 +1,20 @@
 r"""Radial structure functions: how many neighbours of a species are at a distance.
 
 A shell is a Gaussian, G(i; r, δ, s) = Σ_j exp(−(r_ij − r)² / 2δ²) over the neighbours j of species s
-(J. Behler and M. Parrinello, PRL 98, 146401 (2007); E. D. Cubuk et al., PRL 114, 108001 (2015)). Grids of the field:
+(J. Behler and M. Parrinello, PRL 98, 146401 (2007); E. D. Cubuk et al., PRL 114, 108001 (2015)). Grids after the field:
 
 ======================  ==================  =========================================================
-`SCHOENHOLZ_RADIAL`     0.1 to 5.0 by 0.1   S. S. Schoenholz et al., Nature Physics 12, 469 (2016)
-`LANDES_RADIAL`         0.4 to 2.4 by 0.1   first and second shell only, as in F. P. Landes et al.,
-                                            PRE 101, 010602 (2020), where more does not help
+`SCHOENHOLZ_RADIAL`     0.1 to 5.0 by 0.1   S. S. Schoenholz et al., Nature Physics 12, 469 (2016):
+                                            the 2 · 50 that make 166 with 3 · 22 angular functions
+`LANDES_RADIAL`         0.4 to 2.4 by 0.1   radial functions alone, as in F. P. Landes et al.,
+                                            PRE 101, 010602 (2020); first and second shell: our grid
 `BOATTINI_RADIAL`       0.5 to 2 by 0.025,  fine over the first shell, coarse beyond: E. Boattini et
                         2 to 5 by 0.05      al., PRL 127, 088007 (2021)
-`BEHLER_RADIAL`         0.5 to 2.5 by 0.25  times ½ (cos(π r / r_c) + 1): smooth at the cutoff
+`BEHLER_RADIAL`         0.5 to 2.5 by 0.25  times ½ (cos(π r / r_c) + 1): smooth at the cutoff; our grid
 ======================  ==================  =========================================================
+
+Of the first, public codes that cite the paper agree on spacing, width and number; one begins at 0 instead of 0.1, a
+shell that nobody reaches.
 """
 
 from __future__ import annotations
@@ -132,10 +136,10 @@ SCHOENHOLZ_RADIAL = (RadialShells(0.1, 5.0, 0.1, 0.1),)
 """Width and spacing 0.1 σ_AA up to 5 σ_AA."""
 
 LANDES_RADIAL = (RadialShells(0.4, 2.4, 0.1, 0.1),)
-"""The first two shells of neighbours."""
+"""The first two shells of neighbours: our grid."""
 
 BOATTINI_RADIAL = (RadialShells(0.5, 2.0, 0.025, 0.025), RadialShells(2.05, 5.0, 0.05, 0.05))
 """Fine over the first shell of neighbours, coarse beyond."""
 
 BEHLER_RADIAL = (RadialShells(0.5, 2.5, 0.25, 0.25, smooth=3.0),)
-"""Few and smooth."""
+"""Few and smooth: our grid."""

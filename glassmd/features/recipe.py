@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from glassmd.errors import InputError
 from glassmd.features.angular import SCHOENHOLZ_ANGULAR, AngularFunctions
 from glassmd.features.bond_order import BondOrder
-from glassmd.features.neighbours import Family, find_neighbours, spatial_order, wrapped
+from glassmd.features.neighbours import Family, find_neighbours, neighbour_blocks, spatial_order, wrapped
 from glassmd.features.physical import physical_names, physical_quantities
 from glassmd.features.radial import SCHOENHOLZ_RADIAL, RadialShells
 from glassmd.features.recursion import coarse_grain, generations
@@ -168,21 +168,21 @@ def _base(
     n_species = len(mixture.species)
     parts: list[NDArray[np.float32]] = []
     if recipe.radial:
-        far = find_neighbours(
-            points, box, kinds, max(grid.cutoff for grid in recipe.radial), n_species, with_vectors=False
-        )
-        parts += [grid.compute(far) for grid in recipe.radial]
-        del far
+        reach = max(grid.cutoff for grid in recipe.radial)
+        far = neighbour_blocks(points, box, kinds, reach, n_species, with_vectors=False)
+        parts.append(np.vstack([np.hstack([grid.compute(pairs) for grid in recipe.radial]) for pairs in far]))
     close: list[Family] = [*recipe.angular, *recipe.bond_order]
-    reach = [family.cutoff for family in close]
+    reaches = [family.cutoff for family in close]
     if recipe.physical:
-        reach += [float(mixture.r_cut.max()), 1.5 * float(np.max(mixture.sigma))]
-    if reach:
-        near = find_neighbours(points, box, kinds, max(reach), n_species)
-        parts += [family.compute(near) for family in close]
+        reaches += [float(mixture.r_cut.max()), 1.5 * float(np.max(mixture.sigma))]
+        cells = voronoi_cells(points, box)
+    rows = []
+    for near in neighbour_blocks(points, box, kinds, max(reaches), n_species) if reaches else ():
+        found = [family.compute(near) for family in close]
         if recipe.physical:
-            cells = voronoi_cells(points, box)
-            parts.append(physical_quantities(near, mixture, cells).astype(np.float32))
+            found.append(physical_quantities(near, mixture, cells[near.block]).astype(np.float32))
+        rows.append(np.hstack(found))
+    parts += [np.vstack(rows)] if rows else []
     return np.hstack(parts) if parts else np.zeros((len(points), 0), np.float32)
 
 

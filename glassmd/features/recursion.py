@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from glassmd.errors import InputError
-from glassmd.features.neighbours import Neighbours, find_neighbours, spatial_order
+from glassmd.features.neighbours import Neighbours, neighbour_blocks, spatial_order
 
 __all__ = ["averaging_matrix", "coarse_grain", "generations"]
 
@@ -42,6 +42,7 @@ def averaging_matrix(
         (n_particles, n_particles); multiply descriptors (n_particles, n_features) by it.
 
     Example:
+        >>> from glassmd.features.neighbours import find_neighbours
         >>> pair = find_neighbours([[0, 0], [1, 0]], [9, 9], [0, 1], cutoff=2)
         >>> averaging_matrix(pair, 1 / np.log(3)).toarray().round(6).tolist()
         [[0.75, 0.25], [0.25, 0.75]]
@@ -127,22 +128,23 @@ def coarse_grain(
     kinds = np.zeros(len(points), np.int64) if species is None else np.asarray(species, np.int64)
     n_sets = 1 if species is None else n_species or int(kinds.max()) + 1
     order = spatial_order(points, np.asarray(box, np.float64))
-    shape = (len(points), len(points))
     cuts = [min(reach * length, _FARTHEST) for length in lengths]
-    near = find_neighbours(points[order], box, kinds[order], max([*cuts, 0.1]), n_sets, with_vectors=False)
     # One set of columns for each species, zero for the other particles, and their number: one product does it all.
     member = np.eye(n_sets)[kinds[order]]
     columns = np.concatenate([table[order], np.ones((len(points), 1))], axis=1)
     columns = (member[:, :, None] * columns[:, None, :]).reshape(len(points), -1)
     result = np.empty((len(points), len(lengths), n_sets, table.shape[1]))
-    for which in np.argsort(cuts)[::-1].tolist():  # the longest first: the shorter ones are among its pairs
-        near = near if cuts[which] >= near.cutoff else near.within(max(cuts[which], 1e-9))
-        sums = columns
-        if lengths[which] > 0:
-            starts = near.starts[::n_sets]
-            weights = sparse.csr_array((np.exp(-near.distances / lengths[which]), near.neighbour, starts), shape)
-            sums = columns + weights @ columns
-        sums = sums.reshape(len(points), n_sets, -1)
-        total = sums[:, :, -1:]
-        result[order, which] = sums[:, :, :-1] / np.where(total > 0, total, 1.0)
+    farthest = max([*cuts, 0.1])
+    for near in neighbour_blocks(points[order], box, kinds[order], farthest, n_sets, with_vectors=False):
+        own, who, pairs = columns[near.block], order[near.block], near
+        for which in np.argsort(cuts)[::-1].tolist():  # the longest first: the shorter ones are among its pairs
+            pairs = pairs if cuts[which] >= pairs.cutoff else pairs.within(max(cuts[which], 1e-9))
+            sums = own
+            if lengths[which] > 0:
+                weights = np.exp(-pairs.distances / lengths[which])
+                starts, shape = pairs.starts[::n_sets], (len(who), len(points))
+                sums = own + sparse.csr_array((weights, pairs.neighbour, starts), shape) @ columns
+            sums = sums.reshape(len(who), n_sets, -1)
+            total = sums[:, :, -1:]
+            result[who, which] = sums[:, :, :-1] / np.where(total > 0, total, 1.0)
     return result

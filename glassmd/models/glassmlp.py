@@ -40,8 +40,11 @@ class GlassMLPModel(PropensityModel):
     | loss: squared error, plus differences of variance | :meth:`objective`                               |
     | and of spatial correlation                        |                                                 |
 
-    Where this differs: the terms of the loss are those that the paper names, their exact form and weights here
-    are ours. The labels' noise is taken off the variance that the prediction should have. `members` networks,
+    The left column is confirmed for the descriptors alone, from a public implementation; the network and the
+    loss as published we could not verify.
+
+    Where this differs: form and weights of the terms of the loss, the linear bottleneck and the training settings
+    are our choice. The labels' noise is taken off the variance that the prediction should have. `members` networks,
     which differ in their first weights only, are averaged: one that small depends on where it starts (a fit of
     600 steps: ρ of A .778 with four, .776 with one). Thermal and cage positions may be seen too, the
     descriptors of several kinds side by side.

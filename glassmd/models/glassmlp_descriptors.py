@@ -11,9 +11,10 @@ G. Jung, G. Biroli & L. Berthier, Phys. Rev. Lett. 130, 238202 (2023). With w_ij
 | C̄ = Σ_j w_ij C_j / ρ                    | Voronoi surface     |
 | V̄ = Σ_j w_ij V_j / ρ                    | Voronoi volume      |
 
-In 2D, surface and volume are perimeter and area. The published set has the first four. The published sums reach
-half a box; these stop at `REACH` σ_AA, so that a particle costs the same in every box. The particle's own E, C and V
-stand before them.
+In 2D, surface and volume are perimeter and area. The published set has the first four, for every species and for all:
+4 · n_lengths · (n_species + 1) columns, which the library partycls also computes, up to half a box. The volume, the
+lengths (`LENGTHS`) and the end of the sums (`REACH`, so that a particle costs the same in every box) are our choice.
+The particle's own E, C and V stand before them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from glassmd.configuration import Configuration
-from glassmd.features.neighbours import Neighbours, find_neighbours, spatial_order
+from glassmd.features.neighbours import Neighbours, find_neighbours, neighbour_blocks, spatial_order
 from glassmd.features.physical import energies_and_forces
 from glassmd.features.voronoi import voronoi_cells
 from glassmd.mixtures import Mixture
@@ -33,7 +34,7 @@ from glassmd.mixtures import Mixture
 __all__ = ["LENGTHS", "REACH", "n_descriptors", "physical_descriptors"]
 
 LENGTHS = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.2, 4.0)
-"""Coarse-graining lengths, σ_AA."""
+"""Coarse-graining lengths, σ_AA: our choice."""
 
 REACH = 7.0
 """Particles farther than this do not count, σ_AA."""
@@ -72,24 +73,26 @@ def physical_descriptors(
     energy = energies_and_forces(near, mixture)[0][:, 0]
     cells = voronoi_cells(points, box)[:, :2]
     own = np.column_stack([energy, cells])
-    far = find_neighbours(points, box, species, REACH, n_species, with_vectors=False)
-    coarse = [_coarse_grained(own, far, length) for length in lengths]
+    middle = own.mean(axis=0)  # so that the variance of the energy is no difference of large numbers
+    centred = own - middle
+    columns = np.column_stack([np.ones(len(own)), centred, centred[:, 0] ** 2])
+    of_species = (species[:, None] == np.arange(n_species)).astype(float)
+    table = (of_species[:, :, None] * columns[:, None, :]).reshape(len(own), -1)
     result = np.empty((len(points), n_descriptors(n_species, lengths)))
-    result[order] = np.hstack([own, *coarse])
+    for far in neighbour_blocks(points, box, species, REACH, n_species, with_vectors=False):
+        coarse = [_coarse_grained(table, middle, far, length) for length in lengths]
+        result[order[far.block]] = np.hstack([own[far.block], *coarse])
     return result
 
 
-def _coarse_grained(own: NDArray[np.float64], near: Neighbours, length: float) -> NDArray[np.float64]:
-    """(n_particles, 5 (n_species + 1)) averages over one length."""
+def _coarse_grained(
+    table: NDArray[np.float64], middle: NDArray[np.float64], near: Neighbours, length: float
+) -> NDArray[np.float64]:
+    """(n_centres, 5 (n_species + 1)) averages over one length of `table`, number and centred quantities by species."""
     n, n_species = near.n_particles, near.n_species
-    middle = own.mean(axis=0)  # so that the variance of the energy is no difference of large numbers
-    centred = own - middle
-    columns = np.column_stack([np.ones(n), centred, centred[:, 0] ** 2])
-    of_species = (near.species[:, None] == np.arange(n_species)).astype(float)
-    table = (of_species[:, :, None] * columns[:, None, :]).reshape(n, -1)
     weights = np.exp(near.distances / -length)
-    matrix = sparse.csr_array((weights, near.neighbour, near.starts[::n_species]), (n, n))
-    sums = (table + matrix @ table).reshape(n, n_species, -1)
+    matrix = sparse.csr_array((weights, near.neighbour, near.starts[::n_species]), (n, len(table)))
+    sums = (table[near.block] + matrix @ table).reshape(n, n_species, -1)
     sums = np.concatenate([sums, sums.sum(axis=1, keepdims=True)], axis=1)
     density = sums[:, :, :1]
     means = sums[:, :, 1:] / np.where(density > 0, density, 1.0)

@@ -55,7 +55,7 @@ class SoftnessModel(ClosedFormModel):
         dimensions: d, 2 or 3.
         inputs: The one kind of positions that are described; thermal, as in a simulation's snapshots, by default.
         share: Of the particles of a species in a sample, how many count as soft, and as many as hard.
-        capacity: Rows kept per species, time and class; the paper took 3000.
+        capacity: Rows kept per species, time and class (3000: our choice).
     """
 
     name: ClassVar[str] = "softness"

@@ -1,4 +1,8 @@
-"""What a predicted field should share with the truth beside its values: its width and its correlation in space."""
+"""What a predicted field should share with the truth beside its values: its width and its correlation in space.
+
+The idea is GlassMLP's (G. Jung, G. Biroli & L. Berthier, Phys. Rev. Lett. 130, 238202 (2023)); the form of both terms,
+the shells and the number of pairs are our choice.
+"""
 
 from __future__ import annotations
 

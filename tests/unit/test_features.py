@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -25,7 +26,7 @@ from glassmd.features import (
 )
 from glassmd.features.angular import BEHLER_ANGULAR, SCHOENHOLZ_ANGULAR
 from glassmd.features.bond_order import BondOrder
-from glassmd.features.neighbours import Neighbours, find_neighbours
+from glassmd.features.neighbours import Neighbours, find_neighbours, neighbour_blocks
 from glassmd.features.pair import pair_potential
 from glassmd.features.physical import energies_and_forces
 from glassmd.features.radial import BEHLER_RADIAL, RadialShells
@@ -274,6 +275,49 @@ def test_a_lonely_particle_and_a_missing_species_give_numbers() -> None:
     for points, species in ([[[0.0, 0, 0]], [0]], [[[0, 0, 0], [1.1, 0, 0]], [0, 0]]):
         for recipe in RECIPES.values():
             assert np.isfinite(describe(points, [9.0, 9, 9], species, KA, recipe)).all()
+
+
+@pytest.mark.parametrize(("start", "cutoff"), [(liquid(KA, 150), 2.6), SMALL[0], SMALL[1]])
+@pytest.mark.parametrize("with_vectors", [True, False])
+@pytest.mark.parametrize("size", [1, 7, 29, 1000])
+def test_blocks_of_pairs_are_those_of_the_whole_list(
+    start: Configuration, cutoff: float, with_vectors: bool, size: int
+) -> None:
+    arguments = (start.positions, start.box, start.species, cutoff, len(start.species_names))
+    whole = find_neighbours(*arguments, with_vectors=with_vectors)
+    blocks = list(neighbour_blocks(*arguments, with_vectors=with_vectors, size=size))
+    assert [block.n_particles for block in blocks[:-1]] == [size] * (len(blocks) - 1)
+    assert sum(block.n_particles for block in blocks) == whole.n_particles
+    shorter = [block.within(0.8 * cutoff) for block in blocks]
+    for found, expected in ((blocks, whole), (shorter, whole.within(0.8 * cutoff))):
+        np.testing.assert_array_equal(np.concatenate([one.centre + one.first for one in found]), expected.centre)
+        np.testing.assert_array_equal(np.concatenate([one.neighbour for one in found]), expected.neighbour)
+        np.testing.assert_array_equal(np.concatenate([one.distances for one in found]), expected.distances)
+        np.testing.assert_array_equal(np.concatenate([one.vectors for one in found]), expected.vectors)
+        for k in (0, 1):
+            kinds = np.concatenate([one.species_of_ends[k] for one in found])
+            np.testing.assert_array_equal(kinds, expected.species_of_ends[k])
+        lengths = np.concatenate([np.diff(one.starts) for one in found])
+        np.testing.assert_array_equal(lengths, np.diff(expected.starts))
+
+
+@pytest.mark.parametrize("mixture", [KA, get_mixture("kob-andersen-2d-ternary")], ids=lambda m: m.name)
+def test_descriptors_do_not_depend_on_the_size_of_blocks(mixture: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = liquid(mixture, 150)
+    everything = Recipe(
+        radial=(RadialShells(0.5, 2.5, 0.2, 0.2), RadialShells(0.5, 1.5, 0.1, 0.1)),
+        angular=(SCHOENHOLZ_ANGULAR,),
+        bond_order=(BondOrder(1.0, 1.4, 0.2, 0.2, max_degree=4),),
+        physical=True,
+        generations=1,
+        lengths=(0.5, 1.0),
+    )
+    found = []
+    for size in (1000, 37):  # 150 is no multiple of 37
+        monkeypatch.setattr("glassmd.features.recipe.neighbour_blocks", partial(neighbour_blocks, size=size))
+        monkeypatch.setattr("glassmd.features.recursion.neighbour_blocks", partial(neighbour_blocks, size=size))
+        found.append(describe(start.positions, start.box, start.species, mixture, everything))
+    np.testing.assert_allclose(found[1], found[0], rtol=FLOAT32, atol=FLOAT32 * np.abs(found[0]).mean())
 
 
 def test_recipes_survive_json() -> None:
