@@ -239,9 +239,9 @@ class TrainSettings(_Strict):
     max_reuse: Positive | None = Field(
         None, description="steps × batch_size per sample produced before the trainer waits for the simulation"
     )
-    cage_replicas: Count = Field(8, description="short replicas behind cage positions")
+    cage_replicas: Count = Field(16, description="short replicas behind cage positions")
     cage_time: Positive | None = Field(
-        None, description="duration of those replicas; default: a tenth of τ_α where it is known, at most 10"
+        None, description="duration of those replicas; default: a tenth of τ_α where it is known, at most 5"
     )
     train_threads: Count | None = Field(None, description="threads of the trainer; default: the cores left over")
 

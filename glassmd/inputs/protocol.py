@@ -14,11 +14,12 @@ from glassmd.storage import read_json, write_json
 
 __all__ = ["CageProtocol", "protocol_of", "shared_protocol"]
 
-_LONGEST = 10.0  # √(mσ²/ε): within the plateau of F_s at T = 0.44, where τ_α is 4100
+_REPLICAS = 16
+_LONGEST = 5.0  # √(mσ²/ε): within the plateau of F_s at T = 0.44, where τ_α is 4100
 _OF_TAU_ALPHA = 0.1  # by then one particle in ten has left its cage at the most
-_SNAPSHOTS = 100
+_SNAPSHOTS = 50
 _FEWEST = 10  # steps: hotter liquids have no cages, and a mean of fewer snapshots says nothing
-_LEFT_OUT = 0.1  # of the time: the replicas forget where they all started
+_LEFT_OUT = 0.2  # of the time: the replicas forget where they all started
 _STEP = 0.005  # √(mσ²/ε), the default of a run
 
 
@@ -28,7 +29,10 @@ class CageProtocol:
 
     The mean position over a few replicas, before anything rearranges, after R. M. Alkemade, F. Smallenburg and
     L. Filion, J. Chem. Phys. 158, 134512 (2023), who confine every particle to its cage; short replicas do without
-    that.
+    that. Many replicas tell more than long ones, for soft vibrations hardly decay in a single one: for the same
+    16,000 steps, ρ_A of ridge regression on all inputs rises from 0.817 with 8 replicas of t = 10 to 0.822 with 16 of
+    t = 5 (paired difference 0.0045 ± 0.0023), as much as with 16 of t = 10 (ten configurations of Shiba et al. 2023,
+    two left out at a time).
 
     Attributes:
         replicas: Started from the parent with independent momenta.
@@ -42,10 +46,10 @@ class CageProtocol:
 
     Example:
         >>> CageProtocol().steps[:3], len(CageProtocol().steps), CageProtocol().replica_steps
-        ((20, 40, 60), 100, 16000)
+        ((20, 40, 60), 50, 16000)
     """
 
-    replicas: int = 8
+    replicas: int = _REPLICAS
     time: float = _LONGEST
     after: float = 1.0
     spacing: float = 0.1
@@ -114,7 +118,7 @@ class CageProtocol:
 
     @classmethod
     def for_state(cls, tau_alpha: float | None = None, time_step: float = _STEP) -> CageProtocol:
-        """The protocol for a liquid: a tenth of its relaxation time, and no longer than 10.
+        """The protocol for a liquid: a tenth of its relaxation time, and no longer than 5.
 
         Args:
             tau_alpha: √(mσ²/ε); None where it is not known, which is taken for long.
@@ -122,7 +126,7 @@ class CageProtocol:
 
         Example:
             >>> CageProtocol.for_state(16.0)
-            CageProtocol(replicas=8, time=1.6, after=0.16, spacing=0.015, time_step=0.005)
+            CageProtocol(replicas=16, time=1.6, after=0.32, spacing=0.03, time_step=0.005)
         """
         time = _LONGEST if tau_alpha is None else min(_LONGEST, _OF_TAU_ALPHA * tau_alpha)
         steps = max(_FEWEST, round(time / time_step))

@@ -18,11 +18,11 @@ from tests.conftest import TINY, needs_lammps
 from tests.unit.conftest import MIXTURE, SHORT
 
 
-def test_the_default_protocol_is_eight_replicas_of_length_ten():
+def test_the_default_protocol_is_sixteen_replicas_of_length_five():
     protocol = CageProtocol.for_state(None)
     assert protocol == CageProtocol()
     assert (protocol.replicas, protocol.time, protocol.after, protocol.n_snapshots, protocol.n_left_out) == (
-        8, 10.0, 1.0, 100, 10,
+        16, 5.0, 1.0, 50, 10,
     )  # fmt: skip
     assert CageProtocol.from_dict(json.loads(json.dumps(protocol.to_dict()))) == protocol
 
@@ -32,10 +32,10 @@ def test_the_default_protocol_is_eight_replicas_of_length_ten():
 def test_cages_of_any_liquid_are_watched_for_a_tenth_of_its_relaxation_time_at_most(tau, time_step):
     protocol = CageProtocol.for_state(tau, time_step)
     assert protocol.time <= max(0.1 * tau, 10 * time_step) + time_step
-    assert protocol.time <= 10 + time_step
+    assert protocol.time <= 5 + time_step
     assert protocol.steps[-1] * time_step <= protocol.time * (1 + 1e-9)
     assert 10 <= protocol.n_snapshots < 200
-    assert protocol.n_left_out == pytest.approx(0.1 * protocol.n_snapshots, abs=1)
+    assert protocol.n_left_out == pytest.approx(0.2 * protocol.n_snapshots, abs=1)
 
 
 @pytest.mark.parametrize(
