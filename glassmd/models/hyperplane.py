@@ -3,7 +3,7 @@
 Descriptors are standardised first; softness is the signed distance to the plane, positive on the soft side
 (S. S. Schoenholz et al., Nature Physics 12, 469 (2016)). Two ways to find the plane, from the same rows: a linear
 support vector machine, and least squares to targets of +1 and −1. Both count the two classes alike, whatever their
-sizes.
+sizes. Both are scikit-learn's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ _DEFAULT_PENALTY = 1e-2  # where there are no folds to choose by
 _KURTOSIS = 100.0
 """A descriptor with a larger one has its variance from a few rows in a thousand, as the shells nearest to a particle
 have: nothing is learned about it, and a new particle may lie a hundred standard deviations out."""
-_NEWTON_STEPS = 100  # far more than are taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,43 +177,20 @@ def _accuracy(plane: Hyperplane, soft: FloatArray, hard: FloatArray) -> float:
 
 
 def _support_vectors(z: FloatArray, y: FloatArray, weight: FloatArray, penalty: float) -> tuple[FloatArray, float]:
-    """Newton's method on the primal problem, which is quadratic while the same rows violate their margin.
+    """Normal and offset of the support vector machine; the offset is not penalised to speak of."""
+    from sklearn.svm import LinearSVC  # takes a second, and only these learners need it
 
-    Source: O. Chapelle, Neural Computation 19, 1155 (2007). It takes some ten steps; the offset is not penalised.
-    """
-    rows = np.column_stack([z, np.ones(len(z))])
-    penalties = np.append(np.full(z.shape[1], penalty), 1e-12)
-
-    def loss(v: FloatArray) -> float:
-        margin = np.maximum(1 - y * (rows @ v), 0.0)
-        return float(0.5 * (penalties * v**2).sum() + weight @ margin**2)
-
-    v = np.zeros(rows.shape[1])
-    value = loss(v)
-    for _ in range(_NEWTON_STEPS):
-        margin = 1 - y * (rows @ v)
-        violated = margin > 0
-        inside, w = rows[violated], 2 * weight[violated]
-        gradient = penalties * v - inside.T @ (w * (y * margin)[violated])
-        curvature = (inside * w[:, None]).T @ inside
-        curvature[np.diag_indices_from(curvature)] += penalties
-        step = -np.linalg.solve(curvature, gradient)
-        gain = float(gradient @ step)
-        if -gain <= 1e-10 * value:
-            break
-        length = 1.0
-        while loss(v + length * step) > value + 1e-4 * length * gain and length > 1e-6:
-            length /= 2
-        v = v + length * step
-        value = loss(v)
-    return v[:-1], float(v[-1])
+    machine = LinearSVC(C=1 / penalty, dual=False, intercept_scaling=10.0, tol=1e-4, max_iter=10_000)
+    machine.fit(z, y, sample_weight=weight)
+    return np.asarray(machine.coef_[0], np.float64), float(machine.intercept_[0])
 
 
 def _least_squares(z: FloatArray, y: FloatArray, weight: FloatArray, penalty: float) -> tuple[FloatArray, float]:
-    # z and y have no mean under the weights: nor has the plane an offset.
-    covariance = (z * weight[:, None]).T @ z
-    covariance[np.diag_indices_from(covariance)] += penalty
-    return np.asarray(np.linalg.solve(covariance, (weight * y) @ z), np.float64), 0.0
+    """Normal and offset of the regression."""
+    from sklearn.linear_model import Ridge
+
+    machine = Ridge(alpha=penalty).fit(z, y, sample_weight=weight)
+    return np.asarray(machine.coef_, np.float64), float(machine.intercept_)
 
 
 def _require_rows(soft: ArrayLike, hard: ArrayLike) -> tuple[FloatArray, FloatArray]:
