@@ -1,7 +1,8 @@
 """The training loop: one for finished runs and for runs that are being simulated.
 
 Everything random comes from two generators and the model's first weights, all derived from the seed; the loop's
-whole state is a checkpoint, so that a training that was killed goes on as if nothing had happened.
+whole state is a checkpoint, so that a training that was killed goes on as if nothing had happened (on CUDA up to
+rounding, :func:`glassmd.training.keeping.resume`).
 """
 
 from __future__ import annotations
