@@ -12,13 +12,17 @@ import torch
 
 from glassmd.errors import SettingsError
 from glassmd.models import MODELS, model_class
+from glassmd.models.glassnet import GlassNet
 from glassmd.models.store import load_model
 from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.device import training_device
 from glassmd.training.encoding import Encodings
+from glassmd.training.loop import Trainer
 from glassmd.training.session import train
+from glassmd.training.source import SampleSource
+from glassmd.training.structures import Structures
 from tests.conftest import TINY, needs_lammps
 from tests.unit.elsewhere import ELSEWHERE, elsewhere
 
@@ -118,6 +122,43 @@ def test_training_elsewhere_is_that_on_the_cpu(
     require_same_training(tmp_path / "here", tmp_path / "there", 1e-5)
     for species, scores in expected["validation"].items():
         np.testing.assert_allclose(found["validation"][species]["pearson"], scores["pearson"], atol=1e-4)
+
+
+@needs_lammps
+def test_cross_validation_elsewhere_is_that_on_the_cpu(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encodings, settings = Encodings(), settings_of("glassnet", 2, "cpu")
+    expected = train([tiny_run.path], tmp_path / "here", settings, held_out=(), encodings=encodings)
+    monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
+    with elsewhere():
+        found = train([tiny_run.path], tmp_path / "there", settings, held_out=(), encodings=encodings)
+    assert expected["cross_validated"]
+    assert found["cross_validated"]
+    for species, scores in expected["validation"].items():
+        np.testing.assert_allclose(found["validation"][species]["pearson"], scores["pearson"], atol=1e-4)
+
+
+@needs_lammps
+def test_samples_that_arrive_during_training_are_absorbed_where_the_model_is(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
+    settings, source = settings_of("glassnet", 1, "cpu"), SampleSource([tiny_run])
+    with elsewhere() as is_there:
+        trainer = Trainer(source, settings.train, tmp_path / "m", structures=Structures(source, settings))
+        trainer.train()
+        model, absorber = trainer.model, trainer.absorber
+        assert isinstance(model, GlassNet)
+        assert absorber is not None
+        assert is_there(model.linear.weight)
+        before = model.linear.weight.cpu().clone()
+        for sample in absorber.samples:
+            absorber.take(sample)  # taken back, and absorbed anew
+        model.linear.weight.zero_()
+        model.solve()
+        # The order of the sums is another, and so is the rounding that their solution enlarges.
+        torch.testing.assert_close(model.linear.weight.cpu(), before, rtol=1e-6, atol=1e-9)
 
 
 @needs_cuda
