@@ -1,13 +1,14 @@
-"""A training step of the networks on a GPU, beside the same step on the CPU in the same run.
+"""A training step of the networks on a GPU, beside the same step on the CPU in the same run, and a real training.
 
     python benchmarks/gpu_learners.py RUN                  on CUDA where there is a device, else on the CPU alone
     python benchmarks/gpu_learners.py RUN --device cpu     on the CPU alone
 
 RUN is a run directory: the ten published configurations (`glassmd import FILES --format botan --out RUN`) or a
-simulated one; inputs that it lacks are computed first. `glassmd train` trains on the CPU. A step here is what its loop
-does in every step: turn and batch encoded samples, bring them to the device, objective, backward, clipped AdamW, read
-the loss. What is made once per sample, or solved, is not in it. Every learner has a process of its own, so that peaks
-of memory are its own, and one that fails stops no other.
+simulated one; inputs that it lacks are computed first. A step here is what the loop of `glassmd train` does in every
+step: turn and batch encoded samples, bring them to the device, objective, backward, clipped AdamW, read the loss. What
+is made once per sample, or solved, is not in it. On CUDA, or with --quick, `glassmd.train` itself then trains every
+network for some steps on the run, with all that belongs to it: seconds, device and score on held-out lineages are kept.
+Every learner has a process of its own, so that peaks of memory are its own, and one that fails stops no other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from copy import deepcopy
@@ -35,13 +37,14 @@ from glassmd.graphs import batch_graphs
 from glassmd.inputs import StructureProvider, prepare
 from glassmd.models.base import PropensityModel
 from glassmd.models.closed_form import Summing
-from glassmd.settings import TrainSettings
+from glassmd.settings import Settings, TrainSettings
 from glassmd.simulation.preparation import available_cores
 from glassmd.stream.dataset import open_run
 from glassmd.stream.samples import Sample
 from glassmd.training.choices import Resolved, resolved, started
 from glassmd.training.encoding import Encoder, Encodings
 from glassmd.training.normalisation import label_normalisation
+from glassmd.training.session import train
 from glassmd.training.source import SampleSource
 
 LEARNERS = ("glassnet", "glassmlp", "bapst", "botan", "se3")
@@ -192,6 +195,24 @@ def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[st
     return found
 
 
+def trained(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[str, Any]:
+    """What `glassmd.train` says of a training on the device, encoding of the samples and validation included."""
+    settings = TrainSettings(
+        model=name,
+        hyperparameters=HYPERPARAMETERS.get(name, {}),
+        max_steps=plan["train_steps"],
+        validate_every=max(1, plan["train_steps"] // 2),
+        train_device="cuda" if device == "cuda" else "cpu",
+        train_threads=plan["threads"],
+    )
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with tempfile.TemporaryDirectory() as folder:
+        result = train([path], Path(folder), Settings(train=settings))
+    keys = ("device", "steps", "best_step", "training_seconds", "validation", "cross_validated")
+    return {**{key: result[key] for key in keys}, **_peak(device)}
+
+
 def _peak(device: str) -> dict[str, int]:
     """Of this process so far, encoding included, or of what torch allocated on the GPU."""
     if device == "cuda":
@@ -218,6 +239,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4, help="how many of the run's samples take turns")
     parser.add_argument("--rounds", type=int, help="default: 5, with --quick 1")
     parser.add_argument("--seconds", type=float, help="of a round and device; default: 10, with --quick 1")
+    parser.add_argument(
+        "--train-steps",
+        type=int,
+        help="of the real training, 0 for none; default: 300 on CUDA, none on the CPU; 4 with --quick",
+    )
     parser.add_argument("--threads", type=int, default=available_cores(), help="of the CPU")
     parser.add_argument("--only", help="one learner, as JSON on the last line; what this script calls itself with")
     options = parser.parse_args()
@@ -228,10 +254,16 @@ def main() -> None:
         "samples": options.samples,
         "rounds": options.rounds or (1 if options.quick else 5),
         "seconds": options.seconds or (1.0 if options.quick else 10.0),
+        "train_steps": options.train_steps,
         "threads": options.threads,
     }
+    if options.train_steps is None:
+        plan["train_steps"] = 4 if options.quick else 300 if device == "cuda" else 0
     if options.only:
-        print(json.dumps(measure(options.run, options.only, device, plan)))
+        found = measure(options.run, options.only, device, plan)
+        if plan["train_steps"]:
+            found["training"] = trained(options.run, options.only, device, plan)
+        print(json.dumps(found))
         return
     opened = open_run(options.run)  # a run that is none ends it here
     result = {

@@ -13,7 +13,7 @@ from glassmd.errors import InputError
 from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import key_value_table
-from glassmd.settings import load_settings
+from glassmd.settings import Settings, load_settings
 
 __all__ = ["train"]
 
@@ -24,6 +24,20 @@ def _sort(paths: list[Path]) -> tuple[Path | None, list[Path]]:
     if len(files) > 1:
         raise InputError(f"found {len(files)} settings files", "at most one")
     return (files[0] if files else None), [path for path in paths if path not in files]
+
+
+def _show_dry_run(runs: list[Path], settings: Settings, json_mode: bool) -> None:
+    """What would be done."""
+    from glassmd.stream.dataset import open_run
+
+    if not runs:
+        show_plan(settings, json_mode)
+        return
+    facts = {"data": [str(open_run(run).path) for run in runs], "settings": settings.train.model_dump()}
+    if json_mode:
+        emit(facts)
+    else:
+        console().print(key_value_table("dry run: nothing was trained or written", facts))
 
 
 @run_options
@@ -54,7 +68,6 @@ def train(
     others are writing are followed.
     """
     # torch takes seconds to load, and what does not need it should not wait for it
-    from glassmd.stream.dataset import open_run
     from glassmd.training.session import train as run_training
     from glassmd.training.session import train_stream
 
@@ -67,14 +80,7 @@ def train(
             "found no DATA", "run directories, or --stream to simulate", "try glassmd train RUN --out MODEL"
         )
     if dry_run:
-        if runs:
-            facts = {"data": [str(open_run(run).path) for run in runs], "settings": settings.train.model_dump()}
-            if json_mode:
-                emit(facts)
-            else:
-                console().print(key_value_table("dry run: nothing was trained or written", facts))
-        else:
-            show_plan(settings, json_mode)
+        _show_dry_run(runs, settings, json_mode)
         return
     if out is None:
         raise typer.BadParameter("missing; try --out MODEL", param_hint="--out")

@@ -244,6 +244,9 @@ class TrainSettings(_Strict):
         None, description="duration of those replicas; default: a tenth of τ_α where it is known, at most 5"
     )
     train_threads: Count | None = Field(None, description="threads of the trainer; default: the cores left over")
+    train_device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where the trainer computes; auto: on CUDA where torch finds it, else on the CPU"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> TrainSettings:

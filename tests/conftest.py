@@ -38,7 +38,13 @@ TINY = RunSettings(
 """Hot and small: a lineage equilibrates in about two seconds."""
 
 TINY_TRAIN = TrainSettings(
-    model="bapst", max_steps=6, learning_rate=1e-3, validate_every=3, checkpoint_every=2, train_threads=1
+    model="bapst",
+    max_steps=6,
+    learning_rate=1e-3,
+    validate_every=3,
+    checkpoint_every=2,
+    train_threads=1,
+    train_device="cpu",  # where it is the same bit for bit every time
 )
 
 

@@ -85,8 +85,8 @@ class Blend(nn.Module):
         everyone = torch.ones_like(liquid, dtype=torch.bool)
         inner, inner_target = (shrink_offsets(of, liquid, everyone, 0.0) for of in (columns, target[:, None]))
         # Towards halves: where both say the same, the data cannot tell them apart.
-        small = _RIDGE * len(columns) * torch.eye(2, dtype=torch.float64)
-        prior = torch.full((2, 1), 0.5, dtype=torch.float64)
+        small = _RIDGE * len(columns) * torch.eye(2, dtype=torch.float64, device=columns.device)
+        prior = torch.full((2, 1), 0.5, dtype=torch.float64, device=columns.device)
         weights = torch.linalg.solve(inner.T @ inner + small, inner.T @ inner_target + small @ prior)[:, 0]
         constant = (target - columns @ weights).mean()
         self.weights[s, t] = torch.cat([weights, constant[None]]).to(self.weights.dtype)

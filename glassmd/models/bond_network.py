@@ -86,5 +86,5 @@ class BondNetwork(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, sender, receiver, bonds)
         every: Tensor = (self.leave(self.norm(hidden)) + self.beside(nodes)).view(-1, self.n_species, self.n_times)
-        chosen: Tensor = every[torch.arange(len(species)), species]
+        chosen: Tensor = every[torch.arange(len(species), device=species.device), species]
         return chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -73,7 +73,7 @@ class Summing(PropensityModel):
             ModelError: Nothing was absorbed, or too little to solve for.
         """
 
-    def conclude(self, samples: Sequence[Labelled]) -> None:
+    def conclude(self, samples: Iterable[Labelled]) -> None:
         """Whatever is left to do with the training samples when all steps are done; nothing by default."""
 
 

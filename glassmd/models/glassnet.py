@@ -201,7 +201,7 @@ class GlassNet(Summing):
         return self.blend.spread(self.normalised(data), species) * self.scale[species]
 
     @torch.no_grad()
-    def conclude(self, samples: Sequence[Labelled]) -> None:
+    def conclude(self, samples: Iterable[Labelled]) -> None:
         """Weigh the parts against each other on samples of folds that they never saw."""
         if int((self.folds > 0).sum()) < 2:
             return

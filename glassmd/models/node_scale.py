@@ -40,7 +40,7 @@ class NodeScale(nn.Module):
             return
         for s in range(len(self.middle)):
             rows = nodes[species == s] if bool((species == s).any()) else nodes
-            low, middle, high = torch.quantile(rows, torch.tensor([0.25, 0.5, 0.75], dtype=rows.dtype), dim=0)
+            low, middle, high = torch.quantile(rows, rows.new_tensor([0.25, 0.5, 0.75]), dim=0)
             spread = torch.maximum((high - low) / _NORMAL, 0.2 * rows.std(dim=0, unbiased=False))
             self.middle[s] = middle
             self.unit[s] = torch.where(spread > 1e-6 * middle.abs() + 1e-12, spread, torch.inf)

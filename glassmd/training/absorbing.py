@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -57,18 +58,19 @@ class Absorber:
         self._absorbed[sample.key] = sample
 
     def labelled(self, sample: Sample) -> Labelled:
-        """A sample as a learner with sums takes it."""
+        """A sample as a learner with sums takes it, where the learner is now."""
+        device = self._model.scale.device
         return Labelled(
-            self._encoder(sample),
-            torch.from_numpy(sample.propensity.T.astype(np.float32)),
-            torch.from_numpy((sample.variance / sample.n_replicas).T.astype(np.float32)),
-            torch.from_numpy(self._mask(sample)),
+            copy(self._encoder(sample)).to(device),  # what is kept of the sample stays where it is
+            torch.from_numpy(sample.propensity.T.astype(np.float32)).to(device),
+            torch.from_numpy((sample.variance / sample.n_replicas).T.astype(np.float32)).to(device),
+            torch.from_numpy(self._mask(sample)).to(device),
             self.fold(sample.key),
         )
 
     def conclude(self) -> None:
         """Let the learner do what is left when all steps are done, with the first samples that arrived."""
-        self._model.conclude([self.labelled(sample) for sample in self.samples[:CONCLUDED]])
+        self._model.conclude(self.labelled(sample) for sample in self.samples[:CONCLUDED])
 
     def _add(self, sample: Sample, sign: int) -> None:
         data, labels, noise, mask, fold = self.labelled(sample)

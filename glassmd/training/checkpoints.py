@@ -46,7 +46,7 @@ def latest_checkpoint(directory: Path) -> Path | None:
 def save_checkpoint(directory: Path, step: int, tensors: Tensors, state: dict[str, Any]) -> Path:
     """Write a checkpoint and drop all but the newest two."""
     path = _folder(directory) / f"step-{step:09d}.safetensors"
-    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"state": json.dumps(state)})
+    content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, {"state": json.dumps(state)})
     temporary = temporary_name(path)
     with storage_errors(path):
         try:
@@ -88,7 +88,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Put the tensors of :func:`optimizer_tensors` back."""
+    """Put the tensors of :func:`optimizer_tensors` back, each where its parameter is."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

@@ -1,7 +1,8 @@
 """The training loop: one for finished runs and for runs that are being simulated.
 
 Everything random comes from two generators and the model's first weights, all derived from the seed; the loop's
-whole state is a checkpoint, so that a training that was killed goes on as if nothing had happened.
+whole state is a checkpoint, so that a training that was killed goes on as if nothing had happened (on CUDA up to
+rounding, :func:`glassmd.training.keeping.resume`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample
 from glassmd.training.absorbing import Absorber
 from glassmd.training.choices import resolved, started
+from glassmd.training.device import training_device
 from glassmd.training.encoding import Encoder, Encodings
 from glassmd.training.journal import Journal
 from glassmd.training.keeping import keep_checkpoint, keep_model, resume
@@ -56,9 +58,14 @@ class Trainer:
         stop: A request to stop to listen to.
         show: Called after every step, and while waiting, with the progress.
 
+    Attributes:
+        device: Where steps are taken. Samples are encoded and kept on the CPU; the model starts there, too, with the
+            same weights on every device.
+
     Raises:
         ModelError: The directory holds a training with other settings or of another model.
         RunError: The data are not those that the training began with.
+        SettingsError: The settings ask for a device that is not there.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class Trainer:
     ) -> None:
         self.source, self.directory, self.follow, self.seed = source, directory, follow, seed
         self.settings = resolved(settings)
+        self.device = training_device(settings)
         self.stop = stop or StopRequest()
         self._show = show or (lambda progress: None)
         self.species = self._loss_species()
@@ -237,6 +245,7 @@ class Trainer:
             if self.absorber is not None:
                 self.absorber.solve(final=True)
             self.model.initialise(self.encoded(self.reservoir.samples[0]))
+            self.model.to(self.device)
         self._schedule()
         batch = self.reservoir.draw(self.settings.batch_size)
         data, target, noise, mask = self._assemble(batch)
@@ -263,12 +272,13 @@ class Trainer:
             graphs = [self.model.augment(graph, self.generator) for graph in graphs]
         data = batch_graphs(graphs)
         data.fold = torch.tensor([self.source.fold(sample.key) for sample in batch])
+        data = data.to(self.device)
         labels = np.concatenate([sample.propensity for sample in batch], axis=1).T
         noise = np.concatenate([sample.variance / sample.n_replicas for sample in batch], axis=1).T
-        target = self.model.normalise(torch.from_numpy(labels.astype(np.float32)), data.species)
-        scaled = torch.from_numpy(noise.astype(np.float32)) / self.model.scale[data.species] ** 2
+        target = self.model.normalise(torch.from_numpy(labels.astype(np.float32)).to(self.device), data.species)
+        scaled = torch.from_numpy(noise.astype(np.float32)).to(self.device) / self.model.scale[data.species] ** 2
         mask = np.concatenate([self.mask(sample) for sample in batch])
-        return data, target, scaled, torch.from_numpy(mask)
+        return data, target, scaled, torch.from_numpy(mask).to(self.device)
 
     def mask(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """(n_particles,) which particles of a sample count in the loss."""
@@ -303,20 +313,22 @@ class Trainer:
         best = self.best["score"]
         if value is None or best is None or basis != self.best["basis"] or value > best:
             self.best = {"score": value, "step": self.step, "basis": basis}
-            self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+            self.best_weights = _weights_of(self.model)
 
     @torch.no_grad()
     def predict(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.float64]]:
         """(n_times, n_particles) float64 predicted propensity, σ_AA."""
         self.model.eval()
-        return self.model(batch_graphs([self.encoded(sample)])).numpy().astype(np.float64).T  # type: ignore[no-any-return]
+        data = batch_graphs([self.encoded(sample)]).to(self.device)
+        return self.model(data).cpu().numpy().astype(np.float64).T  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def _unseen(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         """A training sample as the part of the learner predicts it that never saw its lineage, or None."""
         self.model.eval()
-        found = self.model.out_of_fold(batch_graphs([self.encoded(sample)]), self.source.fold(sample.key))
-        return None if found is None else found.numpy().astype(np.float64).T
+        data = batch_graphs([self.encoded(sample)]).to(self.device)
+        found = self.model.out_of_fold(data, self.source.fold(sample.key))
+        return None if found is None else found.cpu().numpy().astype(np.float64).T
 
     def _cross_validate(self) -> None:
         """Where no lineage is held out: score a learner that keeps its folds apart on all of them."""
@@ -350,7 +362,7 @@ class Trainer:
         if self.absorber is not None and len(self.absorber):
             self.model.eval()
             self.absorber.conclude()
-            self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+            self.best_weights = _weights_of(self.model)
         if self.validation.basis:
             self.validation.score(self.predict)
         elif self.absorber is not None:
@@ -361,6 +373,11 @@ class Trainer:
         self.progress.step, self.progress.waiting = self.step, waiting
         self.progress.samples, self.progress.segments = len(self.reservoir), self.source.n_segments
         self._show(self.progress)
+
+
+def _weights_of(model: PropensityModel) -> dict[str, torch.Tensor]:
+    """A copy of them on the CPU."""
+    return {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}
 
 
 def stepped_parameters(model: PropensityModel) -> list[torch.nn.Parameter]:

@@ -19,6 +19,7 @@ from glassmd.simulation.preparation import available_cores, default_workers
 from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.choices import resolved
+from glassmd.training.device import training_device
 from glassmd.training.encoding import Encodings
 from glassmd.training.loop import Trainer
 from glassmd.training.progress import TrainingProgress
@@ -30,7 +31,8 @@ __all__ = ["Show", "train", "train_stream"]
 Show = Callable[[TrainingProgress, Progress | None], None]
 
 
-def _open(data: Sequence[Path | str]) -> list[Run]:
+def _open(data: Sequence[Path | str], *, follow: bool) -> list[Run]:
+    """The runs, which hold something already unless they are followed."""
     runs = []
     for path in map(Path, data):
         if path.is_file():
@@ -40,6 +42,12 @@ def _open(data: Sequence[Path | str]) -> list[Run]:
                 f"try glassmd import {path} --format … --out RUN first",
             )
         runs.append(open_run(path))
+    if not follow and not any(run.entries("segments") for run in runs):
+        raise RunError(
+            f"found no segments in {', '.join(str(run.path) for run in runs)}",
+            "simulated or imported data",
+            "simulate first, or add --stream to wait for them",
+        )
     return runs
 
 
@@ -80,13 +88,8 @@ def train(
     """
     settings = settings or Settings()
     stop = stop or StopRequest(walltime=settings.run.walltime)
-    runs = _open(data)
-    if not follow and not any(run.entries("segments") for run in runs):
-        raise RunError(
-            f"found no segments in {', '.join(str(run.path) for run in runs)}",
-            "simulated or imported data",
-            "simulate first, or add --stream to wait for them",
-        )
+    training_device(settings.train)  # one that is not there is refused before anything is computed
+    runs = _open(data, follow=follow)
     _threads(settings, 0)
     report = (lambda progress: show(progress, None)) if show else None
     source = SampleSource(runs, resolved(settings.train).validation_share, held_out)
@@ -106,10 +109,7 @@ def train(
         show=report,
     )
     trainer.train()
-    return {
-        **summary(trainer, time.monotonic() - started),
-        "training_seconds": time.monotonic() - prepared,
-    }
+    return {**summary(trainer, time.monotonic() - started), "training_seconds": time.monotonic() - prepared}
 
 
 def _inputs_shown(show: Show | None) -> Callable[[InputProgress], None] | None:
@@ -133,6 +133,13 @@ class _Overlap:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
+    def stepped(self, steps: int) -> None:
+        """So many steps have been taken until now."""
+        if self.first_step is None and steps > 0:
+            self.first_step = self.now()
+        if self.last_commit is None:
+            self.steps_during = steps
+
 
 def train_stream(
     settings: Settings,
@@ -155,6 +162,7 @@ def train_stream(
         What `glassmd train --stream --json` prints: as :func:`train`, with the run and the overlap.
     """
     out = Path(out)
+    training_device(settings.train)  # one that is not there is refused before anything is simulated
     stop = stop or StopRequest(walltime=settings.run.walltime)
     made = make_run(settings.run, run_directory or out / "run", stop.check)
     run = open_run(made.path)
@@ -166,8 +174,7 @@ def train_stream(
 
         def watch(progress: TrainingProgress) -> None:
             nonlocal simulating, looked
-            if clock.first_step is None and progress.step > trainer_start:
-                clock.first_step = clock.now()
+            clock.stepped(progress.step - trainer_start)
             if time.monotonic() - looked > 0.3:
                 looked = time.monotonic()
                 simulating = pool.poll()
@@ -175,8 +182,6 @@ def train_stream(
                     clock.last_commit = clock.now()
                 if show is not None:
                     show(progress, pool.progress())
-            if clock.last_commit is None:
-                clock.steps_during = progress.step - trainer_start
 
         source = SampleSource([run])
         trainer = Trainer(
@@ -228,6 +233,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
     return {
         "model_dir": str(trainer.directory),
         "model": trainer.settings.model,
+        "device": trainer.device.type,
         "parameters": trainer.model.n_parameters,
         "steps": trainer.step,
         "best_step": trainer.best["step"],

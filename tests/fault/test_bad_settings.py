@@ -33,6 +33,7 @@ from tests.fault.refusals import Command, assert_refused
         (("--truncation", "shiftd"), ("shiftd", "did you mean 'shifted'?")),
         (("--lineages", "2"), ("2 lineages", "at least one left for training", "--lineages 3")),
         (("--engine", "gromacs"), ("engine", "gromacs")),
+        (("--set", "train_device=gpu"), ("train.train_device", "gpu", "cuda")),
     ],
 )
 def test_settings_that_cannot_be(

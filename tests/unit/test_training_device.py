@@ -1,0 +1,183 @@
+"""Training on another device than the CPU: on an emulated one everywhere, on CUDA where there is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from glassmd.errors import SettingsError
+from glassmd.models import MODELS, model_class
+from glassmd.models.glassnet import GlassNet
+from glassmd.models.store import load_model
+from glassmd.settings import Settings, TrainSettings
+from glassmd.stream.dataset import Run
+from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
+from glassmd.training.device import training_device
+from glassmd.training.encoding import Encodings
+from glassmd.training.loop import Trainer
+from glassmd.training.session import train
+from glassmd.training.source import SampleSource
+from glassmd.training.structures import Structures
+from tests.conftest import TINY, needs_lammps
+from tests.unit.elsewhere import ELSEWHERE, elsewhere
+
+STEPPED = [name for name in MODELS if model_class(name).stepped]
+SMALL: dict[str, dict[str, Any]] = {
+    "bapst": {"width": 16, "n_steps": 2},
+    "botan": {"width": 16, "n_steps": 2, "pretrain_steps": 1},
+    "glassmlp": {"members": 2},
+    "glassnet": {"width": 8, "n_layers": 1, "dropout": 0.0},
+    "se3": {"width": 2, "n_layers": 2},
+}
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+
+
+def settings_of(name: str, steps: int, device: str) -> Settings:
+    return Settings(
+        run=TINY,
+        train=TrainSettings(
+            model=name,
+            hyperparameters=SMALL.get(name, {}),
+            max_steps=steps,
+            checkpoint_every=2,
+            validate_every=2,
+            train_threads=1,
+            train_device=device,  # type: ignore[arg-type]
+        ),
+    )
+
+
+def trained(run: Run, out: Path, name: str, device: str, encodings: Encodings | None = None) -> dict[str, Any]:
+    """Two steps, and two more from the checkpoint."""
+    train([run.path], out, settings_of(name, 2, device), encodings=encodings)
+    return train([run.path], out, settings_of(name, 4, device), encodings=encodings)
+
+
+def losses(directory: Path) -> list[float]:
+    lines = map(json.loads, (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [line["loss"] for line in lines if line["kind"] == "train"]
+
+
+def require_same_training(one: Path, other: Path, tolerance: float) -> None:
+    """The same losses and weights up to the rounding of sums in another order."""
+    np.testing.assert_allclose(losses(one), losses(other), rtol=tolerance)
+    weights, same = (load_model(directory).model.state_dict() for directory in (one, other))
+    for name, tensor in weights.items():
+        np.testing.assert_allclose(
+            tensor.double().numpy(), same[name].double().numpy(), rtol=tolerance, atol=tolerance, err_msg=name
+        )
+
+
+def test_cuda_is_taken_where_it_is_and_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {choice: TrainSettings(model="bapst", train_device=choice) for choice in ("auto", "cpu", "cuda")}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert {choice: training_device(one).type for choice, one in asked.items()} == {
+        "auto": "cuda",
+        "cpu": "cpu",
+        "cuda": "cuda",
+    }
+    assert training_device(TrainSettings(model="ridge", train_device="cuda")).type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert {training_device(asked[choice]).type for choice in ("auto", "cpu")} == {"cpu"}
+    with pytest.raises(SettingsError, match="train_device=cpu"):
+        training_device(asked["cuda"])
+
+
+def test_the_emulated_device_refuses_what_a_gpu_refuses() -> None:
+    with elsewhere() as is_there:
+        here, there = torch.arange(3.0), torch.arange(3.0).to(ELSEWHERE)
+        assert (is_there(here), is_there(there), is_there(there.cpu()), is_there(here.cpu())) == (0, 1, 0, 0)
+        assert is_there(torch.zeros(2, device=there.device) + 1)
+        assert is_there(there.view(3, 1)[1:] * torch.tensor(2.0))
+        for mixed in (lambda: there + here, lambda: here[there.long()], lambda: torch.cat([here, there])):
+            with pytest.raises(RuntimeError, match="both devices"):
+                mixed()
+        with pytest.raises(TypeError, match="NumPy"):
+            there.numpy()
+        weight = here.clone().requires_grad_()
+        with pytest.raises(RuntimeError, match="both devices"):
+            (weight * there).sum()
+
+
+@needs_lammps
+@pytest.mark.parametrize("name", STEPPED)
+def test_training_elsewhere_is_that_on_the_cpu(
+    tiny_run: Run, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encodings = Encodings()
+    expected = trained(tiny_run, tmp_path / "here", name, "cpu", encodings)
+    assert expected["device"] == "cpu"
+    monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
+    with elsewhere() as is_there:
+        found = trained(tiny_run, tmp_path / "there", name, "cpu", encodings)
+        assert found["device"] == ELSEWHERE.type
+        kept = [value for data in encodings._kept.values() for value in data.to_dict().values()]
+        assert not any(is_there(value) for value in kept if isinstance(value, torch.Tensor))
+    require_same_training(tmp_path / "here", tmp_path / "there", 1e-5)
+    for species, scores in expected["validation"].items():
+        np.testing.assert_allclose(found["validation"][species]["pearson"], scores["pearson"], atol=1e-4)
+
+
+@needs_lammps
+def test_cross_validation_elsewhere_is_that_on_the_cpu(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encodings, settings = Encodings(), settings_of("glassnet", 2, "cpu")
+    expected = train([tiny_run.path], tmp_path / "here", settings, held_out=(), encodings=encodings)
+    monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
+    with elsewhere():
+        found = train([tiny_run.path], tmp_path / "there", settings, held_out=(), encodings=encodings)
+    assert expected["cross_validated"]
+    assert found["cross_validated"]
+    for species, scores in expected["validation"].items():
+        np.testing.assert_allclose(found["validation"][species]["pearson"], scores["pearson"], atol=1e-4)
+
+
+@needs_lammps
+def test_samples_that_arrive_during_training_are_absorbed_where_the_model_is(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
+    settings, source = settings_of("glassnet", 1, "cpu"), SampleSource([tiny_run])
+    with elsewhere() as is_there:
+        trainer = Trainer(source, settings.train, tmp_path / "m", structures=Structures(source, settings))
+        trainer.train()
+        model, absorber = trainer.model, trainer.absorber
+        assert isinstance(model, GlassNet)
+        assert absorber is not None
+        assert is_there(model.linear.weight)
+        before = model.linear.weight.cpu().clone()
+        for sample in absorber.samples:
+            absorber.take(sample)  # taken back, and absorbed anew
+        model.linear.weight.zero_()
+        model.solve()
+        # The order of the sums is another, and so is the rounding that their solution enlarges.
+        torch.testing.assert_close(model.linear.weight.cpu(), before, rtol=1e-6, atol=1e-9)
+
+
+@needs_cuda
+@needs_lammps
+@pytest.mark.parametrize("name", STEPPED)
+def test_training_on_cuda_is_that_on_the_cpu(tiny_run: Run, tmp_path: Path, name: str) -> None:
+    for device in ("cpu", "cuda"):
+        assert trained(tiny_run, tmp_path / device, name, device)["device"] == device
+    here, there = losses(tmp_path / "cpu"), losses(tmp_path / "cuda")
+    assert here[0] == pytest.approx(there[0], rel=1e-4)  # single precision, sums in another order
+    # Adam divides a gradient by its own size: where that is rounding, so is the direction of the step.
+    assert here == pytest.approx(there, rel=1e-2)
+    assert load_model(tmp_path / "cuda").card.provenance["device"] == "cuda"
+    checkpoint = latest_checkpoint(tmp_path / "cuda")
+    assert checkpoint is not None
+    assert "random.cuda" in load_checkpoint(checkpoint)[0]
+
+
+@needs_cuda
+@needs_lammps
+def test_a_learner_that_is_solved_stays_on_the_cpu(tiny_run: Run, tmp_path: Path) -> None:
+    assert train([tiny_run.path], tmp_path / "m", settings_of("ridge", 2, "cuda"))["device"] == "cpu"
