@@ -201,7 +201,8 @@ class Laboratory:
 
 def _told(entry: Entry) -> dict[str, Any]:
     """The settings that a training must share with one that is there (JSON types only)."""
-    return {**resolved(entry.settings).model_dump(exclude=RUNTIME), "input": list(entry.inputs)}
+    aside = RUNTIME if "cage" in entry.inputs else RUNTIME | {"cage_replicas", "cage_time"}
+    return {**resolved(entry.settings).model_dump(exclude=aside), "input": list(entry.inputs)}
 
 
 def _add(total: dict[str, Any], cost: dict[str, Any]) -> None:

@@ -281,7 +281,10 @@ def test_a_comparison_that_was_stopped_goes_on_and_ends_the_same(
 def test_what_is_done_is_not_done_again(compared: tuple[Path, dict[str, Any]], tiny_run: Run) -> None:
     out, whole = compared
     lines: list[str] = []
-    again = compare([tiny_run.path], ENTRIES[::-1], out=out, announce=lines.append, **CHOICES)
+    irrelevant = {**SETTINGS, "cage_replicas": 3}  # none of them sees cages
+    again = compare(
+        [tiny_run.path], ENTRIES[::-1], out=out, announce=lines.append, **{**CHOICES, "settings": irrelevant}
+    )
     assert lines == ["scoring"]
     assert [row["name"] for row in again["entries"]] == [r["name"] for r in whole["entries"] if r["name"] in ENTRIES]
 
