@@ -134,8 +134,7 @@ def coarse_grain(
     columns = np.concatenate([table[order], np.ones((len(points), 1))], axis=1)
     columns = (member[:, :, None] * columns[:, None, :]).reshape(len(points), -1)
     result = np.empty((len(points), len(lengths), n_sets, table.shape[1]))
-    farthest = max([*cuts, 0.1])
-    for near in neighbour_blocks(points[order], box, kinds[order], farthest, n_sets, with_vectors=False):
+    for near in neighbour_blocks(points[order], box, kinds[order], max([*cuts, 0.1]), n_sets, with_vectors=False):
         own, who, pairs = columns[near.block], order[near.block], near
         for which in np.argsort(cuts)[::-1].tolist():  # the longest first: the shorter ones are among its pairs
             pairs = pairs if cuts[which] >= pairs.cutoff else pairs.within(max(cuts[which], 1e-9))
