@@ -52,7 +52,8 @@ class BotanModel(BapstModel):
         n_steps: Message-passing steps (7).
         inputs: The one kind of positions that makes the graph (thermal).
         edge_weight: Share of the edges in the loss, below 1.
-        pretrain_steps: Optimiser steps on edges alone at the beginning, where there are edge labels.
+        pretrain_steps: Optimiser steps on edges alone at the beginning, where there are edge labels; `train` takes a
+            tenth of all steps.
 
     Example:
         >>> from glassmd.configuration import Configuration

@@ -23,6 +23,9 @@ FALLBACK: dict[str, Any] = {
 }
 """Settings of a learner that says nothing."""
 
+PRETRAINED = 10
+"""One step in so many is pretraining, for a learner that has some."""
+
 
 class Resolved(TrainSettings):
     """Training settings with nothing left open that the loop needs."""
@@ -55,7 +58,8 @@ def started(settings: TrainSettings, mixture: dict[str, Any], n_times: int) -> P
     """The learner for these data, with fresh weights.
 
     Args:
-        settings: With its name, inputs and hyperparameters.
+        settings: With its name, inputs and hyperparameters. Where these do not say how long to pretrain a learner
+            that can be, it is a tenth of the steps.
         mixture: :meth:`glassmd.mixtures.Mixture.identity` of the data.
         n_times: Output times.
 
@@ -72,6 +76,9 @@ def started(settings: TrainSettings, mixture: dict[str, Any], n_times: int) -> P
                 "leave it out, or try --model bapst",
             )
         chosen["n_steps"] = settings.message_steps
+    if "pretrain_steps" in inspect.signature(model_class(settings.model)).parameters:
+        # so that a short training is not all pretraining
+        chosen.setdefault("pretrain_steps", resolved(settings).max_steps // PRETRAINED)
     given = {
         "n_times": n_times,
         "n_species": len(mixture["species"]),

@@ -11,8 +11,11 @@ from torch_geometric.data import Data
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError, ModelError
 from glassmd.graphs import random_cube_symmetry, to_graph
+from glassmd.mixtures import get_mixture
 from glassmd.models.botan import PAIR_TARGET, BotanModel
+from glassmd.settings import TrainSettings
 from glassmd.stream.pairs import PairChanges, pair_changes
+from glassmd.training.choices import started
 
 
 def liquid(n: int = 60, d: int = 3, seed: int = 0) -> Configuration:
@@ -195,3 +198,10 @@ def test_augmented_graphs_keep_their_labels():
 def test_impossible_shares_are_refused(wrong):
     with pytest.raises(ModelError):
         BotanModel(**wrong)
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, 4), ({"pretrain_steps": 7}, 7)])
+def test_a_short_training_is_not_all_pretraining(given, expected):
+    settings = TrainSettings(model="botan", max_steps=40, hyperparameters=given)
+    model = started(settings, get_mixture("kob-andersen").identity(), n_times=1)
+    assert model.hyperparameters()["pretrain_steps"] == expected
