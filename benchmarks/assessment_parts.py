@@ -20,7 +20,7 @@ FULL = "all + rattling"
 CONFIGURATIONS = (1, 2, 4, 6, 8)
 REPLICAS = (1, 2, 4, 8, 16, 32)
 ORDERS = 3  # of adding configurations to the training set, each with replicas of its own
-CELLS = ((8, 32), (2, 32), (8, 4), (4, 8), (8, 1))  # configurations and replicas of networks, most wanted first
+CELLS = ((8, 4), (4, 8), (2, 32), (8, 32), (8, 1))  # configurations and replicas of networks, most wanted first
 
 
 def summary(each: Sequence[float] | FloatArray) -> dict[str, Any]:
