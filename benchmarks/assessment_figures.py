@@ -170,7 +170,7 @@ def _equivariant(found: dict[str, Any], path: Path) -> None:
     right.axhline(0, color="black", linewidth=0.8)
     left.set(ylabel=RHO, title=f"T = {found['temperature']:g}, t = {found['learned_time']:g}, {found['steps']} steps")
     right.set(ylabel="paired difference in ρ", title="at the same number of trajectories", xlim=(-0.5, 1.5))
-    left.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+    left.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.21), ncols=2)
     save(figure, path)
 
 
