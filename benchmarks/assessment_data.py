@@ -56,6 +56,9 @@ class Liquid:
         distances: (n_times, n_replicas, n) |Δr|, σ_AA.
         times: (n_times,).
         seconds: What each group of columns took to compute.
+        structure: What they were computed from.
+        lineage: Parents of one lineage are parts of one trajectory.
+        role: train, validation or test, of the lineage.
     """
 
     species: NDArray[np.int64]
@@ -64,6 +67,9 @@ class Liquid:
     distances: NDArray[np.float32]
     times: FloatArray
     seconds: dict[str, float]
+    structure: Structure
+    lineage: int = 0
+    role: str | None = None
 
     def columns(self, which: str) -> NDArray[np.float32]:
         """Of an entry of :data:`INPUT_SETS`."""
@@ -83,12 +89,13 @@ class Liquid:
         return float(1 - here.var(axis=0, ddof=1).mean() / len(here) / here.mean(axis=0).var(ddof=1))
 
 
-def folds_of(n: int) -> list[tuple[list[int], list[int]]]:
-    """Test and training configurations of each fold; the order of training ones starts elsewhere in each."""
+def folds_of(liquids: Sequence[Liquid]) -> list[tuple[list[int], list[int]]]:
+    """Test and training configurations of each fold, lineages whole; the training order starts elsewhere in each."""
+    lineages, n = sorted({one.lineage for one in liquids}), len(liquids)
     folds = []
     for k in range(FOLDS):
-        test = list(range(k, n, FOLDS))
-        order = [(k + 1 + j) % n for j in range(n)]
+        test = [j for j, one in enumerate(liquids) if one.lineage in lineages[k::FOLDS]]
+        order = [(test[0] + 1 + j) % n for j in range(n)]
         folds.append((test, [j for j in order if j not in test]))
     return folds
 
@@ -103,6 +110,7 @@ def load(path: Path) -> tuple[RunDirectory, list[Liquid]]:
         key = (sample.key.lineage, sample.key.parent)
         liquid = _described(provider.structure(directory, sample))
         liquid.distances, liquid.times = _distances(directory, key)
+        liquid.lineage, liquid.role = sample.key.lineage, sample.role
         liquids.append(liquid)
         print(f"{path.name}: described {sample.key}", flush=True)
     return directory, liquids
@@ -126,7 +134,7 @@ def _described(structure: Structure) -> Liquid:
     bonds = bond_features(structure, INPUTS, CUTOFF)
     seconds["bonds"] = perf_counter() - start
     nothing = np.zeros((0, 0, 0), np.float32)
-    return Liquid(species.astype(np.int64), groups, bonds, nothing, np.zeros(0), seconds)
+    return Liquid(species.astype(np.int64), groups, bonds, nothing, np.zeros(0), seconds, structure)
 
 
 def _distances(run: RunDirectory, key: tuple[int, int]) -> tuple[NDArray[np.float32], FloatArray]:

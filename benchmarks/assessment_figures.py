@@ -27,6 +27,7 @@ def draw(results: Path) -> None:
         "inputs": _inputs,
         "noise": _noise,
         "temperature": _temperature,
+        "equivariant": _equivariant,
     }
     for part, of in drawn.items():
         source = results / f"assessment_{part}.json"
@@ -148,6 +149,28 @@ def _temperature(found: dict[str, Any], path: Path) -> None:
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set(xlabel=RHO, title=f"tested at T = {title:g}")
         axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2 if axes is left else 3)
+    save(figure, path)
+
+
+def _equivariant(found: dict[str, Any], path: Path) -> None:
+    cells = sorted(found["cells"], key=_numbers)
+    names = list(found["cells"][cells[0]])
+    steps = [name for name in found["between_cells"] if name.startswith("12 x 2") and not name.endswith("12 x 8")]
+    figure, (left, right) = axes_of(2, width=4.2)
+    for axes, places in ((left, cells), (right, steps)):
+        source = found["cells" if axes is left else "between_cells"]
+        for index, name in enumerate(names):
+            told = [source[place][name] for place in places]
+            axes.errorbar(
+                np.arange(len(places)) + 0.14 * (index - 1.5), [one["mean"] for one in told],
+                yerr=[one["error"] for one in told], fmt=MARKERS[index], color=COLOURS[index], capsize=2, label=name,
+            )  # fmt: skip
+        axes.set_xticks(range(len(places)), [place.replace("x", "×").replace("-", "−") for place in places])
+        axes.set_xlabel("parents × replicas")
+    right.axhline(0, color="black", linewidth=0.8)
+    left.set(ylabel=RHO, title=f"T = {found['temperature']:g}, t = {found['learned_time']:g}, {found['steps']} steps")
+    right.set(ylabel="paired difference in ρ", title="at the same number of trajectories", xlim=(-0.5, 1.5))
+    left.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.21), ncols=2)
     save(figure, path)
 
 

@@ -1,8 +1,8 @@
-"""The learners of the assessment: ridge regression and a message-passing network, for A particles only."""
+"""The learners of the assessment, for A particles only: ridge regression and two networks, one of them equivariant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from glassmd.models.bond_network import BondNetwork
 from glassmd.models.closed_form import FOLDS
 from glassmd.models.linear import LinearHead
 from glassmd.models.node_scale import NodeScale
+from glassmd.models.se3 import SE3Model
 
-__all__ = ["Growing", "network", "scores"]
+__all__ = ["Growing", "equivariant", "network", "scores"]
 
 FloatArray = NDArray[np.float64]
 
@@ -29,7 +30,8 @@ class Growing:
     """
 
     def __init__(self, columns: str, n_labels: int) -> None:
-        self.columns, self.n_labels, self.taken = columns, n_labels, 0
+        self.columns, self.n_labels = columns, n_labels
+        self.lineages: list[int] = []
         self.head = LinearHead(None, n_times=n_labels, n_species=1)
 
     @property
@@ -38,14 +40,15 @@ class Growing:
         return float(self.head.solution["0"]["penalty"][0])
 
     def add(self, liquid: Liquid, labels: FloatArray, folds: NDArray[np.int64] | None = None) -> None:
-        """Labels are (n, n_labels); folds (n,) of particles, by default one for the configuration."""
+        """Labels are (n, n_labels); folds (n,) of particles, by default one for the lineage."""
         a = liquid.species == 0
         x, y = torch.from_numpy(liquid.columns(self.columns)[a]), torch.from_numpy(labels[a])
         kinds = torch.zeros(len(x), dtype=torch.int64)
-        of = np.full(len(x), self.taken % FOLDS) if folds is None else folds[a]
+        if liquid.lineage not in self.lineages:
+            self.lineages.append(liquid.lineage)
+        of = np.full(len(x), self.lineages.index(liquid.lineage) % FOLDS) if folds is None else folds[a]
         for fold in np.unique(of).tolist():
             self.head.absorb(x, y, None, kinds, torch.from_numpy(of == fold), fold=fold)
-        self.taken += 1
 
     def solve(self) -> None:
         self.head.solve()
@@ -92,21 +95,60 @@ def network(
     known = np.concatenate([y[one.species == 0] for one, y in zip(train, labels, strict=True)])
     graphs = [_graph(one, scale, columns) for one in train]
     targets = [torch.from_numpy((y - known.mean()) / known.std()).float() for y in labels]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
+
+    def loss(k: int) -> torch.Tensor:
+        a = graphs[k][1] == 0
+        return torch.as_tensor(((model(*graphs[k])[a, 0] - targets[k][a]) ** 2).mean())
+
+    _descend(model, loss, len(train), steps=steps, generator=generator, weight_decay=0.1)
+    with torch.no_grad():
+        return [model(*_graph(one, scale, columns))[one.species == 0, 0].double().numpy() for one in test]
+
+
+def equivariant(
+    train: Sequence[Liquid], labels: Sequence[FloatArray], test: Sequence[Liquid], *, steps: int, seed: int
+) -> list[FloatArray]:
+    """`se3` as it is by default, on inherent positions, trained on A particles: predictions of A, any units.
+
+    Args are those of :func:`network`.
+    """
+    torch.manual_seed(seed)
+    model = SE3Model()
+    graphs = [model.encode(one.structure) for one in train]
+    model.initialise(graphs[0])
+    known = np.concatenate([y[one.species == 0] for one, y in zip(train, labels, strict=True)])
+    targets = [torch.from_numpy((y - known.mean()) / known.std()).float()[:, None] for y in labels]
+    masks = [torch.from_numpy(one.species == 0) for one in train]
+
+    def loss(k: int) -> torch.Tensor:
+        return model.objective(graphs[k], targets[k], None, masks[k])
+
+    _descend(model, loss, len(train), steps=steps, generator=np.random.default_rng(seed), weight_decay=0.0)
+    with torch.no_grad():
+        return [model(model.encode(one.structure))[one.species == 0, 0].double().numpy() for one in test]
+
+
+def _descend(
+    model: torch.nn.Module,
+    loss: Callable[[int], torch.Tensor],
+    n: int,
+    *,
+    steps: int,
+    generator: np.random.Generator,
+    weight_decay: float,
+) -> None:
+    """AdamW, one of n configurations a step, each as often as the others; the rate falls as a cosine."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     order: list[int] = []
+    model.train()
     for _ in range(steps):
-        order = order or generator.permutation(len(train)).tolist()
-        k = order.pop()
-        a = graphs[k][1] == 0
-        loss = ((model(*graphs[k])[a, 0] - targets[k][a]) ** 2).mean()
+        order = order or generator.permutation(n).tolist()
         optimiser.zero_grad()
-        loss.backward()
+        loss(order.pop()).backward()
         optimiser.step()
         schedule.step()
     model.eval()
-    with torch.no_grad():
-        return [model(*_graph(one, scale, columns))[one.species == 0, 0].double().numpy() for one in test]
 
 
 def _graph(one: Liquid, scale: NodeScale, columns: str) -> tuple[torch.Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -19,7 +20,7 @@ FULL = "all + rattling"
 CONFIGURATIONS = (1, 2, 4, 6, 8)
 REPLICAS = (1, 2, 4, 8, 16, 32)
 ORDERS = 3  # of adding configurations to the training set, each with replicas of its own
-CELLS = ((8, 32), (2, 32), (8, 4), (4, 8), (8, 1))  # configurations and replicas of networks, most wanted first
+CELLS = ((8, 4), (4, 8), (2, 32), (8, 32), (8, 1))  # configurations and replicas of networks, most wanted first
 
 
 def summary(each: Sequence[float] | FloatArray) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def grown(liquids: Sequence[Liquid], columns: str) -> dict[str, Any]:
         (n, r): np.zeros((ORDERS, len(liquids))) for n in CONFIGURATIONS for r in REPLICAS
     }
     for turn in range(ORDERS):
-        for number, (test, train) in enumerate(folds_of(len(liquids))):
+        for number, (test, train) in enumerate(folds_of(liquids)):
             generator = np.random.default_rng([turn, number])
             order = train if turn == 0 else generator.permutation(train).tolist()
             model = Growing(columns, len(REPLICAS))
@@ -81,7 +82,7 @@ def single(liquids: Sequence[Liquid]) -> dict[str, Any]:
     """
     rho: dict[str, FloatArray] = {"generalised": np.zeros(len(liquids)), "particles left out": np.zeros(len(liquids))}
     penalties: dict[str, list[float]] = {}
-    for number, (test, train) in enumerate(folds_of(len(liquids))):
+    for number, (test, train) in enumerate(folds_of(liquids)):
         unseen = [liquids[j] for j in test]
         for way, values in rho.items():
             model = Growing(FULL, 1)
@@ -106,7 +107,7 @@ def networks(
     told: dict[str, Any] = {}
     for n, r in cells:
         rho: dict[str, list[float]] = {"network": [], "ridge": [], "mean of both": []}
-        for number, (test, train) in enumerate(folds_of(len(liquids))[:n_folds]):
+        for number, (test, train) in enumerate(folds_of(liquids)[:n_folds]):
             generator = np.random.default_rng([0, number, r])
             chosen, unseen = [liquids[k] for k in train[:n]], [liquids[j] for j in test]
             labels = [one.label(generator.permutation(one.distances.shape[1])[:r]) for one in chosen]
@@ -148,7 +149,7 @@ def inputs(liquids: Sequence[Liquid]) -> dict[str, Any]:
     each: dict[str, FloatArray] = {}
     for columns in INPUT_SETS:
         each[columns] = np.zeros(len(liquids))
-        for test, train in folds_of(len(liquids)):
+        for test, train in folds_of(liquids):
             model = Growing(columns, 1)
             for k in train:
                 model.add(liquids[k], liquids[k].truth()[:, None])
@@ -174,7 +175,7 @@ def inputs(liquids: Sequence[Liquid]) -> dict[str, Any]:
 def temperature(cold: Sequence[Liquid], hot: Sequence[Liquid]) -> dict[str, Any]:
     """Ridge trained at one temperature and tested at the other, beside the same trained at home.
 
-    At home a parent is predicted from all others (cold: leave two out; hot: one, as far as five folds go). Descriptors
+    At home a parent is predicted from all others (a fifth of the lineages is left out at a time). Descriptors
     are taken as they are, or less their mean and over their standard deviation in each liquid.
     """
     told: dict[str, Any] = {}
@@ -202,7 +203,7 @@ def _seen(liquids: Sequence[Liquid], standardised: bool) -> list[Liquid]:
     for one in liquids:
         a = one.species == 0
         groups = {name: (x - x[a].mean(axis=0)) / np.maximum(x[a].std(axis=0), 1e-6) for name, x in one.groups.items()}
-        made.append(Liquid(one.species, groups, one.bonds, one.distances, one.times, one.seconds))
+        made.append(replace(one, groups=groups))
     return made
 
 
@@ -219,7 +220,7 @@ def _trained(liquids: Sequence[Liquid], columns: str) -> Growing:
 def _at_home(liquids: Sequence[Liquid], columns: str) -> FloatArray:
     """(n_times, n) of each liquid, from the others."""
     found = np.zeros((len(liquids[0].times), len(liquids)))
-    for test, train in folds_of(len(liquids)):
+    for test, train in folds_of(liquids):
         model = _trained([liquids[k] for k in train], columns)
         unseen = [liquids[j] for j in test]
         guesses = [model.predict(one) for one in unseen]
