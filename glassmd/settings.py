@@ -239,7 +239,7 @@ class TrainSettings(_Strict):
     max_reuse: Positive | None = Field(
         None, description="steps × batch_size per sample produced before the trainer waits for the simulation"
     )
-    cage_replicas: Count = Field(16, description="short replicas behind cage positions")
+    cage_replicas: Count = Field(32, description="short replicas behind cage positions")
     cage_time: Positive | None = Field(
         None, description="duration of those replicas; default: a tenth of τ_α where it is known, at most 5"
     )

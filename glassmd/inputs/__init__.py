@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glassmd.inputs.cage import Cage, cage_of
 from glassmd.inputs.preparation import InputProgress, missing, prepare
-from glassmd.inputs.protocol import CageProtocol, protocol_of, shared_protocol
+from glassmd.inputs.protocol import CageProtocol, cage_step, protocol_of, shared_protocol
 from glassmd.inputs.provider import StructureProvider
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "InputProgress",
     "StructureProvider",
     "cage_of",
+    "cage_step",
     "missing",
     "prepare",
     "protocol_of",

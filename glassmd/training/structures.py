@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from glassmd.inputs import CageProtocol, InputProgress, StructureProvider, prepare, shared_protocol
+from glassmd.inputs import CageProtocol, InputProgress, StructureProvider, cage_step, prepare, shared_protocol
 from glassmd.models import model_class
 from glassmd.settings import Settings
 from glassmd.stream.dataset import Run
@@ -67,7 +67,7 @@ def _protocol(runs: Sequence[Run], settings: Settings) -> CageProtocol | None:
         return None
     if train.cage_time is None:
         return replace(shared_protocol(runs), replicas=train.cage_replicas)
-    step = settings.run.time_step
+    step = cage_step(settings.run.time_step)
     spacing = max(1, round(train.cage_time / (usual.time / usual.spacing) / step)) * step
     after = train.cage_time * usual.after / usual.time
     return CageProtocol(train.cage_replicas, train.cage_time, after, spacing, step)
