@@ -20,7 +20,7 @@ from glassmd.run import RunDirectory
 from glassmd.stream.dataset import open_run
 from glassmd.structure import INPUTS, Structure
 
-__all__ = ["FOLDS", "INPUT_SETS", "Liquid", "folds_of", "load"]
+__all__ = ["FOLDS", "INPUT_SETS", "RECIPE", "Liquid", "distances", "folds_of", "load"]
 
 FloatArray = NDArray[np.float64]
 
@@ -109,7 +109,7 @@ def load(path: Path) -> tuple[RunDirectory, list[Liquid]]:
     for sample in run.samples():
         key = (sample.key.lineage, sample.key.parent)
         liquid = _described(provider.structure(directory, sample))
-        liquid.distances, liquid.times = _distances(directory, key)
+        liquid.distances, liquid.times = distances(directory, key)
         liquid.lineage, liquid.role = sample.key.lineage, sample.role
         liquids.append(liquid)
         print(f"{path.name}: described {sample.key}", flush=True)
@@ -137,7 +137,7 @@ def _described(structure: Structure) -> Liquid:
     return Liquid(species.astype(np.int64), groups, bonds, nothing, np.zeros(0), seconds, structure)
 
 
-def _distances(run: RunDirectory, key: tuple[int, int]) -> tuple[NDArray[np.float32], FloatArray]:
+def distances(run: RunDirectory, key: tuple[int, int]) -> tuple[NDArray[np.float32], FloatArray]:
     """|Δr| of every replica in the parent's segments, without the drift of the centre of mass."""
     found: dict[float, dict[int, NDArray[np.float32]]] = {}
     for entry in run.entries("segments"):
