@@ -53,31 +53,35 @@ class Accuracy:
         keys: (n_configurations,) names of the configurations.
         per_seed: (n_seeds, n_configurations, n_times) ρ.
         pooled: (n_seeds, n_times) ρ over all particles of all configurations.
+        ceilings: (n_configurations, n_times) √reliability of the labels; NaN where that is unknown or not above 0.
     """
 
     keys: list[str]
     per_seed: FloatArray
     pooled: FloatArray
+    ceilings: FloatArray
 
     @property
     def per_configuration(self) -> FloatArray:
         """(n_configurations, n_times) mean of ρ over the seeds."""
         return np.asarray(self.per_seed.mean(axis=0))
 
-    def summary(self, ceiling: FloatArray) -> dict[str, FloatArray]:
+    def summary(self) -> dict[str, FloatArray]:
         """Mean, spread and error over configurations, pooled, and the share of the ceiling, all (n_times,).
 
-        Args:
-            ceiling: (n_times,) largest ρ that the labels allow.
+        Every configuration has a ceiling of its own, and its ρ follows it: their ratio scatters much less than ρ does.
+        Configurations without a ceiling are left out of it.
         """
         values = self.per_configuration
         sd = _spread(values)
+        shares = [of[np.isfinite(of)][:, None] for of in (values / self.ceilings).T]
         return {
             "mean": values.mean(axis=0),
             "sd": sd,
             "error": sd / np.sqrt(len(values)),
             "pooled": self.pooled.mean(axis=0),
-            "over_ceiling": values.mean(axis=0) / ceiling,
+            "over_ceiling": np.array([of.mean() if len(of) else np.nan for of in shares]),
+            "over_ceiling_error": np.array([_spread(of)[0] / np.sqrt(max(len(of), 1)) for of in shares]),
         }
 
     def over_times(self) -> dict[str, float]:
@@ -120,6 +124,7 @@ def accuracy_of(predictions: Sequence[BySample], samples: Sequence[Sample], spec
         keys=[str(sample.key) for sample in samples],
         per_seed=np.stack([of.per_configuration for of in found]),
         pooled=np.stack([of.pooled for of in found]),
+        ceilings=np.sqrt(np.where(found[0].reliabilities > 0, found[0].reliabilities, np.nan)),
     )
 
 

@@ -106,10 +106,10 @@ def _scores(candidate: Candidate, samples: Sequence[Sample], species: str, found
     ensemble = accuracy_of([candidate.ensemble()], samples, species) if several else None
     return {
         "ceiling": ceiling,
-        "pearson": found.summary(ceiling),
+        "pearson": found.summary(),
         "mean_over_times": found.over_times(),
         "over_seeds": found.over_seeds() if several else None,
-        "ensemble": None if ensemble is None else ensemble.summary(ceiling),
+        "ensemble": None if ensemble is None else ensemble.summary(),
         "per_configuration": dict(zip(found.keys, found.per_configuration, strict=True)),
         "calibration": calibration_of(candidate, samples, species),
         "heterogeneity": heterogeneity(candidate.propensity, samples, species) if one_state_point(samples) else None,

@@ -41,8 +41,8 @@ def paired_differences(accuracies: Sequence[Accuracy]) -> PairedDifferences:
         accuracies: Of each, of one species at the same times.
 
     Example:
-        >>> one = Accuracy(["c1", "c2", "c3"], np.array([[[0.7], [0.5], [0.6]]]), np.zeros((1, 1)))
-        >>> two = Accuracy(["c1", "c2", "c3"], np.array([[[0.6], [0.4], [0.5]]]), np.zeros((1, 1)))
+        >>> one = Accuracy(["c1", "c2", "c3"], np.array([[[0.7], [0.5], [0.6]]]), np.zeros((1, 1)), np.ones((3, 1)))
+        >>> two = Accuracy(["c1", "c2", "c3"], np.array([[[0.6], [0.4], [0.5]]]), np.zeros((1, 1)), np.ones((3, 1)))
         >>> found = paired_differences([one, two])
         >>> found.mean[0, 1].round(3).tolist(), found.error[0, 1].round(3).tolist()
         ([0.1], [0.0])

@@ -34,7 +34,7 @@ def accuracy_table(result: dict[str, Any]) -> Table:
             _with_error(pearson["mean"][index], pearson["error"][index]),
             _number(pearson["sd"][index]),
             _number(pearson["pooled"][index]),
-            _number(pearson["over_ceiling"][index]),
+            _with_error(pearson["over_ceiling"][index], pearson["over_ceiling_error"][index]),
             _below(result["differences"], row["name"], index),
         ]
         if several:

@@ -209,10 +209,12 @@ def test_paired_differences_are_means_and_errors_over_common_configurations() ->
 def test_what_is_hard_for_all_leaves_the_difference() -> None:
     shared, own = np.linspace(0.2, 0.9, 8)[:, None], 0.01 * np.cos(np.arange(8))[:, None]
     keys = [str(k) for k in range(8)]
-    first, second = (Accuracy(keys, values[None], np.zeros((1, 1))) for values in (shared + own, shared - 0.05))
+    first, second = (
+        Accuracy(keys, values[None], np.zeros((1, 1)), np.ones_like(values)) for values in (shared + own, shared - 0.05)
+    )
     found = paired_differences([first, second])
     assert found.mean[0, 1] == pytest.approx(0.05 + own.mean(axis=0))
-    assert found.error[0, 1, 0] < 0.05 * first.summary(np.ones(1))["error"][0]
+    assert found.error[0, 1, 0] < 0.05 * first.summary()["error"][0]
 
 
 def test_seeds_and_their_ensemble() -> None:
@@ -251,6 +253,17 @@ def test_the_best_comes_first_and_the_ceiling_bounds_the_truth_itself() -> None:
     shares = result["entries"][0]["species"]["A"]["pearson"]["over_ceiling"]
     assert shares == pytest.approx([1.0, 1.0], abs=0.03)  # 4 √((1 − ρ²)² / 1200) = 0.023, and the ceiling's own
     assert result["labels"]["A"]["ceiling"] == pytest.approx([np.sqrt(0.8)] * 2, abs=0.03)
+
+
+def test_the_share_of_the_ceiling_is_the_mean_of_every_configurations_own() -> None:
+    ceilings = np.array([[0.8, np.nan], [0.5, np.nan], [np.nan, 0.9]])
+    found = Accuracy(["a", "b", "c"], np.array([[[0.4, 0.1], [0.4, 0.2], [0.3, 0.45]]]), np.zeros((1, 2)), ceilings)
+    summary = found.summary()
+    assert summary["over_ceiling"] == pytest.approx([(0.5 + 0.8) / 2, 0.5])
+    assert summary["over_ceiling_error"] == pytest.approx([0.15, np.nan], nan_ok=True)
+    unknown = Accuracy(["a"], np.array([[[0.4]]]), np.zeros((1, 1)), np.array([[np.nan]])).summary()
+    assert np.isnan(unknown["over_ceiling"]).all()
+    assert unknown["mean"] == pytest.approx([0.4])
 
 
 # ---- done once ------------------------------------------------------------------------------------------------
