@@ -80,7 +80,7 @@ class GlassNet(Summing):
     solve_again: ClassVar[float] = 2.0
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
-            "max_steps": 600,
+            "max_steps": 1800,
             "learning_rate": 3e-3,
             "weight_decay": 0.1,
             "schedule": "cosine",
