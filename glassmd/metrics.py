@@ -126,9 +126,14 @@ class SpeciesScores:
         return _root(self.reliability)
 
     @property
+    def ceilings(self) -> FloatArray:
+        """(n_configurations, n_times) √reliability of each configuration; NaN where that is unknown or not positive."""
+        return _root(self.reliabilities)
+
+    @property
     def over_ceiling(self) -> FloatArray:
         """(n_configurations, n_times) ρ by the configuration's own √reliability; NaN where that is not positive."""
-        return self.per_configuration / _root(self.reliabilities)
+        return self.per_configuration / self.ceilings
 
     def ceiling_share(self) -> CeilingShare:
         """Mean ± sd of :attr:`over_ceiling` over the configurations whose reliability is above 0."""

@@ -124,7 +124,7 @@ def accuracy_of(predictions: Sequence[BySample], samples: Sequence[Sample], spec
         keys=[str(sample.key) for sample in samples],
         per_seed=np.stack([of.per_configuration for of in found]),
         pooled=np.stack([of.pooled for of in found]),
-        ceilings=np.sqrt(np.where(found[0].reliabilities > 0, found[0].reliabilities, np.nan)),
+        ceilings=found[0].ceilings,
     )
 
 
