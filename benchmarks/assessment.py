@@ -22,7 +22,7 @@ from assessment_parts import CELLS, FULL, grown, inputs, networks, single, summa
 from record import RESULTS, record
 
 from glassmd.inputs import protocol_of
-from glassmd.run import RunDirectory
+from glassmd.ledger.run import RunDirectory
 
 Loaded = tuple[RunDirectory, list[Liquid]]
 

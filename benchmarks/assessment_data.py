@@ -10,13 +10,13 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from glassmd.dynamics import remove_drift
+from glassmd.analysis.dynamics import remove_drift
 from glassmd.features import RECIPES, describe, displacement_features
 from glassmd.features.bonds import bond_features
 from glassmd.features.rattling import rattling_features
 from glassmd.fields import GSD_REPLICA, GSD_TIME
 from glassmd.inputs import StructureProvider
-from glassmd.run import RunDirectory
+from glassmd.ledger.run import RunDirectory
 from glassmd.stream.dataset import open_run
 from glassmd.structure import INPUTS, Structure
 

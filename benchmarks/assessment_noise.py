@@ -18,10 +18,10 @@ from assessment_parts import FULL, summary
 from numpy.typing import NDArray
 
 from glassmd.inputs import protocol_of
+from glassmd.ledger.run import RunDirectory
 from glassmd.metrics import intraclass_correlation
 from glassmd.models.bond_network import BondNetwork
 from glassmd.published import published_scores
-from glassmd.run import RunDirectory
 
 __all__ = ["cost", "noise"]
 

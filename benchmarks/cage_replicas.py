@@ -27,7 +27,7 @@ from glassmd.features import describe, displacement_features
 from glassmd.features.rattling import rattling_features
 from glassmd.inputs import CageProtocol, StructureProvider, cage_of
 from glassmd.inputs.cage import Cage
-from glassmd.run import RunDirectory
+from glassmd.ledger.run import RunDirectory
 from glassmd.stream.dataset import open_run
 from glassmd.structure import INPUTS, Rattling, Structure
 

@@ -29,8 +29,8 @@ import glassmd
 from glassmd.configuration import Configuration
 from glassmd.engines import Thermostat
 from glassmd.engines.lammps import LammpsEngine, load_lammps
+from glassmd.ledger.run import ParentKey
 from glassmd.mixtures import Mixture, get_mixture
-from glassmd.run import ParentKey
 from glassmd.settings import RunSettings
 from glassmd.simulation.equilibration import draw_velocities, random_start
 from glassmd.simulation.pool import make_run, simulate

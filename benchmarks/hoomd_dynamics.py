@@ -10,8 +10,8 @@ import numpy as np
 from liquid import replicas
 from numpy.typing import NDArray
 
+from glassmd.analysis.dynamics import allowed_wave_vectors, remove_drift, self_intermediate_scattering
 from glassmd.configuration import Configuration
-from glassmd.dynamics import allowed_wave_vectors, remove_drift, self_intermediate_scattering
 from glassmd.engines import Engine, Thermostat
 from glassmd.engines.hoomd import HoomdEngine
 from glassmd.engines.lammps import LammpsEngine

@@ -31,8 +31,8 @@ from turns import rate, ratio, take_turns
 from glassmd.configuration import Configuration
 from glassmd.engines import Thermostat
 from glassmd.engines.hoomd import HoomdEngine
+from glassmd.ledger.run import ParentKey
 from glassmd.mixtures import get_mixture
-from glassmd.run import ParentKey
 from glassmd.settings import RunSettings
 from glassmd.simulation.pool import make_run, simulate
 from glassmd.simulation.seeds import Purpose, thermostat_seed

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from record import RESULTS, record
 from scipy.spatial import cKDTree
 
+from glassmd.analysis.dynamics import remove_drift
+from glassmd.analysis.hops import P_HOP_HARD, P_HOP_SOFT, p_hop, select_soft_hard
 from glassmd.configuration import Configuration
-from glassmd.dynamics import remove_drift
 from glassmd.engines.lammps import LammpsEngine
 from glassmd.features import RECIPES
 from glassmd.features.neighbours import Neighbours, wrapped
-from glassmd.hops import P_HOP_HARD, P_HOP_SOFT, p_hop, select_soft_hard
 from glassmd.metrics import pearson
 from glassmd.mixtures import get_mixture
 from glassmd.models import make_model

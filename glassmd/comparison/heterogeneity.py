@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glassmd.analysis.spatial import PairSums, jackknife, pair_sums
 from glassmd.comparison.candidates import BySample
-from glassmd.spatial import PairSums, jackknife, pair_sums
 from glassmd.stream.samples import Sample
 
 __all__ = ["heterogeneity", "one_state_point"]
@@ -38,7 +38,7 @@ def heterogeneity(predictions: Sequence[BySample], samples: Sequence[Sample], sp
 
     Returns:
         `label` and `predicted`, each with `susceptibility`, `susceptibility_error` (σ_AA²), `length` and
-        `length_error` (σ_AA), all (n_times,); errors are over configurations. See :mod:`glassmd.spatial`.
+        `length_error` (σ_AA), all (n_times,); errors are over configurations. See :mod:`glassmd.analysis.spatial`.
     """
     n_times, n_seeds = len(samples[0].times), len(predictions)
     fields = [np.concatenate([sample.propensity, *(of[str(sample.key)] for of in predictions)]) for sample in samples]

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
-from glassmd.dynamics import remove_drift
 from glassmd.engines.base import PARTICLE_STEPS_PER_SECOND, Minimum, unconverged
 from glassmd.engines.lammps_input import (
     COMMAND_LINE,

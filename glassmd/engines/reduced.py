@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from glassmd.analysis.dynamics import allowed_wave_vectors, remove_drift, self_intermediate_scattering
 from glassmd.configuration import Configuration
-from glassmd.dynamics import allowed_wave_vectors, remove_drift, self_intermediate_scattering
 from glassmd.mixtures import Mixture
 
 __all__ = ["Displacements", "scattering_vectors", "single"]

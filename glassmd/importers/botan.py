@@ -16,8 +16,8 @@ import numpy as np
 from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError, InputError
 from glassmd.importers.commit import Imported, commit_imported
+from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import get_mixture
-from glassmd.run import RunDirectory
 
 __all__ = ["import_botan"]
 

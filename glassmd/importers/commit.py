@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError
 from glassmd.fields import GSD_IDENTITY, GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
+from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.mixtures import Mixture
-from glassmd.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.trajectory import Frame, encode_identity
 
 __all__ = ["Imported", "commit_imported"]

@@ -17,8 +17,8 @@ from glassmd.configuration import Configuration, minimum_image
 from glassmd.errors import ImportDataError, InputError
 from glassmd.importers.commit import Imported, commit_imported
 from glassmd.importers.restricted_pickle import load_numpy_pickle
+from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import get_mixture
-from glassmd.run import RunDirectory
 
 __all__ = ["import_deepmind"]
 

@@ -30,7 +30,7 @@ from safetensors.numpy import load, save_file
 
 from glassmd.errors import RunError, storage_errors
 from glassmd.fields import SCHEMA_VERSION
-from glassmd.run import ParentKey, RunDirectory
+from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.storage import claim, publish, read_json, sha256_of, temporary_name, write_json
 
 __all__ = ["Cached", "InputCache", "Recipe"]

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
-from glassmd.dynamics import remove_drift
 from glassmd.engines.base import Engine
 from glassmd.engines.thermostat import Thermostat
 from glassmd.inputs.protocol import CageProtocol

@@ -20,7 +20,7 @@ from glassmd.inputs.cache import InputCache
 from glassmd.inputs.cage import content_of
 from glassmd.inputs.provider import StructureProvider
 from glassmd.inputs.work import Work, work_on
-from glassmd.run import ParentKey, RunDirectory
+from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.simulation.preparation import available_cores
 from glassmd.stream.samples import Sample
 

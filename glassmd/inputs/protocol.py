@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from glassmd.errors import RunError, SettingsError, StorageError
-from glassmd.run import RunDirectory
+from glassmd.ledger.run import RunDirectory
 from glassmd.storage import read_json, write_json
 
 __all__ = ["CageProtocol", "cage_step", "protocol_of", "shared_protocol"]

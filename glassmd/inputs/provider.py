@@ -16,8 +16,8 @@ from glassmd.inputs.cache import Cached, InputCache, Recipe
 from glassmd.inputs.cage import content_of
 from glassmd.inputs.computation import chosen_inputs, computed, recipe_of
 from glassmd.inputs.protocol import CageProtocol, protocol_of
+from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.mixtures import Mixture, mixture_of
-from glassmd.run import ParentKey, RunDirectory
 from glassmd.stream.samples import Sample
 from glassmd.structure import Rattling, Structure
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from glassmd.errors import RunError
 from glassmd.inputs.cache import InputCache
 from glassmd.inputs.provider import StructureProvider
-from glassmd.run import ParentKey, RunDirectory
+from glassmd.ledger.run import ParentKey, RunDirectory
 
 __all__ = ["Work", "work_on"]
 

@@ -13,7 +13,7 @@ from glassmd.inputs.protocol import CageProtocol
 from glassmd.inputs.provider import StructureProvider
 from glassmd.inputs.work import work_on
 from glassmd.interrupt import StopRequest
-from glassmd.run import ParentKey, RunDirectory
+from glassmd.ledger.run import ParentKey, RunDirectory
 
 __all__ = ["main"]
 

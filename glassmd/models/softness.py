@@ -37,8 +37,8 @@ class SoftnessModel(ClosedFormModel):
 
     From propensities: in every sample the particles with the largest and the smallest propensity of a species at a
     time are soft and hard, and each time has its plane. From a trajectory: :meth:`fit_rows` takes rows of particles
-    that were about to hop and of others that had not for long (:func:`glassmd.hops.select_soft_hard`); one plane serves
-    all times.
+    that were about to hop and of others that had not for long (:func:`glassmd.analysis.hops.select_soft_hard`); one
+    plane serves all times.
 
     The propensity is `intercept + slope × softness`, per species and time, a line through all labelled particles. Its
     softness is that of planes that had not seen their fold: a plane exaggerates the distances of its own rows. Without

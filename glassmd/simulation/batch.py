@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from glassmd.configuration import Configuration
 from glassmd.errors import EquilibrationError, RunError
 from glassmd.fields import GSD_IDENTITY
-from glassmd.run import ParentKey, RunDirectory, SegmentKey
+from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.settings import RunSettings
 from glassmd.trajectory import Frame, encode_identity
 

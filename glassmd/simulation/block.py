@@ -12,8 +12,8 @@ from glassmd.engines.base import Observation, displacements_of
 from glassmd.engines.reduced import Displacements, scattering_vectors
 from glassmd.errors import EngineError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
+from glassmd.ledger.run import RunDirectory, SegmentKey
 from glassmd.moments import Moments
-from glassmd.run import RunDirectory, SegmentKey
 from glassmd.settings import RunSettings
 from glassmd.simulation.batch import frame_of, settings_of
 from glassmd.simulation.parents import parent_of, refuse_unequilibrated

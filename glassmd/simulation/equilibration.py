@@ -7,7 +7,7 @@ until
   and discarded before it);
 * U/N and the pressure of its two halves agree within three combined standard errors;
 * the kinetic temperature is the thermostat's;
-* it is a liquid: hardly any particle has crystalline surroundings (:mod:`glassmd.crystallinity`).
+* it is a liquid: hardly any particle has crystalline surroundings (:mod:`glassmd.analysis.crystallinity`).
 
 The run is extended until this holds or `max_time` is used up. In both cases the evidence is returned:
 whoever refuses a lineage can say why.

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glassmd.analysis.crystallinity import crystalline_fraction
+from glassmd.analysis.dynamics import allowed_wave_vectors, relaxation_time, self_intermediate_scattering
 from glassmd.configuration import Configuration
-from glassmd.crystallinity import crystalline_fraction
-from glassmd.dynamics import allowed_wave_vectors, relaxation_time, self_intermediate_scattering
 from glassmd.engines.base import Observation
 from glassmd.mixtures import Mixture
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from glassmd.analysis.crystallinity import crystalline_fraction
 from glassmd.configuration import Configuration
-from glassmd.crystallinity import crystalline_fraction
 from glassmd.errors import RunError, SettingsError
+from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.mixtures import MIXTURES
-from glassmd.run import ParentKey, RunDirectory
 from glassmd.settings import RunSettings, build_settings
 from glassmd.simulation.batch import frame_of
 from glassmd.simulation.protocol import Protocol

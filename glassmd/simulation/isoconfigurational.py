@@ -12,7 +12,7 @@ from typing import Any
 from glassmd.engines.base import Engine
 from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EquilibrationError
-from glassmd.run import RunDirectory, SegmentKey
+from glassmd.ledger.run import RunDirectory, SegmentKey
 from glassmd.settings import RunSettings
 from glassmd.simulation.batch import Check, Outcome, SharedTime, settings_of
 from glassmd.simulation.block import Block

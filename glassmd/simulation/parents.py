@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from glassmd.analysis.crystallinity import crystalline_fraction
 from glassmd.configuration import Configuration
-from glassmd.crystallinity import crystalline_fraction
 from glassmd.engines.base import Engine
 from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EquilibrationError, RunError
-from glassmd.run import ParentKey, RunDirectory, SegmentKey
+from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.settings import RunSettings
 from glassmd.simulation.batch import Check, Outcome, SharedTime, frame_of, settings_of
 from glassmd.simulation.equilibration import Protocol, Unfinished, draw_velocities, equilibrate_together

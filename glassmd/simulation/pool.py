@@ -21,7 +21,7 @@ from glassmd.errors import (
     StorageError,
 )
 from glassmd.interrupt import StopRequest
-from glassmd.run import RunDirectory
+from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.given import all_given_are_committed, commit_given, settled
 from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, prepare, prepared_engine, with_runtime

@@ -11,7 +11,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines import choose_engine, get_engine, gpu_count
 from glassmd.engines.base import Engine
 from glassmd.engines.thermostat import Thermostat
-from glassmd.run import RUNTIME, RunDirectory
+from glassmd.ledger.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.batch import Check, settings_of
 from glassmd.simulation.equilibrium_run import moved

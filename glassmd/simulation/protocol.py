@@ -24,7 +24,7 @@ class Protocol:
         max_time: Length after which the attempt ends, √(mσ²/ε), the melt not counted.
         standard_errors: Largest difference between the halves, in combined standard errors.
         temperature_tolerance: Largest relative error of the mean kinetic temperature, beyond its standard errors.
-        max_crystalline: Largest crystalline fraction; see :mod:`glassmd.crystallinity` for what liquids and
+        max_crystalline: Largest crystalline fraction; see :mod:`glassmd.analysis.crystallinity` for what liquids and
             crystals have.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.errors import InputError, Interrupted
-from glassmd.run import Entry, RunDirectory
+from glassmd.ledger.run import Entry, RunDirectory
 
 __all__ = ["Progress", "committed", "dynamics_of", "progress_of", "summary_of"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glassmd.engines.base import Engine
-from glassmd.run import ParentKey, RunDirectory, SegmentKey
+from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.simulation.batch import Check, Outcome, settings_of
 from glassmd.simulation.block import replicas_of
 from glassmd.simulation.isoconfigurational import run_blocks

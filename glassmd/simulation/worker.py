@@ -14,7 +14,7 @@ from pathlib import Path
 from glassmd.engines.base import Engine
 from glassmd.errors import EquilibrationError, GlassmdError, Interrupted
 from glassmd.interrupt import StopRequest
-from glassmd.run import RUNTIME, RunDirectory
+from glassmd.ledger.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.batch import settings_of
 from glassmd.simulation.preparation import prepared_engine

@@ -10,8 +10,8 @@ import numpy as np
 
 from glassmd.configuration import Configuration
 from glassmd.errors import RunError
+from glassmd.ledger.run import Entry, ParentKey, RunDirectory, SegmentKey
 from glassmd.moments import Moments
-from glassmd.run import Entry, ParentKey, RunDirectory, SegmentKey
 from glassmd.stream.samples import Sample, SampleKey, moments_of_segment
 
 __all__ = ["Run", "SegmentReader", "open_run"]

@@ -16,7 +16,7 @@ from glassmd.configuration import Configuration
 from glassmd.errors import InputError
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, GSD_REPLICA, GSD_TIME
 from glassmd.graphs import to_graph
-from glassmd.run import ParentKey, RunDirectory
+from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.trajectory import Frame
 
 __all__ = ["PairChanges", "pair_changes", "pair_changes_of"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
-from glassmd.dynamics import remove_drift
 from glassmd.errors import SegmentError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
+from glassmd.ledger.run import Entry, ParentKey
 from glassmd.moments import Moments
-from glassmd.run import Entry, ParentKey
 from glassmd.trajectory import Frame
 
 __all__ = ["Sample", "SampleKey", "moments_of_segment"]

@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 
+from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
-from glassmd.dynamics import remove_drift
 from glassmd.engines import Thermostat, get_engine
 from glassmd.errors import EngineError
 from glassmd.metrics import intraclass_correlation, pearson, reliability

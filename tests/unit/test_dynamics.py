@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from glassmd.dynamics import (
+from glassmd.analysis.dynamics import (
     allowed_wave_vectors,
     mean_squared_displacement,
     relaxation_time,

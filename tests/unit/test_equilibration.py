@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from glassmd.analysis.crystallinity import crystalline_fraction, crystalline_particles
 from glassmd.configuration import Configuration, minimum_image
-from glassmd.crystallinity import crystalline_fraction, crystalline_particles
 from glassmd.engines import Engine, Observation, get_engine
 from glassmd.errors import EngineError, Interrupted, SettingsError
 from glassmd.mixtures import get_mixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from glassmd.analysis.hops import HopIndicator, p_hop, select_soft_hard
 from glassmd.errors import InputError
-from glassmd.hops import HopIndicator, p_hop, select_soft_hard
 
 
 def _walk(n_frames: int = 40, n_particles: int = 25, seed: int = 0) -> np.ndarray:

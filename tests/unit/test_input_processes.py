@@ -13,7 +13,7 @@ from glassmd.inputs import StructureProvider, missing, prepare
 from glassmd.inputs import provider as provider_module
 from glassmd.inputs.cache import InputCache
 from glassmd.inputs.cage import content_of
-from glassmd.run import ParentKey
+from glassmd.ledger.run import ParentKey
 from tests.conftest import needs_lammps
 from tests.unit.conftest import MIXTURE, SHORT, import_into, no_engine
 

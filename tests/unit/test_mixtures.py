@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from glassmd.analysis.crystallinity import crystalline_fraction
+from glassmd.analysis.dynamics import allowed_wave_vectors
 from glassmd.configuration import Configuration
-from glassmd.crystallinity import crystalline_fraction
-from glassmd.dynamics import allowed_wave_vectors
 from glassmd.engines import Thermostat, get_engine
 from glassmd.errors import SettingsError
 from glassmd.mixtures import MIXTURES, Mixture, get_mixture

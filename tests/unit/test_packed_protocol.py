@@ -18,8 +18,8 @@ from glassmd.engines import Engine, Observation, Thermostat
 from glassmd.engines.lammps import LammpsEngine
 from glassmd.errors import EquilibrationError, Interrupted
 from glassmd.interrupt import StopRequest
+from glassmd.ledger.run import RunDirectory, SegmentKey
 from glassmd.mixtures import Mixture, get_mixture
-from glassmd.run import RunDirectory, SegmentKey
 from glassmd.simulation.equilibration import Protocol, Unfinished, equilibrate, equilibrate_together
 from glassmd.simulation.pool import make_run
 from glassmd.simulation.tasks import tasks_of

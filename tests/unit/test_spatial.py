@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from glassmd.analysis.spatial import PairSums, correlation_length, jackknife, pair_sums, spatial_scores
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError
-from glassmd.spatial import PairSums, correlation_length, jackknife, pair_sums, spatial_scores
 
 BOX = 12.0
 

@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 from glassmd.configuration import Configuration
 from glassmd.errors import RunError, SegmentError
+from glassmd.ledger.run import RunDirectory, SegmentKey
 from glassmd.moments import Moments
-from glassmd.run import RunDirectory, SegmentKey
 from glassmd.stream.dataset import Run, SegmentReader, open_run
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey

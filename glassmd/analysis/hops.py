@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from glassmd.dynamics import remove_drift
+from glassmd.analysis.dynamics import remove_drift
 from glassmd.errors import InputError
 
 __all__ = ["P_HOP_HARD", "P_HOP_SOFT", "HopIndicator", "SoftHard", "p_hop", "select_soft_hard"]

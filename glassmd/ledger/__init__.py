@@ -1,0 +1,1 @@
+"""A run: identity, entries, commit, index, claims."""
