@@ -141,7 +141,7 @@ def simulate_all(problem: Problem) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(settings, Path(folder) / "run")
         facts = {"equilibration": {"equilibrated": True}, "steps": 0}
-        run.commit("parents", ParentKey(0, 0), [Frame(problem.replicas[0].with_velocities(None))], facts)
+        run.commit(ParentKey(0, 0), [Frame(problem.replicas[0].with_velocities(None))], facts)
         result = simulate(settings, run.path)
         assert result["steps"] == problem.replica_steps
 

@@ -127,7 +127,7 @@ def simulated(problem: Problem, out: Path) -> Path:
     )
     directory = make_run(settings, out)
     facts = {"equilibration": {"equilibrated": True}, "steps": 0}
-    directory.commit("parents", ParentKey(0, 0), [Frame(problem.parent.with_velocities(None))], facts)
+    directory.commit(ParentKey(0, 0), [Frame(problem.parent.with_velocities(None))], facts)
     result = simulate(settings, out)
     assert result["steps"] == problem.n_replicas * problem.steps[-1]
     (entry,) = directory.entries("segments")

@@ -9,6 +9,8 @@ from typing import Final
 
 # bumped when a file written today can no longer be read by yesterday's program
 SCHEMA_VERSION: Final = 1
+# of run directories: in 1 nothing but GSD files was protected by checksums; runs of both are read and continued
+RUN_SCHEMA_VERSION: Final = 2
 
 # GSD log chunk, (n_bytes,) uint8: UTF-8 JSON of Mixture.identity() and the temperature, in frame 0
 GSD_IDENTITY: Final = "glassmd/identity"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from typing import Any
 from glassmd.errors import RunError, storage_errors
 
 __all__ = [
+    "check_seal",
     "claim",
     "publish",
     "read_json",
     "remove_leftovers",
+    "sealed",
     "sha256_of",
     "sync_directory",
     "write_json",
@@ -114,11 +117,35 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunError(f"found no {path}", "a file written by glassmd", "check the path") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"could not read {path}: {error}", "JSON written by glassmd") from error
     if not isinstance(content, dict):
         raise RunError(f"found {type(content).__name__} in {path}", "a JSON object")
     return content
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same JSON object with its own checksum under `checksum`: whoever changes a digit by hand or by accident
+    is found out by :func:`check_seal`.
+
+    Example:
+        >>> sealed({"a": 1})["checksum"][:12], "checksum" in sealed(sealed({"a": 1}))
+        ('015abd7f5cc5', True)
+    """
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    return {**rest, "checksum": _seal_of(rest)}
+
+
+def check_seal(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise :class:`RunError` unless `content`, read from `path`, is what :func:`sealed` gave."""
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    if content.get("checksum") != _seal_of(rest):
+        raise RunError(f"{path} was damaged or edited by hand", "what glassmd wrote there", f"restore {path}")
+
+
+def _seal_of(rest: Mapping[str, Any]) -> str:
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
@@ -127,17 +154,21 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+"""What a file system without locks answers."""
+
+
 @contextmanager
 def claim(path: Path) -> Iterator[bool]:
     """Hold a claim on a piece of work while the block runs.
 
     The claim is a kernel lock on the file `path`: it goes when its process goes, however that ends, and it
-    works between machines on file systems that forward locks (NFS, Lustre with `flock`, GPFS). Where locks
-    are not forwarded two workers may do the same piece: the later file then replaces the earlier, and unless both
-    are equal to the last bit, as they are from one engine on one kind of machine, its checksum tells.
+    works between machines on file systems that forward locks (NFS, Lustre with `flock`, GPFS). Claims only save
+    work: where locks are not forwarded, or there are none at all, two workers may do the same piece, and the ledger
+    keeps what was committed first.
 
     Yields:
-        Whether the claim was granted.
+        Whether the claim was granted; always where the file system has no locks.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,6 +179,10 @@ def claim(path: Path) -> Iterator[bool]:
             granted = True
         except BlockingIOError:
             granted = False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            granted = True
         yield granted
     finally:
         os.close(handle)

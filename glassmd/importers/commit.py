@@ -104,8 +104,8 @@ def commit_imported(
             "steps": 0,
             "engine": origin,
         }
-        run.commit("parents", ParentKey(lineage, 0), frames[:1], {"source": item.source})
-        run.commit("segments", SegmentKey(lineage, 0, 0), frames, facts)
+        run.commit(ParentKey(lineage, 0), frames[:1], {"source": item.source})
+        run.commit(SegmentKey(lineage, 0, 0), frames, facts)
     if run is None:
         raise ImportDataError("found no files to import", "at least one")
     return run

@@ -3,38 +3,44 @@
 ::
 
     RUN/
+      README                          what lies here
       run.json                        identity: mixture, temperature, settings or origin
       parents/L0000-P0000.gsd .json   parent configurations; parent 0 carries its lineage's equilibration report
-      segments/L0000-P0000-B0000.gsd .json
+      structures/L0000-P0000-inherent.gsd .json       what was derived from a parent
+      segments/L0000-P0000-B0000.gsd .json            blocks of replicas of a parent
+      index/                          what each writer has committed, so that nobody has to look at every file
+      requests/                       structures that somebody wants of every parent
       engines/hoomd-gpu-….json        what was measured on a device: systems packed, neighbour list's buffer
       claims/                         locks of work in progress
       workers/                        what each process is doing, for the progress display
 
-A file counts once its sidecar (JSON with its checksum) has appeared. Names follow from lineage, parent and
-block, so whoever comes next sees what exists; nothing is produced twice or lost.
+An entry counts once its sidecar (JSON with its checksum and its own) has appeared, which names the file with its data.
+Names follow from lineage, parent and block, so whoever comes next sees what exists; nothing is produced twice or lost,
+and of two writers of one entry the first wins and the second cannot touch it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from glassmd.errors import RunError, SegmentError, StorageError
-from glassmd.fields import SCHEMA_VERSION
+from glassmd.errors import RunError, StorageError
+from glassmd.fields import RUN_SCHEMA_VERSION
+from glassmd.ledger.entry import Entry
+from glassmd.ledger.index import Committed, Index
+from glassmd.ledger.keys import KINDS, Key, Kind, ParentKey, SegmentKey, StructureKey, key_of
 from glassmd.mixtures import Mixture
 from glassmd.settings import RunSettings, build_settings
-from glassmd.storage import claim, read_json, sha256_of, write_json
-from glassmd.trajectory import Frame, read_frames, write_frames
+from glassmd.storage import check_seal, claim, read_json, sealed, sha256_of, write_json, write_text
+from glassmd.trajectory import Frame, write_frames
 
-__all__ = ["Entry", "ParentKey", "RunDirectory", "SegmentKey"]
-
-Kind = Literal["parents", "segments"]
+__all__ = ["Entry", "Kind", "ParentKey", "RunDirectory", "SegmentKey", "StructureKey"]
 
 GROWABLE = ("lineages", "parents")
 """Settings that a later call may raise: a run grows by lineages and parents, never changes otherwise."""
@@ -42,73 +48,19 @@ GROWABLE = ("lineages", "parents")
 RUNTIME = ("engine", "device", "packed", "neighbor_buffer", "workers", "walltime", "accept_unequilibrated")
 """Settings that say how to run and not what: they may differ between calls."""
 
+_README = """This is a run directory of glassmd: isoconfigurational data of a supercooled liquid.
 
-class ParentKey(NamedTuple):
-    """A parent configuration: number `parent` of lineage number `lineage`."""
+run.json     what was simulated or imported
+parents/     configurations that replicas started from
+structures/  inherent structures and cages of parents
+segments/    replicas of parents
+index/       who committed what; may be deleted, it is made again from the .json files
 
-    lineage: int
-    parent: int
-
-    @property
-    def name(self) -> str:
-        """File name without suffix."""
-        return f"L{self.lineage:04d}-P{self.parent:04d}"
-
-
-class SegmentKey(NamedTuple):
-    """Block number `block` of the replicas of a parent."""
-
-    lineage: int
-    parent: int
-    block: int
-
-    @property
-    def name(self) -> str:
-        """File name without suffix."""
-        return f"L{self.lineage:04d}-P{self.parent:04d}-B{self.block:04d}"
-
-    @property
-    def of(self) -> ParentKey:
-        """The parent."""
-        return ParentKey(self.lineage, self.parent)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A committed file: its place and its sidecar."""
-
-    path: Path
-    sidecar: dict[str, Any]
-
-    @property
-    def key(self) -> SegmentKey:
-        """Which segment it is (block 0 for a parent)."""
-        return SegmentKey(self.sidecar["lineage"], self.sidecar["parent"], self.sidecar.get("block", 0))
-
-    def read(self, frames: Sequence[int] | None = None) -> list[Frame]:
-        """Verify the checksum and read frames.
-
-        Raises:
-            SegmentError: The file is missing or is not the one that was committed.
-        """
-        self.verify()
-        return read_frames(self.path, self.sidecar["mixture"]["species"], frames)
-
-    def verify(self) -> None:
-        """Raise :class:`SegmentError` unless size and checksum are the committed ones."""
-        todo = f"delete {self.path} and {self.path.with_suffix('.json').name}, then simulate again to make it anew"
-        if not self.path.exists():
-            raise SegmentError(f"found no {self.path}", "the file its sidecar describes", todo)
-        size = self.path.stat().st_size
-        if size != self.sidecar["size"]:
-            raise SegmentError(f"{self.path} has {size} bytes", f"{self.sidecar['size']}", todo)
-        digest = sha256_of(self.path)
-        if digest != self.sidecar["sha256"]:
-            raise SegmentError(
-                f"{self.path} has checksum {digest[:12]}…",
-                f"{self.sidecar['sha256'][:12]}… as committed",
-                todo,
-            )
+Each .gsd file has a .json file beside it that describes it, with checksums: edit neither.
+An entry is removed by deleting its .json file; simulating again makes it anew.
+Look at it with `glassmd info`, check every file with `glassmd info --verify`.
+GSD files open in OVITO and with the gsd package.
+"""
 
 
 class RunDirectory:
@@ -123,7 +75,11 @@ class RunDirectory:
         self.path = path
         self.identity = identity
         self._settings: tuple[dict[str, Any], RunSettings] | None = None
-        self._entries: dict[Path, Entry] = {}  # sidecars never change, so each is read once
+        self.index = Index(path, str(identity["id"]), self._described)
+
+    def __repr__(self) -> str:
+        mixture = self.identity["mixture"]
+        return f"<{type(self).__name__} {self.path}: {mixture['name']} at T = {self.identity['temperature']:g}>"
 
     @classmethod
     def open(cls, path: Path | str) -> RunDirectory:
@@ -139,14 +95,7 @@ class RunDirectory:
                 "a directory with run.json",
                 f"try glassmd simulate --out {path} or glassmd import",
             )
-        identity = read_json(path / "run.json")
-        version = identity.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise RunError(f"{path} has schema version {version}", f"{SCHEMA_VERSION}", "update glassmd")
-        missing = [key for key in ("id", "mixture", "temperature", "times") if key not in identity]
-        if missing:
-            raise RunError(f"{path}/run.json lacks {missing}", "a file written by glassmd", "restore it")
-        return cls(path, identity)
+        return cls(path, _identity(path / "run.json"))
 
     @classmethod
     def create(
@@ -173,7 +122,7 @@ class RunDirectory:
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file", "a directory or a new name", "choose another --out")
         identity = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": RUN_SCHEMA_VERSION,
             "id": secrets.token_hex(8),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "origin": origin,
@@ -192,7 +141,8 @@ class RunDirectory:
                     "choose another --out",
                 )
             with_chosen = None if settings is None else {**settings.model_dump(), **(chosen or {})}
-            write_json(path / "run.json", {**identity, "settings": with_chosen}, exclusive=True)
+            write_json(path / "run.json", sealed({**identity, "settings": with_chosen}), exclusive=True)
+            write_text(path / "README", _README, exclusive=True)
         run = cls.open(path)
         run._adopt(identity)
         return run
@@ -229,6 +179,8 @@ class RunDirectory:
             )
         if grown != stored:
             self.identity = {**self.identity, "settings": grown}
+            protected = self.identity["schema_version"] == RUN_SCHEMA_VERSION
+            self.identity = sealed(self.identity) if protected else self.identity
             write_json(self.path / "run.json", self.identity)
 
     @property
@@ -247,55 +199,89 @@ class RunDirectory:
         return list(self.identity["times"])
 
     def file(self, kind: Kind, name: str) -> Path:
-        """Where a committed GSD file lies."""
+        """Where a committed GSD file lies, unless its sidecar names another."""
         return self.path / kind / f"{name}.gsd"
 
     def entry(self, kind: Kind, name: str) -> Entry | None:
         """A committed file, or None while there is none."""
-        path = self.file(kind, name)
-        if path not in self._entries:
-            sidecar = path.with_suffix(".json")
-            if not sidecar.exists():
-                return None
-            content = read_json(sidecar)
-            missing = [k for k in ("sha256", "size", "lineage", "parent", "mixture") if k not in content]
-            if missing:
-                raise SegmentError(f"{sidecar} lacks {missing}", "a sidecar written by glassmd", "delete it")
-            self._entries[path] = Entry(path, content)
-        return self._entries[path]
+        key = key_of(name)
+        if self.index.get(key) is None and not (self.path / kind / f"{name}.json").exists():
+            return None
+        return self._entry(key)
+
+    def poll(self) -> None:
+        """Hear of what was committed since the last call; :attr:`index` has it.
+
+        Raises:
+            SegmentError: A sidecar is damaged.
+        """
+        self.index.poll()
+        for error in self.index.damaged.values():
+            raise error
+
+    def done(self, key: Key) -> bool:
+        """Whether an entry is committed, as far as this process has heard or its sidecar is there."""
+        return self.index.get(key) is not None or (self.path / key.kind / f"{key.name}.json").exists()
 
     def entries(self, kind: Kind) -> list[Entry]:
         """Everything committed so far of one kind, in the order of names."""
-        names = sorted(path.stem for path in (self.path / kind).glob("L*.json"))
-        return [entry for name in names if (entry := self.entry(kind, name)) is not None]
+        self.poll()
+        keys = sorted(line.key for line in self.index.log if line.key.kind == kind)
+        return [self._entry(key) for key in keys]
 
-    def commit(self, kind: Kind, key: ParentKey | SegmentKey, frames: list[Frame], facts: dict[str, Any]) -> bool:
+    def since(self, position: int) -> tuple[list[Committed], int]:
+        """What was heard of from a position in :attr:`index` on, and the position after it; see :meth:`poll`."""
+        return self.index.log[position:], len(self.index.log)
+
+    def commit(self, key: Key, frames: list[Frame], facts: dict[str, Any]) -> bool:
         """Write a GSD file and its sidecar; the sidecar's appearance is the commit.
 
         Returns:
-            False if somebody else had committed the same file before.
+            False if somebody else has committed the same entry before. Theirs is not touched.
         """
-        path = self.file(kind, key.name)
-        if self.entry(kind, key.name) is not None:
+        sidecar = self.path / key.kind / f"{key.name}.json"
+        if sidecar.exists():
             return False
-        write_frames(path, frames)
-        sidecar = {
-            "schema_version": SCHEMA_VERSION,
-            "sha256": sha256_of(path),
-            "size": path.stat().st_size,
+        data = _write_own(self.file(key.kind, key.name), frames)
+        content = {
+            "schema_version": RUN_SCHEMA_VERSION,
+            "run": self.identity["id"],
+            "kind": key.kind,
+            "file": data.name,
+            "sha256": sha256_of(data),
+            "size": data.stat().st_size,
             **key._asdict(),
             "mixture": self.identity["mixture"],
             "temperature": self.identity["temperature"],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **facts,
         }
-        return write_json(path.with_suffix(".json"), sidecar, exclusive=True)
+        committed = False
+        try:
+            committed = write_json(sidecar, sealed(content), exclusive=True)
+        finally:
+            if not committed:
+                data.unlink(missing_ok=True)  # nobody else's: it was made under a name that was free
+        if committed:
+            self.index.add(_committed(key, content))
+        return committed
+
+    def _described(self, key: Key) -> Committed:
+        return _committed(key, self._entry(key).sidecar)
+
+    def _entry(self, key: Key) -> Entry:
+        return Entry(self.path, key, str(self.identity["id"]), self.identity["schema_version"] >= RUN_SCHEMA_VERSION)
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
         """Hold the claim on a piece of work; yields whether it was granted."""
         with claim(self.path / "claims" / f"{name}.lock") as granted:
-            yield granted
+            try:
+                yield granted
+            finally:
+                if granted:  # one that is taken again while it is given up costs double work at the most
+                    with suppress(OSError):
+                        (self.path / "claims" / f"{name}.lock").unlink(missing_ok=True)
 
     def role(self, lineage: int) -> str | None:
         """`train`, `validation` or `test`; None where the run does not say (imported data)."""
@@ -307,13 +293,21 @@ class RunDirectory:
         """Every segment that the settings ask for (for imported data: what is there)."""
         settings = self.settings
         if settings is None:
-            return [entry.key for entry in self.entries("segments")]
+            return [entry.key for entry in self.entries("segments") if isinstance(entry.key, SegmentKey)]
         return [
             SegmentKey(lineage, parent, block)
             for lineage in range(settings.lineages)
             for parent in range(settings.parents)
             for block in range(self.n_blocks(lineage))
         ]
+
+    @property
+    def n_expected_segments(self) -> int:
+        """How many they are."""
+        settings = self.settings
+        if settings is None:
+            return self.index.count("segments")
+        return settings.parents * sum(self.n_blocks(lineage) for lineage in range(settings.lineages))
 
     def n_blocks(self, lineage: int) -> int:
         """Blocks of replicas per parent of a lineage."""
@@ -326,15 +320,16 @@ class RunDirectory:
     def complete(self) -> bool:
         """Whether every expected segment is committed."""
         self.refresh()
-        return all(self.entry("segments", key.name) is not None for key in self.expected_segments)
+        self.poll()
+        return self.index.count("segments") >= self.n_expected_segments
 
     def refresh(self) -> None:
         """Read `run.json` again: somebody may have let the run grow."""
-        self.identity = RunDirectory.open(self.path).identity
+        self.identity = _identity(self.path / "run.json")
 
     def verify(self) -> int:
         """Check every committed file against its checksum; return how many there are."""
-        entries = [*self.entries("parents"), *self.entries("segments")]
+        entries = [entry for kind in KINDS for entry in self.entries(kind)]
         for entry in entries:
             entry.verify()
         return len(entries)
@@ -362,3 +357,33 @@ class RunDirectory:
             write_json(self.path / "workers" / f"{name}.json", content)
         except StorageError:
             return
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """What `run.json` says, checked."""
+    identity = read_json(path)
+    version = identity.get("schema_version")
+    if version not in (1, RUN_SCHEMA_VERSION):
+        raise RunError(f"{path} has schema version {version}", f"at most {RUN_SCHEMA_VERSION}", "update glassmd")
+    if version == RUN_SCHEMA_VERSION or "checksum" in identity:
+        check_seal(path, identity)
+    missing = [key for key in ("id", "mixture", "temperature", "times") if key not in identity]
+    if missing:
+        raise RunError(f"{path} lacks {missing}", "a file written by glassmd", "restore it")
+    return identity
+
+
+def _committed(key: Key, sidecar: Mapping[str, Any]) -> Committed:
+    return Committed(key, int(sidecar.get("steps", 0)), len(sidecar.get("replicas", ())))
+
+
+def _write_own(final: Path, frames: Sequence[Frame]) -> Path:
+    """Write frames to a file that nobody else writes: `final` where that is free, else a name of its own."""
+    own = final.with_name(f"{final.stem}.{secrets.token_hex(4)}.gsd")
+    write_frames(own, frames)
+    try:
+        os.link(own, final)
+    except OSError:
+        return own
+    own.unlink()
+    return final

@@ -129,7 +129,7 @@ class Block:
         parent = frame_of(self._parent, self._run)
         if settings.keep == "propensities":
             parent = Frame(parent.configuration, parent.step, {**parent.log, **self._labels()})
-        self._run.commit("segments", self.key, [parent, *(self._frames[at] for at in sorted(self._frames))], facts)
+        self._run.commit(self.key, [parent, *(self._frames[at] for at in sorted(self._frames))], facts)
         self._frames.clear()
 
     def _found(self) -> list[Moments]:

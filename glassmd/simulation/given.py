@@ -205,4 +205,4 @@ def commit_given(run: RunDirectory, settings: RunSettings, lineages: Sequence[Se
             if parent == 0:
                 evidence = given.evidence or {"equilibrated": True, "reasons": []}
                 facts["equilibration"] = {**evidence, "given": given.source, "given_parents": len(lineage)}
-            run.commit("parents", ParentKey(number, parent), [frame_of(given.configuration, run)], facts)
+            run.commit(ParentKey(number, parent), [frame_of(given.configuration, run)], facts)

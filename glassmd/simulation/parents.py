@@ -61,7 +61,7 @@ def equilibrate_lineages(
         steps = round((float(report["total_time"]) + settings.melt_time) / settings.time_step)
         facts = {"equilibration": report, "seeds": [seeds[index]], "steps": steps}
         facts |= {**engine.facts, "seconds": shared.take(1)}
-        run.commit("parents", keys[index], [frame_of(configuration, run)], facts)
+        run.commit(keys[index], [frame_of(configuration, run)], facts)
         unfinished[index].forget()
         yield Outcome(keys[index], steps)
 
@@ -102,7 +102,7 @@ def make_next_parents(keys: Sequence[ParentKey], run: RunDirectory, engine: Engi
             yield Outcome(key, steps, _crystallised(key.lineage, key.parent, crystalline))
             continue
         facts = {"seeds": list(_spacing_seeds(key, settings)), "steps": steps, "crystalline_fraction": crystalline}
-        run.commit("parents", key, [frame_of(end, run)], {**facts, **engine.facts, "seconds": seconds})
+        run.commit(key, [frame_of(end, run)], {**facts, **engine.facts, "seconds": seconds})
         yield Outcome(key, steps)
 
 

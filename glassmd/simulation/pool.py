@@ -25,7 +25,7 @@ from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.given import all_given_are_committed, commit_given, settled
 from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, prepare, prepared_engine, with_runtime
-from glassmd.simulation.summary import Progress, committed, progress_of, summary_of
+from glassmd.simulation.summary import Progress, Tally, summary_of
 from glassmd.simulation.worker import Worker, settings_flags
 from glassmd.storage import read_json, remove_leftovers
 
@@ -101,7 +101,7 @@ class Pool:
         self._refusals: dict[str, EquilibrationError] = {}
         self._deaths: dict[str, tuple[int, int]] = {}
         remove_leftovers(run.path)
-        self._before = committed(run)
+        self._tally = Tally(run)
         self._started = time.monotonic()
 
     def __enter__(self) -> Pool:
@@ -174,7 +174,8 @@ class Pool:
         return True
 
     def _restart(self, name: str, code: int) -> None:
-        committed = len(self.run.entries("segments"))
+        self.run.poll()
+        committed = len(self.run.index.log)
         deaths, then = self._deaths.get(name, (0, -1))
         self._deaths[name] = (deaths + 1 if committed == then else 1, committed)
         log = self.run.path / "workers" / f"{name}.log"
@@ -206,7 +207,7 @@ class Pool:
 
     def progress(self) -> Progress:
         """How far the run is."""
-        return progress_of(self.run, self._before, time.monotonic() - self._started, tuple(self._tasks()))
+        return self._tally.progress(time.monotonic() - self._started, tuple(self._tasks()))
 
     def _tasks(self) -> list[str]:
         tasks = []
@@ -246,7 +247,7 @@ def simulate(
     run = make_run(settings, out, stop.check)
     settings = with_runtime(run, settings)
     started = time.monotonic()
-    before = committed(run)
+    tally = Tally(run)
     workers = default_workers(settings)
     if workers == 1:
         remove_leftovers(run.path)
@@ -254,7 +255,7 @@ def simulate(
 
         def tell() -> None:
             if show is not None:
-                show(progress_of(run, before, time.monotonic() - started))
+                show(tally.progress(time.monotonic() - started))
 
         Worker(run, engine, stop, accept_unequilibrated=settings.accept_unequilibrated, show=tell).work()
     else:
@@ -264,7 +265,7 @@ def simulate(
                 if show is not None:
                     show(pool.progress())
                 time.sleep(0.2)
-    return summary_of(run, progress_of(run, before, time.monotonic() - started))
+    return summary_of(run, tally.progress(time.monotonic() - started))
 
 
 def plan(settings: RunSettings) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from glassmd.errors import InputError, Interrupted
 from glassmd.ledger.run import Entry, RunDirectory
 
-__all__ = ["Progress", "committed", "dynamics_of", "progress_of", "summary_of"]
+__all__ = ["Progress", "Tally", "dynamics_of", "summary_of"]
 
 
 @dataclass(frozen=True)
@@ -39,22 +38,29 @@ class Progress:
         return self.replica_steps / self.seconds if self.seconds > 0 else 0.0
 
 
-def committed(run: RunDirectory) -> set[Path]:
-    """Every committed file."""
-    return {entry.path for entry in (*run.entries("parents"), *run.entries("segments"))}
+class Tally:
+    """Counts what is committed as it is heard of.
 
+    Args:
+        run: Of what; steps are counted from now on.
+    """
 
-def progress_of(run: RunDirectory, before: set[Path], seconds: float, tasks: tuple[str, ...] = ()) -> Progress:
-    """How far a run is, counting the steps of files that are not in `before`, equilibration included."""
-    entries = run.entries("segments")
-    fresh = [entry for entry in (*run.entries("parents"), *entries) if entry.path not in before]
-    return Progress(
-        segments=(len(entries), len(run.expected_segments)),
-        replicas=sum(len(entry.sidecar.get("replicas", ())) for entry in entries),
-        replica_steps=sum(entry.sidecar["steps"] for entry in fresh),
-        seconds=seconds,
-        tasks=tasks,
-    )
+    def __init__(self, run: RunDirectory) -> None:
+        self._run, self._position, self._replicas, self._steps = run, 0, 0, 0
+        self._count()
+        self._steps = 0
+
+    def _count(self) -> None:
+        self._run.poll()
+        fresh, self._position = self._run.since(self._position)
+        self._steps += sum(line.steps for line in fresh)
+        self._replicas += sum(line.replicas for line in fresh)
+
+    def progress(self, seconds: float, tasks: tuple[str, ...] = ()) -> Progress:
+        """How far the run is now, after so many seconds; steps of equilibrations and structures are in it."""
+        self._count()
+        segments = self._run.index.count("segments"), self._run.n_expected_segments
+        return Progress(segments, self._replicas, self._steps, seconds, tasks)
 
 
 def dynamics_of(run: RunDirectory) -> dict[str, Any]:

@@ -45,14 +45,14 @@ class Task:
 
     def done(self, run: RunDirectory) -> bool:
         """Whether it is committed."""
-        return run.entry(self.kind, self.name) is not None
+        return run.done(self.key)
 
     def ready(self, run: RunDirectory) -> bool:
         """Whether what it starts from is committed."""
         key = self.key
         if isinstance(key, SegmentKey):
-            return run.entry("parents", key.of.name) is not None
-        return key.parent == 0 or run.entry("segments", SegmentKey(key.lineage, key.parent - 1, 0).name) is not None
+            return run.done(key.of)
+        return key.parent == 0 or run.done(SegmentKey(key.lineage, key.parent - 1, 0))
 
 
 def tasks_of(run: RunDirectory) -> list[Task]:

@@ -26,6 +26,7 @@ class SegmentReader:
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
         self._seen: set[SegmentKey] = set()
+        self._position = 0
         self._parents: dict[ParentKey, Configuration] = {}
         self._moments: dict[ParentKey, Moments] = {}
 
@@ -42,29 +43,37 @@ class SegmentReader:
         """Read the segments of a state again; one sample per parent, as it was then."""
         found: dict[ParentKey, Entry] = {}
         for key in (SegmentKey(*numbers) for numbers in state):
-            entry = self.run.entry("segments", key.name)
-            if entry is None:
-                raise RunError(
-                    f"found no segment {key.name} in {self.run.path}",
-                    "every segment that training has seen",
-                    "restore the run, or train into another --out",
-                )
-            self._read(key.of, entry)
+            entry = self._entry(key)
+            self._read(key, entry)
             found[key.of] = entry
         return [self._sample(parent, entry) for parent, entry in found.items()]
 
     def poll(self) -> Iterator[Sample]:
         """Read what was committed since the last call; one sample per parent that gained replicas."""
-        fresh: dict[ParentKey, list[Entry]] = {}
-        for entry in self.run.entries("segments"):
-            if entry.key not in self._seen:
-                fresh.setdefault(entry.key.of, []).append(entry)
-        for parent, entries in fresh.items():
-            for entry in entries:
-                self._read(parent, entry)
-            yield self._sample(parent, entries[0])
+        self.run.poll()
+        lines, self._position = self.run.since(self._position)
+        fresh: dict[ParentKey, list[SegmentKey]] = {}
+        for key in sorted(line.key for line in lines if isinstance(line.key, SegmentKey)):
+            if key not in self._seen:
+                fresh.setdefault(key.of, []).append(key)
+        for parent, keys in fresh.items():
+            for key in keys:
+                entry = self._entry(key)
+                self._read(key, entry)
+            yield self._sample(parent, entry)
 
-    def _read(self, parent: ParentKey, entry: Entry) -> None:
+    def _entry(self, key: SegmentKey) -> Entry:
+        entry = self.run.entry("segments", key.name)
+        if entry is None:
+            raise RunError(
+                f"found no segment {key.name} in {self.run.path}",
+                "every segment that training has seen",
+                "restore the run, or train into another --out",
+            )
+        return entry
+
+    def _read(self, key: SegmentKey, entry: Entry) -> None:
+        parent = key.of
         configuration, moments = moments_of_segment(entry)
         known = self._parents.setdefault(parent, configuration)
         if not np.array_equal(known.positions, configuration.positions):
@@ -75,7 +84,7 @@ class SegmentReader:
             )
         before = self._moments.get(parent)
         self._moments[parent] = moments if before is None else before.merge(moments)
-        self._seen.add(entry.key)
+        self._seen.add(key)
 
     def _sample(self, parent: ParentKey, entry: Entry) -> Sample:
         moments, configuration = self._moments[parent], self._parents[parent]

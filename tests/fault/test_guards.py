@@ -19,13 +19,10 @@ from glassmd.storage import claim
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.source import SampleSource
 from tests.conftest import TINY, Outcome, needs_lammps
+from tests.sidecars import rewrite
 from tests.unit.test_importers import botan_file
 
 Command = Callable[..., Outcome]
-
-
-def edit(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @needs_lammps
@@ -34,7 +31,7 @@ def test_a_refused_lineage_stops_no_other(run_copy: Path, workers: int) -> None:
     """Training lineage 2 is not equilibrated; lineage 3 lacks a segment too, and gets it."""
     parent = run_copy / "parents" / "L0002-P0000.json"
     report = json.loads(parent.read_text())["equilibration"]
-    edit(parent, equilibration={**report, "equilibrated": False, "reasons": ["it is still falling"]})
+    rewrite(parent, equilibration={**report, "equilibrated": False, "reasons": ["it is still falling"]})
     for path in [*(run_copy / "segments").glob("L0002*"), *(run_copy / "segments").glob("L0003-P0001*")]:
         path.unlink()
     with pytest.raises(EquilibrationError, match=r"lineage 2 .* is not equilibrated: it is still falling"):
@@ -49,7 +46,7 @@ def test_a_refused_lineage_stops_no_other(run_copy: Path, workers: int) -> None:
 def test_a_crystal_is_never_accepted(run_copy: Path) -> None:
     parent = run_copy / "parents" / "L0002-P0000.json"
     report = json.loads(parent.read_text())["equilibration"]
-    edit(parent, equilibration={**report, "equilibrated": False, "crystalline_fraction": 0.4})
+    rewrite(parent, equilibration={**report, "equilibrated": False, "crystalline_fraction": 0.4})
     for path in (run_copy / "segments").glob("L0002*"):
         path.unlink()
     with pytest.raises(EquilibrationError, match=r"lineage 2 has crystallised before parent 0 \(40%"):
@@ -77,7 +74,7 @@ def test_a_second_import_adds_what_is_new(tmp_path: Path) -> None:
 def twin(run_copy: Path, **settings: object) -> Path:
     """Another run with the very same liquids, as the same seed makes it."""
     stored = json.loads((run_copy / "run.json").read_text())
-    edit(run_copy / "run.json", id="twin", settings={**stored["settings"], **settings})
+    rewrite(run_copy / "run.json", id="twin", settings={**stored["settings"], **settings})
     return run_copy
 
 
@@ -175,7 +172,7 @@ def test_settings_files_that_surprise(glassmd: Command, tmp_path: Path, content:
 
 def test_a_run_whose_settings_are_from_another_program(glassmd: Command, run_copy: Path) -> None:
     stored = json.loads((run_copy / "run.json").read_text())
-    edit(run_copy / "run.json", settings={**stored["settings"], "colour": "blue"})
+    rewrite(run_copy / "run.json", settings={**stored["settings"], "colour": "blue"})
     outcome = glassmd("info", run_copy)
     assert outcome.code == 2
     assert "unknown key" in outcome.err

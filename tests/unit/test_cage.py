@@ -15,6 +15,7 @@ from glassmd.inputs import cage as cage_module
 from glassmd.inputs.cage import content_of
 from glassmd.stream.dataset import open_run
 from tests.conftest import TINY, needs_lammps
+from tests.sidecars import rewrite
 from tests.unit.conftest import MIXTURE, SHORT
 
 
@@ -60,7 +61,7 @@ def test_a_run_writes_its_protocol_down_and_keeps_it(run_copy):
     sidecar = run.entries("parents")[0].path.with_suffix(".json")
     tau = json.loads(sidecar.read_text())["equilibration"]["tau_alpha"]
     assert protocol_of(run) == CageProtocol.for_state(tau, TINY.time_step)
-    sidecar.write_text(sidecar.read_text().replace(repr(tau), repr(100 * tau)))
+    rewrite(sidecar, equilibration={"tau_alpha": 100 * tau})
     assert protocol_of(open_run(run_copy)) == CageProtocol.for_state(tau, TINY.time_step)
 
 

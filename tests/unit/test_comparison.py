@@ -28,6 +28,7 @@ from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.training.source import SampleSource
 from tests.conftest import Outcome
+from tests.sidecars import rewrite
 
 ENTRIES = ["density:thermal", "bapst"]
 SETTINGS = {"train_threads": 1, "bapst.max_steps": 2, "bapst.validate_every": 2, "bapst.message_steps": 1}
@@ -64,15 +65,14 @@ def test_every_lineage_is_left_out_exactly_once(tiny_run: Run) -> None:
 
 
 def test_data_that_say_nothing_are_left_out_one_by_one_if_there_are_few(run_copy: Path) -> None:
-    content = json.loads((run_copy / "run.json").read_text())
-    (run_copy / "run.json").write_text(json.dumps({**content, "settings": None, "origin": "botan"}))
+    rewrite(run_copy / "run.json", settings=None, origin="botan")
     run = open_run(run_copy)
     assert len(folds_of([run], run.samples())) == 4
 
 
 def test_a_liquid_in_two_runs_is_left_out_of_both(tiny_run: Run, run_copy: Path) -> None:
-    content = json.loads((run_copy / "run.json").read_text())
-    (run_copy / "run.json").write_text(json.dumps({**content, "id": "another"}))
+    for path in [run_copy / "run.json", *run_copy.glob("parents/*.json"), *run_copy.glob("segments/*.json")]:
+        rewrite(path, **{"id" if path.name == "run.json" else "run": "another"})
     runs = [tiny_run, open_run(run_copy)]
     folds = folds_of(runs, [sample for run in runs for sample in run.samples()], 4)
     assert [sorted(lineage for _, lineage in fold.held_out) for fold in folds] == [[k, k] for k in range(4)]

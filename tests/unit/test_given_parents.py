@@ -18,6 +18,7 @@ from glassmd.simulation.pool import simulate
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import Frame, encode_identity, write_frames
 from tests.conftest import TINY, Outcome, needs_lammps
+from tests.sidecars import rewrite
 
 pytestmark = needs_lammps
 
@@ -67,7 +68,7 @@ def test_the_evidence_of_a_lineage_goes_with_it(
     sidecar = run_copy / "parents" / "L0001-P0000.json"
     content = json.loads(sidecar.read_text())
     content["equilibration"] |= {"equilibrated": False, "reasons": ["it was too short"]}
-    sidecar.write_text(json.dumps(content))
+    rewrite(sidecar, equilibration=content["equilibration"])
     refused = given_run(glassmd, tmp_path / "other", "--start", run_copy, "--replicas", 1)
     assert refused.code == 2
     assert "it was too short" in refused.err

@@ -26,6 +26,7 @@ from glassmd.simulation.tasks import tasks_of
 from glassmd.simulation.worker import Worker
 from glassmd.stream.dataset import open_run
 from tests.conftest import TINY, needs_lammps
+from tests.sidecars import rewrite
 
 MIXTURE = get_mixture("kob-andersen")
 SETTINGS = TINY.model_copy(
@@ -316,7 +317,7 @@ def test_a_refused_lineage_loses_nothing_of_those_it_was_simulated_with(one_by_o
     parent = tmp_path / "run" / "parents" / "L0003-P0000.json"
     sidecar = json.loads(parent.read_text())
     sidecar["equilibration"] |= {"equilibrated": False, "crystalline_fraction": 0.5}
-    parent.write_text(json.dumps(sidecar))
+    rewrite(parent, equilibration=sidecar["equilibration"])
     engine = Together(32)
     with pytest.raises(EquilibrationError, match="lineage 3 has crystallised"):
         Worker(run, engine, StopRequest()).work()

@@ -15,6 +15,7 @@ from glassmd.configuration import Configuration
 from glassmd.errors import RunError, SegmentError
 from glassmd.ledger.run import RunDirectory, SegmentKey
 from glassmd.moments import Moments
+from glassmd.storage import sealed
 from glassmd.stream.dataset import Run, SegmentReader, open_run
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
@@ -164,7 +165,7 @@ def test_blocks_of_one_parent_must_start_from_the_same_configuration(tiny_run: R
     shutil.copy(wrong.with_suffix(".gsd"), right.with_suffix(".gsd"))
     sidecar = json.loads(wrong.with_suffix(".json").read_text())
     sidecar.update(lineage=0, block=1)
-    right.with_suffix(".json").write_text(json.dumps(sidecar))
+    right.with_suffix(".json").write_text(json.dumps(sealed({**sidecar, "file": right.name + ".gsd"})))
     with pytest.raises(RunError, match="starts from another configuration"):
         open_run(run_copy).samples()
 
@@ -193,7 +194,7 @@ def test_committing_twice_keeps_the_first(run_copy: Path) -> None:
     entry = run.entry("segments", "L0000-P0000-B0000")
     assert entry is not None
     before = entry.path.read_bytes()
-    assert run.commit("segments", SegmentKey(0, 0, 0), [], {}) is False
+    assert run.commit(SegmentKey(0, 0, 0), [], {}) is False
     assert entry.path.read_bytes() == before
 
 

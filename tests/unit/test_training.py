@@ -24,6 +24,7 @@ from glassmd.training.journal import read_metrics
 from glassmd.training.session import train, train_stream
 from glassmd.training.source import SampleSource
 from tests.conftest import TINY, TINY_TRAIN
+from tests.sidecars import rewrite
 
 SETTINGS = Settings(run=TINY, train=TINY_TRAIN)
 
@@ -111,8 +112,7 @@ def test_held_out_lineages_never_enter_the_reservoir(tiny_run: Run) -> None:
 
 
 def test_imported_lineages_are_split_and_never_on_both_sides(run_copy: Path) -> None:
-    content = json.loads((run_copy / "run.json").read_text())
-    (run_copy / "run.json").write_text(json.dumps({**content, "settings": None, "origin": "botan"}))
+    rewrite(run_copy / "run.json", settings=None, origin="botan")
     source = SampleSource([open_run(run_copy)])
     splits: dict[int, set[str]] = {}
     for sample in source.poll():
@@ -121,8 +121,7 @@ def test_imported_lineages_are_split_and_never_on_both_sides(run_copy: Path) -> 
 
 
 def test_runs_with_other_times_do_not_mix(tiny_run: Run, run_copy: Path) -> None:
-    content = json.loads((run_copy / "run.json").read_text())
-    (run_copy / "run.json").write_text(json.dumps({**content, "times": [0.1, 0.6]}))
+    rewrite(run_copy / "run.json", times=[0.1, 0.6])
     with pytest.raises(RunError, match="another times"):
         SampleSource([tiny_run, open_run(run_copy)])
 
