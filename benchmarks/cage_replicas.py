@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from assessment_data import RECIPE, Liquid, distances, folds_of
 from assessment_learners import Growing, scores
+from glassmd.inputs import CageProtocol, StructureProvider, cage_of
+from glassmd.inputs.cage import Cage
 from numpy.typing import NDArray
 from record import record
 
 from glassmd.engines import Engine, get_engine
 from glassmd.features import describe, displacement_features
 from glassmd.features.rattling import rattling_features
-from glassmd.inputs import CageProtocol, StructureProvider, cage_of
-from glassmd.inputs.cage import Cage
 from glassmd.ledger.run import RunDirectory
 from glassmd.stream.dataset import open_run
 from glassmd.structure import INPUTS, Rattling, Structure
@@ -103,9 +103,9 @@ def measured(
 
 def _with(structure: Structure, cage: Cage, liquid: Liquid, draw: range) -> Liquid:
     """The liquid with the columns of a cage that is averaged over some of the replicas only."""
-    means, covariances = cage.rattling.means[draw], cage.rattling.covariances[draw]
+    means, covariances = cage.rattling.means[draw], cage.covariances[draw]
     moved = means.mean(axis=0)
-    rattling = Rattling(means - moved, covariances)
+    rattling = Rattling.of_replicas(means - moved, covariances)
     seen = replace(structure, cage=cage.positions + moved, rattling=rattling, debye_waller=rattling.debye_waller)
     count = RECIPE.generations
     groups = {

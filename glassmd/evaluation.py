@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError
-from glassmd.inputs import StructureProvider, prepare
 from glassmd.metrics import SpeciesScores, intraclass_correlation, score
 from glassmd.models.store import LoadedModel, load_model
-from glassmd.prediction import Prediction, predict, provider_for
+from glassmd.prediction import Prediction, predict, structures_for
 from glassmd.published import PUBLISHED_DENSITY, published_scores
+from glassmd.settings import RunSettings
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample
+from glassmd.stream.structures import Structures
 
 __all__ = ["evaluate", "label_quality", "published_beside"]
 
@@ -33,6 +34,7 @@ def evaluate(
     subset: Subset = "auto",
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
+    check: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Score a model on run directories.
 
@@ -42,6 +44,7 @@ def evaluate(
         subset: Which lineages: `auto` takes the test lineages where the run has some, else all of them.
         engine: What computes the inputs that are not kept beside the runs, as in settings.
         device: Where it does.
+        check: Called a few times a second while something is computed; what it raises ends it.
 
     Returns:
         What `glassmd evaluate --json` prints.
@@ -53,7 +56,7 @@ def evaluate(
     started = time.monotonic()
     loaded = load_model(Path(model))
     species = loaded.card.mixture["species"]
-    tested = _tested(loaded, data, subset, engine, device)
+    tested = _tested(loaded, data, subset, engine, device, check)
     samples = tested.samples
     if not samples:
         raise RunError(f"found no samples of the {subset} lineages in the data", "at least one", "try --subset all")
@@ -93,7 +96,12 @@ class _Tested:
 
 
 def _tested(
-    loaded: LoadedModel, data: Sequence[Path | str], subset: Subset, engine: EngineChoice, device: DeviceChoice
+    loaded: LoadedModel,
+    data: Sequence[Path | str],
+    subset: Subset,
+    engine: EngineChoice,
+    device: DeviceChoice,
+    check: Callable[[], None] | None,
 ) -> _Tested:
     """The model's predictions for the chosen lineages of every run."""
     tested = _Tested()
@@ -101,26 +109,31 @@ def _tested(
     for path in data:
         run = open_run(path)
         chosen = _select(run, subset)
-        provider = provider_for(loaded, float(run.identity["temperature"]), engine=engine, device=device)
-        provider.add_cost(tested.cost)
-        for prediction in _predicted(loaded, run, chosen, provider):
+        structures = structures_for(loaded, run)
+        structures.make([sample.key for sample in chosen], RunSettings(engine=engine, device=device), check=check)
+        for prediction in _predicted(loaded, run, chosen, structures):
             tested.predictions.append(prediction.propensity)
             tested.seconds.append(prediction.seconds)
-        tested.cost = provider.cost
+        for name, numbers in structures.cost.items():
+            tested.cost[name] = _together(tested.cost.get(name), numbers)
         tested.seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)
         tested.samples += chosen
     return tested
 
 
-def _predicted(
-    loaded: LoadedModel, run: Run, samples: list[Sample], provider: StructureProvider
-) -> Iterator[Prediction]:
-    """Of every sample, at the times of the run; inputs that are missing are computed first, and kept."""
+def _together(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
+    """Costs of an input in two runs."""
+    if one is None:
+        return other
+    return {key: value if key == "engine" else one[key] + value for key, value in other.items()}
+
+
+def _predicted(loaded: LoadedModel, run: Run, samples: list[Sample], structures: Structures) -> Iterator[Prediction]:
+    """Of every sample, at the times of the run."""
     loaded.card.check_mixture(run.identity["mixture"])
     columns = loaded.card.check_times(run.times)
-    prepare(provider, [run], samples)
     for sample in samples:
-        found = predict(sample.parent, loaded, structure=provider.structure(run, sample))
+        found = predict(sample.parent, loaded, structure=structures.of(sample))
         yield replace(found, times=run.times, propensity=found.propensity[columns], std=found.std[columns])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,19 @@ import torch
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.engines import DeviceChoice, EngineChoice
+from glassmd.engines import DeviceChoice, EngineChoice, get_engine
 from glassmd.errors import ModelError, TrajectoryError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_STD
 from glassmd.graphs import batch_graphs
-from glassmd.inputs import CageProtocol, StructureProvider
+from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import mixture_of
 from glassmd.models.store import LoadedModel, load_model
+from glassmd.simulation.structures import CageProtocol, requests_for, structure_of_configuration
+from glassmd.stream.structures import Structures, add_cost
 from glassmd.structure import Structure
 from glassmd.trajectory import Frame, check_overlaps, read_frames, write_frames
 
-__all__ = ["Prediction", "predict", "predict_file", "provider_for"]
+__all__ = ["Prediction", "predict", "predict_file", "structures_for"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,7 @@ class Prediction:
         std: (n_times, n_particles) float64, σ_AA: how far the truth is expected from the prediction, particle by
             particle where the model says so, else by species and time on validation lineages; NaN where it was
             never validated.
-        input_cost: By input: what computing it took; see :attr:`glassmd.inputs.StructureProvider.cost`.
+        input_cost: By input: what computing it took; see :attr:`glassmd.stream.structures.Structures.cost`.
         seconds: What the prediction took besides.
     """
 
@@ -55,6 +57,7 @@ def predict(
     temperature: float | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
+    check: Callable[[], None] | None = None,
 ) -> Prediction:
     """Predict the propensity of every particle.
 
@@ -65,6 +68,7 @@ def predict(
         temperature: k_B T / ε_AA; that of the model's training by default.
         engine: What computes the inputs, as in settings.
         device: Where it does.
+        check: Called about once a second while they are computed; what it raises ends it.
 
     Raises:
         ModelError: The model does not fit the configuration, or the temperature is needed.
@@ -75,9 +79,14 @@ def predict(
     cost: dict[str, dict[str, Any]] = {}
     if structure is None:
         known = temperature if temperature is not None else _only_temperature(loaded)
-        provider = provider_for(loaded, known, engine=engine, device=device)
-        structure = provider.of_configuration(configuration, mixture_of(loaded.card.mixture), known)
-        cost = provider.cost
+        requests = requests_for(loaded.model.inputs, _cage_protocol(loaded, known))
+        opened = get_engine(engine, device) if requests else None
+        mixture = mixture_of(loaded.card.mixture)
+        began = time.monotonic()
+        structure, made = structure_of_configuration(opened, requests, configuration, mixture, known, check)
+        for name, one in made.items():
+            assert opened is not None
+            add_cost(cost, name, {**one.facts, **opened.facts, "seconds": time.monotonic() - began})
     started = time.monotonic()
     loaded.model.eval()
     with torch.no_grad():
@@ -97,23 +106,17 @@ def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:
     return log
 
 
-def provider_for(
-    loaded: LoadedModel, temperature: float, *, engine: EngineChoice = "auto", device: DeviceChoice = "auto"
-) -> StructureProvider:
-    """What gives structures as the model was trained on.
+def structures_for(loaded: LoadedModel, run: RunDirectory) -> Structures:
+    """Structures of a run as the model was trained on: cages as at the nearest temperature of the training."""
+    return Structures([run], loaded.model.inputs, _cage_protocol(loaded, float(run.identity["temperature"])))
 
-    Args:
-        loaded: The model.
-        temperature: The cages are measured as they were at the nearest temperature of the training.
-        engine: As in settings.
-        device: As in settings.
-    """
+
+def _cage_protocol(loaded: LoadedModel, temperature: float) -> CageProtocol | None:
     known = loaded.card.cage_protocols
-    protocol = None
-    if known:
-        nearest = min(known, key=lambda name: abs(float(name) - temperature))
-        protocol = CageProtocol.from_dict(known[nearest])
-    return StructureProvider(loaded.model.inputs, engine=engine, device=device, protocol=protocol)
+    if not known:
+        return None
+    nearest = min(known, key=lambda name: abs(float(name) - temperature))
+    return CageProtocol.from_dict(known[nearest])
 
 
 def _require_fit(configuration: Configuration, loaded: LoadedModel) -> None:

@@ -19,42 +19,49 @@ INPUTS = ("thermal", "inherent", "cage")
 
 @dataclass(frozen=True, eq=False)
 class Rattling:
-    """How particles shake in their cages, replica by replica.
+    """How particles shake in their cages, and how replicas differ in that.
 
     Attributes:
         means: (n_replicas, n_particles, d) float64 mean position of each replica from the cage position, σ_AA.
-        covariances: (n_replicas, n_particles, d, d) float64 covariance of the position within each replica, σ_AA².
+        within: (n_particles, d, d) float64 covariance of the position within a replica, mean over replicas, σ_AA².
+        variances: (n_replicas, n_particles) float64 trace of each replica's own covariance, σ_AA².
 
     Raises:
         InputError: Shapes that do not match, or numbers that are not finite.
 
     Example:
-        >>> still = Rattling(np.zeros((2, 5, 3)), np.zeros((2, 5, 3, 3)))
+        >>> still = Rattling.of_replicas(np.zeros((2, 5, 3)), np.zeros((2, 5, 3, 3)))
         >>> still.debye_waller.tolist()
         [0.0, 0.0, 0.0, 0.0, 0.0]
     """
 
     means: NDArray[np.float64]
-    covariances: NDArray[np.float64]
+    within: NDArray[np.float64]
+    variances: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        means, covariances = (np.array(of, dtype=np.float64) for of in (self.means, self.covariances))
-        if means.ndim != 3 or covariances.shape != (*means.shape, means.shape[-1]):
+        found = {name: np.array(getattr(self, name), dtype=np.float64) for name in ("means", "within", "variances")}
+        shape = found["means"].shape
+        if len(shape) != 3 or found["within"].shape != (*shape[1:], shape[-1]) or found["variances"].shape != shape[:2]:
             raise InputError(
-                f"found replica means of shape {means.shape} and covariances of shape {covariances.shape}",
-                "(n_replicas, n_particles, d) and (n_replicas, n_particles, d, d)",
+                f"found means, covariances and variances of shapes {[values.shape for values in found.values()]}",
+                "(n_replicas, n_particles, d), (n_particles, d, d) and (n_replicas, n_particles)",
             )
-        if not (np.all(np.isfinite(means)) and np.all(np.isfinite(covariances))):
+        if not all(np.all(np.isfinite(values)) for values in found.values()):
             raise InputError("found replica means or covariances that are not finite", "finite numbers")
-        for name, value in (("means", means), ("covariances", covariances)):
-            value.setflags(write=False)
-            object.__setattr__(self, name, value)
+        for name, values in found.items():
+            values.setflags(write=False)
+            object.__setattr__(self, name, values)
+
+    @classmethod
+    def of_replicas(cls, means: NDArray[np.float64], covariances: NDArray[np.float64]) -> Rattling:
+        """What is kept of (n_replicas, n_particles, d) means and (n_replicas, n_particles, d, d) covariances."""
+        return cls(means, covariances.mean(axis=0), np.trace(covariances, axis1=2, axis2=3))
 
     @property
     def covariance(self) -> NDArray[np.float64]:
         """(n_particles, d, d) ⟨δ δᵀ⟩, δ from the cage position, over all replicas, σ_AA²."""
-        between = np.einsum("rni,rnj->nij", self.means, self.means) / len(self.means)
-        return np.asarray(self.covariances.mean(axis=0) + between)
+        return np.asarray(self.within + np.einsum("rni,rnj->nij", self.means, self.means) / len(self.means))
 
     @property
     def debye_waller(self) -> NDArray[np.float64]:

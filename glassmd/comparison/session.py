@@ -18,17 +18,16 @@ from glassmd.comparison.trainings import Laboratory, Training
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError
 from glassmd.evaluation import published_beside
-from glassmd.inputs import InputProgress
 from glassmd.interrupt import StopRequest
-from glassmd.settings import RunSettings, Settings, TrainSettings
+from glassmd.settings import RunSettings, Settings
 from glassmd.storage import claim, read_json, remove_leftovers, write_json
 from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
+from glassmd.stream.structures import Structures, protocol_asked
 from glassmd.structure import INPUTS
 from glassmd.training.encoding import Encodings
 from glassmd.training.session import Show
 from glassmd.training.source import SampleSource
-from glassmd.training.structures import Structures
 
 __all__ = ["compare"]
 
@@ -148,19 +147,21 @@ def _prepare(laboratory: Laboratory, source: SampleSource, entries: Sequence[Ent
     if inputs and inputs != ["thermal"]:
         laboratory.announce(f"inputs: {', '.join(inputs)}")
         run = RunSettings(engine=laboratory.engine, device=laboratory.device)
-        structures = Structures(source, Settings(run=run, train=TrainSettings(input=inputs)), laboratory.stop.check)
-        structures.prepare(_inputs_shown(laboratory.announce))
+        protocol = protocol_asked(source.runs, Settings(run=run)) if "cage" in inputs else None
+        keys = [sample.key for sample in laboratory.samples]
+        show = _structures_shown(laboratory.announce)
+        Structures(source.runs, inputs, protocol).make(keys, run, check=laboratory.stop.check, show=show)
 
 
-def _inputs_shown(announce: Callable[[str], None]) -> Callable[[InputProgress], None]:
-    """Announces how far the inputs are, whenever that changes."""
+def _structures_shown(announce: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Announces how far the structures are, whenever that changes."""
     said = -1
 
-    def show(progress: InputProgress) -> None:
+    def show(done: int, total: int) -> None:
         nonlocal said
-        if progress.done != said:
-            said = progress.done
-            announce(f"inputs: {progress.done} of {progress.total} configurations")
+        if done != said:
+            said = done
+            announce(f"structures: {done} of {total}")
 
     return show
 

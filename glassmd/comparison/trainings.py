@@ -14,10 +14,9 @@ from glassmd.comparison.folds import Fold
 from glassmd.comparison.predictions import Predictions
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import ModelError
-from glassmd.inputs import StructureProvider, prepare
 from glassmd.interrupt import StopRequest
 from glassmd.models.store import LoadedModel, load_model
-from glassmd.prediction import predict, provider_for
+from glassmd.prediction import predict, structures_for
 from glassmd.settings import RunSettings, Settings
 from glassmd.storage import sha256_of
 from glassmd.stream.dataset import Run
@@ -170,15 +169,16 @@ class Laboratory:
             loaded.card.check_mixture(run.identity["mixture"])
             columns = loaded.card.check_times(run.times)
             own = [sample for sample in samples if sample.key.run == run.identity["id"]]
-            prepare(self._provider(loaded, run), [run], own)
-            provider = self._provider(loaded, run)  # a fresh one, whose costs are of what it reads: each once
+            structures = structures_for(loaded, run)
+            engine = RunSettings(engine=self.engine, device=self.device)
+            structures.make([sample.key for sample in own], engine, check=self.stop.check)
             for sample in own:
                 self.stop.check()
-                found = predict(sample.parent, loaded, structure=provider.structure(run, sample))
+                found = predict(sample.parent, loaded, structure=structures.of(sample))
                 propensity[str(sample.key)] = found.propensity[columns]
                 std[str(sample.key)] = found.std[columns]
                 seconds.append(found.seconds)
-            _add(cost, provider.cost)
+            _add(cost, structures.cost)
         return Predictions(
             {
                 **facts,
@@ -193,11 +193,6 @@ class Laboratory:
             std,
         )
 
-    def _provider(self, loaded: LoadedModel, run: Run) -> StructureProvider:
-        found = provider_for(loaded, float(run.identity["temperature"]), engine=self.engine, device=self.device)
-        found.check = self.stop.check
-        return found
-
 
 def _told(entry: Entry) -> dict[str, Any]:
     """The settings that a training must share with one that is there (JSON types only)."""
@@ -208,9 +203,9 @@ def _told(entry: Entry) -> dict[str, Any]:
 def _add(total: dict[str, Any], cost: dict[str, Any]) -> None:
     for name, numbers in cost.items():
         mine = total.setdefault(name, {"configurations": 0, "seconds": 0.0, "replica_steps": 0})
-        mine["configurations"] += numbers["computed"] + numbers["read"]
-        mine["seconds"] += numbers["recorded_seconds"]
-        mine["replica_steps"] += numbers["recorded_replica_steps"]
+        mine["configurations"] += numbers["configurations"]
+        mine["seconds"] += numbers["seconds"]
+        mine["replica_steps"] += numbers["replica_steps"]
 
 
 def _per_configuration(total: dict[str, Any]) -> dict[str, Any]:

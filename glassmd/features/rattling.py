@@ -88,7 +88,7 @@ def _principal(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _between(rattling: Rattling) -> NDArray[np.float64]:
     """(n_particles, 7): how the replicas' variances and means are distributed."""
-    within = np.trace(rattling.covariances, axis1=2, axis2=3)
+    within = rattling.variances
     apart = (rattling.means**2).sum(axis=-1)
     return np.stack(
         [

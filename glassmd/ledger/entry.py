@@ -67,7 +67,9 @@ class Entry:
             raise SegmentError(f"{path} has {size} bytes", f"{self.sidecar['size']}", todo)
         digest = sha256_of(path)
         if digest != self.sidecar["sha256"]:
-            raise SegmentError(f"{path} has checksum {digest[:12]}…", f"{self.sidecar['sha256'][:12]}… as committed", todo)
+            raise SegmentError(
+                f"{path} has checksum {digest[:12]}…", f"{self.sidecar['sha256'][:12]}… as committed", todo
+            )
 
 
 def sidecar_of(root: Path, key: Key, run: str, *, protected: bool = True) -> dict[str, Any]:

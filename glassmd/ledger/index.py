@@ -14,7 +14,8 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ class Index:
     """The entries of a run, as far as this process has heard of them.
 
     Args:
-        root: Of the run.
+        roots: Of the run; what its process writes goes to the last one.
         identity: Id of the run.
         describe: Gives what the index holds of an entry that is in no index, from its sidecar.
 
@@ -49,9 +50,9 @@ class Index:
         damaged: Sidecars that could not be read, with what is wrong.
     """
 
-    def __init__(self, root: Path, identity: str, describe: Callable[[Key], Committed]) -> None:
-        self._root, self._identity, self._describe = root, identity, describe
-        self._offsets: dict[str, int] = {}
+    def __init__(self, roots: Sequence[Path], identity: str, describe: Callable[[Key], Committed]) -> None:
+        self._roots, self._identity, self._describe = tuple(dict.fromkeys(roots)), identity, describe
+        self._offsets: dict[Path, int] = {}
         self._own: Path | None = None
         self.log: list[Committed] = []
         self.damaged: dict[Key, SegmentError] = {}
@@ -59,7 +60,7 @@ class Index:
         self._counts: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self._unconfirmed: dict[Key, Committed] = {}  # indexed; whether the sidecar is there is seen at the first look
         self._scanned, self._scan_took = float("-inf"), 0.0
-        self._stamps: dict[Kind, int] | None = None
+        self._stamps: dict[Path, int] | None = None
 
     def get(self, key: Key) -> Committed | None:
         """What is known of an entry."""
@@ -92,7 +93,7 @@ class Index:
         self._hear(line)
         try:
             if self._own is None:
-                folder = self._root / "index"
+                folder = self._roots[-1] / "index"
                 folder.mkdir(parents=True, exist_ok=True)
                 self._own = folder / f"{os.uname().nodename}-{os.getpid()}-{time.time_ns():x}.log"
                 self._append(self._own, [self._identity])
@@ -117,51 +118,49 @@ class Index:
 
     def _read_new(self) -> list[Committed]:
         found: list[Committed] = []
-        try:
-            files = [(entry.name, entry.stat().st_size) for entry in os.scandir(self._root / "index")]
-        except OSError:
-            return found
-        for name, size in files:
-            offset = self._offsets.get(name, 0)
-            if not name.endswith(".log") or size <= offset:
+        files: list[tuple[Path, int]] = []
+        for root in self._roots:
+            with suppress(OSError):
+                files += [(Path(entry.path), entry.stat().st_size) for entry in os.scandir(root / "index")]
+        for path, size in files:
+            offset = self._offsets.get(path, 0)
+            if path.suffix != ".log" or size <= offset:
                 continue
             try:
-                with (self._root / "index" / name).open("rb") as file:
+                with path.open("rb") as file:
                     file.seek(offset)
                     fresh = file.read()
             except OSError:
                 continue
             whole = fresh[: fresh.rfind(b"\n") + 1]
-            self._offsets[name] = offset + len(whole)
+            self._offsets[path] = offset + len(whole)
             lines = whole.splitlines()
             if offset == 0 and lines and _content(lines[0]) != [self._identity]:
-                self._offsets[name] = 2**62  # of another run, or damaged: the names of the sidecars tell
+                self._offsets[path] = 2**62  # of another run, or damaged: the names of the sidecars tell
                 continue
             found += [line for raw in lines[offset == 0 :] if (line := _line(raw)) is not None]
         return found
 
-    def _folder_stamps(self) -> dict[Kind, int]:
-        stamps: dict[Kind, int] = {}
-        for kind in KINDS:
-            try:
-                stamps[kind] = os.stat(self._root / kind).st_mtime_ns
-            except OSError:
-                continue
+    def _folder_stamps(self) -> dict[Path, int]:
+        stamps: dict[Path, int] = {}
+        for folder in (root / kind for kind in KINDS for root in self._roots):
+            with suppress(OSError):
+                stamps[folder] = os.stat(folder).st_mtime_ns
         return stamps
 
-    def _scan(self, stamps: dict[Kind, int]) -> None:
+    def _scan(self, stamps: dict[Path, int]) -> None:
         """Look at the names of all sidecars."""
         started = time.monotonic()
-        for kind in stamps:
+        for folder in stamps:
             # A folder that changes while it is read is read again the next time, for its stamp was taken before.
-            found = (entry.name for entry in os.scandir(self._root / kind))
+            found = (entry.name for entry in os.scandir(folder))
             names = sorted(name[:-5] for name in found if name[0] == "L" and name[-5:] == ".json")
             for name in names:
                 try:
                     key = key_of(name)
                 except SegmentError:
                     continue
-                if key.kind != kind or key in self._known or key in self.damaged:
+                if key.kind != folder.name or key in self._known or key in self.damaged:
                     continue
                 line = self._unconfirmed.get(key)
                 try:

@@ -75,7 +75,7 @@ class RunDirectory:
         self.path = path
         self.identity = identity
         self._settings: tuple[dict[str, Any], RunSettings] | None = None
-        self.index = Index(path, str(identity["id"]), self._described)
+        self.index = Index((path, self.home), str(identity["id"]), self._described)
 
     def __repr__(self) -> str:
         mixture = self.identity["mixture"]
@@ -184,6 +184,14 @@ class RunDirectory:
             write_json(self.path / "run.json", self.identity)
 
     @property
+    def home(self) -> Path:
+        """Where what is made for a run goes: into it, or where it may only be read into the user's cache directory."""
+        if os.access(self.path, os.W_OK):
+            return self.path
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cache / "glassmd" / "runs" / str(self.identity["id"])
+
+    @property
     def settings(self) -> RunSettings | None:
         """The settings of a simulated run; None for imported data."""
         stored = self.identity.get("settings")
@@ -200,12 +208,15 @@ class RunDirectory:
 
     def file(self, kind: Kind, name: str) -> Path:
         """Where a committed GSD file lies, unless its sidecar names another."""
-        return self.path / kind / f"{name}.gsd"
+        return self._folder(kind) / f"{name}.gsd"
+
+    def _folder(self, kind: Kind) -> Path:
+        return (self.home if kind == "structures" else self.path) / kind
 
     def entry(self, kind: Kind, name: str) -> Entry | None:
         """A committed file, or None while there is none."""
         key = key_of(name)
-        if self.index.get(key) is None and not (self.path / kind / f"{name}.json").exists():
+        if self.index.get(key) is None and not (self._folder(kind) / f"{name}.json").exists():
             return None
         return self._entry(key)
 
@@ -221,7 +232,7 @@ class RunDirectory:
 
     def done(self, key: Key) -> bool:
         """Whether an entry is committed, as far as this process has heard or its sidecar is there."""
-        return self.index.get(key) is not None or (self.path / key.kind / f"{key.name}.json").exists()
+        return self.index.get(key) is not None or (self._folder(key.kind) / f"{key.name}.json").exists()
 
     def entries(self, kind: Kind) -> list[Entry]:
         """Everything committed so far of one kind, in the order of names."""
@@ -239,7 +250,7 @@ class RunDirectory:
         Returns:
             False if somebody else has committed the same entry before. Theirs is not touched.
         """
-        sidecar = self.path / key.kind / f"{key.name}.json"
+        sidecar = self._folder(key.kind) / f"{key.name}.json"
         if sidecar.exists():
             return False
         data = _write_own(self.file(key.kind, key.name), frames)
@@ -270,18 +281,23 @@ class RunDirectory:
         return _committed(key, self._entry(key).sidecar)
 
     def _entry(self, key: Key) -> Entry:
-        return Entry(self.path, key, str(self.identity["id"]), self.identity["schema_version"] >= RUN_SCHEMA_VERSION)
+        return Entry(
+            self._folder(key.kind).parent,
+            key,
+            str(self.identity["id"]),
+            self.identity["schema_version"] >= RUN_SCHEMA_VERSION,
+        )
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
         """Hold the claim on a piece of work; yields whether it was granted."""
-        with claim(self.path / "claims" / f"{name}.lock") as granted:
+        with claim(self.home / "claims" / f"{name}.lock") as granted:
             try:
                 yield granted
             finally:
                 if granted:  # one that is taken again while it is given up costs double work at the most
                     with suppress(OSError):
-                        (self.path / "claims" / f"{name}.lock").unlink(missing_ok=True)
+                        (self.home / "claims" / f"{name}.lock").unlink(missing_ok=True)
 
     def role(self, lineage: int) -> str | None:
         """`train`, `validation` or `test`; None where the run does not say (imported data)."""
@@ -354,7 +370,7 @@ class RunDirectory:
     def report_status(self, name: str, content: dict[str, Any]) -> None:
         """Tell the progress display what a worker is doing; a full disk is no reason to stop for that."""
         try:
-            write_json(self.path / "workers" / f"{name}.json", content)
+            write_json(self.home / "workers" / f"{name}.json", content)
         except StorageError:
             return
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from glassmd.configuration import Configuration
 from glassmd.errors import EquilibrationError, RunError
 from glassmd.fields import GSD_IDENTITY
-from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
+from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey, StructureKey
 from glassmd.settings import RunSettings
 from glassmd.trajectory import Frame, encode_identity
 
@@ -28,7 +28,7 @@ class Outcome:
         refused: Why it was not made; None where it is committed.
     """
 
-    key: ParentKey | SegmentKey
+    key: ParentKey | StructureKey | SegmentKey
     steps: int
     refused: EquilibrationError | None = None
 

@@ -26,10 +26,11 @@ from glassmd.settings import RunSettings
 from glassmd.simulation.given import all_given_are_committed, commit_given, settled
 from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, prepare, prepared_engine, with_runtime
 from glassmd.simulation.summary import Progress, Tally, summary_of
+from glassmd.simulation.tasks import Wanted
 from glassmd.simulation.worker import Worker, settings_flags
-from glassmd.storage import read_json, remove_leftovers
+from glassmd.storage import read_json, remove_leftovers, write_text
 
-__all__ = ["Pool", "Progress", "make_run", "plan", "simulate"]
+__all__ = ["Pool", "Progress", "make_run", "make_wanted", "plan", "simulate"]
 
 RESTARTS = 3
 """A worker that dies without a word (out of memory, killed) is started again this often between two commits."""
@@ -91,15 +92,22 @@ class Pool:
         run: The run to work on.
         settings: Run-time settings (engine, device, workers).
         workers: Processes; default from the settings, else one per GPU, else one per core.
+        only: Make these structures, and nothing else.
     """
 
-    def __init__(self, run: RunDirectory, settings: RunSettings, workers: int | None = None) -> None:
+    def __init__(
+        self, run: RunDirectory, settings: RunSettings, workers: int | None = None, only: Wanted | None = None
+    ) -> None:
         self.run, self.settings = run, settings
         self.n_workers = workers or default_workers(settings)
         self._gpus = gpus_of(settings)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._refusals: dict[str, EquilibrationError] = {}
         self._deaths: dict[str, tuple[int, int]] = {}
+        self._folder = run.home / "workers"
+        self._only = None if only is None else self._folder / f"{os.uname().nodename}-{os.getpid()}.wanted"
+        if self._only is not None and only is not None:
+            write_text(self._only, only.to_json())
         remove_leftovers(run.path)
         self._tally = Tally(run)
         self._started = time.monotonic()
@@ -114,14 +122,14 @@ class Pool:
 
     def _start(self, name: str) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        log = self.run.path / "workers" / f"{name}.log"
+        log = self._folder / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._processes[name] = subprocess.Popen(
                 [
                     sys.executable, "-m", "glassmd.simulation.worker", str(self.run.path),
                     "--name", name, "--parent", str(os.getpid()), *settings_flags(self.settings, self.n_workers),
-                    *self._gpu_flags(name),
+                    *self._gpu_flags(name), *(["--only", str(self._only)] if self._only else []),
                 ],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
                 start_new_session=True,  # Ctrl-C reaches the pool, which stops its workers in order
@@ -157,7 +165,7 @@ class Pool:
 
     def _ended(self, name: str, code: int) -> bool:
         """See why a worker ended; whether it was started again."""
-        report = self.run.path / "workers" / f"{name}.error"
+        report = self._folder / f"{name}.error"
         if report.exists():
             kind, found, expected, todo = (report.read_text().split("\n") + [""] * 4)[:4]
             report.unlink()
@@ -178,7 +186,7 @@ class Pool:
         committed = len(self.run.index.log)
         deaths, then = self._deaths.get(name, (0, -1))
         self._deaths[name] = (deaths + 1 if committed == then else 1, committed)
-        log = self.run.path / "workers" / f"{name}.log"
+        log = self._folder / f"{name}.log"
         if self._deaths[name][0] > RESTARTS:
             raise EngineError(
                 f"a worker ended {RESTARTS + 1} times with code {code} without finishing anything",
@@ -200,9 +208,11 @@ class Pool:
                 process.kill()
                 process.wait()
             for suffix in (".log", ".json"):
-                leftover = self.run.path / "workers" / f"{name}{suffix}"
+                leftover = self._folder / f"{name}{suffix}"
                 if leftover.exists() and (suffix == ".json" or leftover.stat().st_size == 0):
                     leftover.unlink()
+        if self._only is not None:
+            self._only.unlink(missing_ok=True)
         remove_leftovers(self.run.path)  # of workers that were killed
 
     def progress(self) -> Progress:
@@ -212,12 +222,50 @@ class Pool:
     def _tasks(self) -> list[str]:
         tasks = []
         for name in self._processes:
-            path = self.run.path / "workers" / f"{name}.json"
+            path = self._folder / f"{name}.json"
             try:
                 tasks.append(str(read_json(path)["task"]))
             except (RunError, KeyError):
                 tasks.append("starting")
         return tasks
+
+
+def make_wanted(
+    run: RunDirectory,
+    wanted: Wanted,
+    settings: RunSettings,
+    *,
+    check: Callable[[], None] | None = None,
+    show: Callable[[int, int], None] | None = None,
+) -> None:
+    """Have structures made that are missing, by workers of their own; what is finished is kept.
+
+    Args:
+        run: Of what; simulated or imported, finished or not.
+        wanted: Which structures.
+        settings: Run-time settings (engine, device, workers).
+        check: Called about five times a second; what it raises ends it.
+        show: Called likewise with how many are there and how many were missing.
+
+    Raises:
+        EngineError: There is no engine, it failed, or a worker died again and again.
+        RunError: A parent is missing or damaged.
+        StorageError: The disk is full or not writable.
+    """
+    run.poll()
+    total = wanted.missing(run)
+    if not total:
+        return
+    with Pool(run, settings, min(total, default_workers(settings)), wanted) as pool:
+        while pool.poll():
+            if check is not None:
+                check()
+            if show is not None:
+                show(total - wanted.missing(run), total)
+            time.sleep(0.2)
+    run.poll()
+    if show is not None:
+        show(total, total)
 
 
 def simulate(

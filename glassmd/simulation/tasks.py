@@ -6,26 +6,60 @@ of replica 0 of parent k, evolved further if parents are to lie further apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from bisect import bisect_left, insort
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from glassmd.engines.base import Engine
-from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
+from glassmd.ledger.keys import Key
+from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey, StructureKey
 from glassmd.simulation.batch import Check, Outcome, settings_of
 from glassmd.simulation.block import replicas_of
 from glassmd.simulation.isoconfigurational import run_blocks
 from glassmd.simulation.parents import equilibrate_lineages, make_next_parents
+from glassmd.simulation.structures import Request, make_structures, requests_of
 
-__all__ = ["Task", "execute", "tasks_of"]
+__all__ = ["Agenda", "Task", "Wanted", "execute", "tasks_of"]
+
+
+_ALL = 2**20
+"""More systems than any engine takes at once."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Some structures of some parents.
+
+    Attributes:
+        requests: Which structures, and how they are made.
+        parents: Of which parents.
+    """
+
+    requests: tuple[Request, ...]
+    parents: frozenset[ParentKey]
+
+    def missing(self, run: RunDirectory) -> int:
+        """How many of them are not committed."""
+        return sum(not run.done(request.key(parent)) for request in self.requests for parent in self.parents)
+
+    def to_json(self) -> str:
+        """For :meth:`from_json`."""
+        return json.dumps({"requests": [one.to_dict() for one in self.requests], "parents": sorted(self.parents)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Wanted:
+        """What :meth:`to_json` gave."""
+        content = json.loads(text)
+        requests = tuple(Request.from_dict(one) for one in content["requests"])
+        return cls(requests, frozenset(ParentKey(*numbers) for numbers in content["parents"]))
 
 
 @dataclass(frozen=True)
 class Task:
-    """A piece of work with a name of its own: a parent to make or a block of replicas to run."""
+    """A piece of work that commits one entry: a parent, a structure of a parent or a block of its replicas."""
 
-    kind: Literal["parents", "segments"]
-    key: ParentKey | SegmentKey
+    key: ParentKey | StructureKey | SegmentKey
 
     @property
     def name(self) -> str:
@@ -37,22 +71,116 @@ class Task:
         """What is done; tasks of one activity can be done together."""
         if isinstance(self.key, SegmentKey):
             return "replicas"
+        if isinstance(self.key, StructureKey):
+            return self.key.structure
         return "equilibration" if self.key.parent == 0 else "spacing"
 
     def systems(self, run: RunDirectory) -> int:
         """How many systems it evolves at once."""
+        if isinstance(self.key, StructureKey):
+            return _ALL  # its own replicas fill the engine
         return len(replicas_of(self.key, settings_of(run))) if isinstance(self.key, SegmentKey) else 1
 
-    def done(self, run: RunDirectory) -> bool:
-        """Whether it is committed."""
-        return run.done(self.key)
-
-    def ready(self, run: RunDirectory) -> bool:
-        """Whether what it starts from is committed."""
+    @property
+    def after(self) -> ParentKey | SegmentKey | None:
+        """The entry that it starts from; None where it starts from nothing."""
         key = self.key
-        if isinstance(key, SegmentKey):
-            return run.done(key.of)
-        return key.parent == 0 or run.done(SegmentKey(key.lineage, key.parent - 1, 0))
+        if not isinstance(key, ParentKey):
+            return key.of
+        return None if key.parent == 0 else SegmentKey(key.lineage, key.parent - 1, 0)
+
+
+class Agenda:
+    """What is left to do of a run, kept up to date at a cost that follows what is new.
+
+    Args:
+        run: The run.
+        only: Make these structures and nothing else, instead of what the settings and requests ask for.
+
+    Attributes:
+        requests: By the name at the end of a structure's key: how it is made.
+    """
+
+    def __init__(self, run: RunDirectory, only: Wanted | None = None) -> None:
+        self._run, self._only = run, only
+        self._rank: dict[Key, tuple[int, int, int]] = {}
+        self._tasks: dict[Key, Task] = {}
+        self._waiting: dict[Key, list[Task]] = {}
+        self._ready: list[tuple[tuple[int, int, int], Task]] = []
+        self._asked: set[Request] = set()
+        self._position = 0
+        self._parents: list[ParentKey] = []
+        self.requests: dict[str, Request] = {}
+        run.poll()
+        for number, task in enumerate(tasks_of(run) if only is None else ()):
+            self._enter(task, (task.key.parent, 1, number))
+        if only is not None:
+            self.requests = {request.name: request for request in only.requests}
+        self.look()
+
+    def __len__(self) -> int:
+        """Tasks that are left."""
+        return len(self._tasks)
+
+    def look(self) -> None:
+        """Hear of what was committed and of what was asked for."""
+        self._run.poll()
+        lines, self._position = self._run.since(self._position)
+        parents = None if self._only is None else self._only.parents
+        heard = (line.key for line in lines if isinstance(line.key, ParentKey))
+        new = [parent for parent in heard if parents is None or parent in parents]
+        for line in lines:
+            self.finished(line.key)
+        self._look_for_requests()
+        for parent in new:
+            self._parents.append(parent)
+            for request in self.requests.values():
+                self._want(request, parent)
+
+    def _look_for_requests(self) -> None:
+        for request in requests_of(self._run) if self._only is None else ():
+            if request in self._asked or (settled := request.settled(self._run)) is None:
+                continue
+            self._asked.add(request)
+            if settled.name not in self.requests:
+                self.requests[settled.name] = settled
+                for parent in self._parents:
+                    self._want(settled, parent)
+
+    def _want(self, request: Request, parent: ParentKey) -> None:
+        # A structure is wanted with the first replicas of its parent, and takes less time than they do.
+        self._enter(Task(request.key(parent)), (parent.parent, 0, parent.lineage))
+
+    def _enter(self, task: Task, rank: tuple[int, int, int]) -> None:
+        if task.key in self._tasks or self._run.index.get(task.key) is not None:
+            return
+        self._tasks[task.key], self._rank[task.key] = task, rank
+        if task.after is None or self._run.index.get(task.after) is not None:
+            insort(self._ready, (rank, task), key=lambda pair: pair[0])
+        else:
+            self._waiting.setdefault(task.after, []).append(task)
+
+    def finished(self, key: Key) -> None:
+        """An entry is there: nobody has to make it any more, and others can start from it."""
+        if self._tasks.pop(key, None) is not None:
+            rank = self._rank.pop(key)
+            at = bisect_left(self._ready, rank, key=lambda pair: pair[0])
+            while at < len(self._ready) and self._ready[at][0] == rank:
+                if self._ready[at][1].key == key:
+                    del self._ready[at]
+                    break
+                at += 1
+        for task in self._waiting.pop(key, ()):
+            insort(self._ready, (self._rank[task.key], task), key=lambda pair: pair[0])
+
+    def of_lineages(self, lineages: Container[int]) -> int:
+        """Tasks that are left of some lineages."""
+        return sum(key.lineage in lineages for key in self._tasks)
+
+    def ready(self) -> Iterator[Task]:
+        """Tasks that can be done now, the most useful first."""
+        for _, task in self._ready:
+            yield task
 
 
 def tasks_of(run: RunDirectory) -> list[Task]:
@@ -61,19 +189,27 @@ def tasks_of(run: RunDirectory) -> list[Task]:
     One training lineage goes first, so that a trainer has something to start with; then validation, the other
     training lineages and the test lineages.
     """
-    settings = settings_of(run)
+    settings = run.settings
+    if settings is None:
+        return []  # imported data are complete
     training = [lineage for lineage in range(settings.lineages) if settings.role(lineage) == "train"]
     held_out = [lineage for lineage in range(settings.lineages) if settings.role(lineage) == "validation"]
     tests = [lineage for lineage in range(settings.lineages) if settings.role(lineage) == "test"]
     tasks = []
     for parent in range(settings.parents):
         for lineage in [*training[:1], *held_out, *training[1:], *tests]:
-            tasks.append(Task("parents", ParentKey(lineage, parent)))
-            tasks += [Task("segments", SegmentKey(lineage, parent, block)) for block in range(run.n_blocks(lineage))]
+            tasks.append(Task(ParentKey(lineage, parent)))
+            tasks += [Task(SegmentKey(lineage, parent, block)) for block in range(run.n_blocks(lineage))]
     return tasks
 
 
-def execute(tasks: Sequence[Task], run: RunDirectory, engine: Engine, check: Check) -> Iterator[Outcome]:
+def execute(
+    tasks: Sequence[Task],
+    run: RunDirectory,
+    engine: Engine,
+    check: Check,
+    requests: Mapping[str, Request] | None = None,
+) -> Iterator[Outcome]:
     """Do pieces of work, those of one activity together, and commit each as soon as all its systems are finished.
 
     Files, seeds and sidecars are those that each would have alone; only the last digits of a trajectory may
@@ -84,6 +220,7 @@ def execute(tasks: Sequence[Task], run: RunDirectory, engine: Engine, check: Che
         run: Where to commit.
         engine: Evolves all systems of one activity in one call.
         check: Called about once a second; what it raises ends it: what is committed stays.
+        requests: How structures are made, by the name at the end of their keys.
 
     Yields:
         One outcome per task, in any order; none for an equilibration that was put aside while others have ended. A
@@ -97,9 +234,12 @@ def execute(tasks: Sequence[Task], run: RunDirectory, engine: Engine, check: Che
     """
     blocks = [task.key for task in tasks if isinstance(task.key, SegmentKey)]
     parents = [task.key for task in tasks if isinstance(task.key, ParentKey)]
+    structures = [task.key for task in tasks if isinstance(task.key, StructureKey)]
     if first := [key for key in parents if key.parent == 0]:
         yield from equilibrate_lineages(first, run, engine, check)
     if later := [key for key in parents if key.parent > 0]:
         yield from make_next_parents(later, run, engine, check)
+    if structures:
+        yield from make_structures(structures, requests or {}, run, engine, check)
     if blocks:
         yield from run_blocks(blocks, run, engine, check)

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -16,9 +16,8 @@ from glassmd.errors import EquilibrationError, GlassmdError, Interrupted
 from glassmd.interrupt import StopRequest
 from glassmd.ledger.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
-from glassmd.simulation.batch import settings_of
-from glassmd.simulation.preparation import prepared_engine
-from glassmd.simulation.tasks import Task, execute, tasks_of
+from glassmd.simulation.preparation import engine_of, prepared_engine
+from glassmd.simulation.tasks import Agenda, Task, Wanted, execute
 from glassmd.storage import write_text
 
 __all__ = ["Worker", "main"]
@@ -38,6 +37,7 @@ class Worker:
         accept_unequilibrated: Use lineages that were not shown to be equilibrated.
         show: Called about once a second.
         workers: How many there are: nobody takes more than a fair share of what is to be done.
+        only: Make these structures, and nothing else.
     """
 
     def __init__(
@@ -50,9 +50,10 @@ class Worker:
         accept_unequilibrated: bool = False,
         show: Callable[[], None] | None = None,
         workers: int = 1,
+        only: Wanted | None = None,
     ) -> None:
         self.run, self.engine, self.stop, self.name = run, engine, stop, name
-        self._workers = workers
+        self._workers, self._only, self._lost = workers, only, 0
         self._show = show
         self.steps = 0
         self._task = ""
@@ -68,27 +69,28 @@ class Worker:
             EquilibrationError: All but refused lineages are done.
             Interrupted: A stop was requested; what is committed stays.
         """
-        pending = tasks_of(self.run)
+        agenda = Agenda(self.run, self._only)
         try:
-            while pending := [task for task in pending if not task.done(self.run)]:
-                workable = [task for task in pending if task.key.lineage not in self._refused]
-                if not workable:
-                    raise next(iter(self._refused.values()))
-                if not self._work_on(workable):
+            while len(agenda) > self._lost:
+                if not self._work_on(agenda):
                     self._report("waiting for other workers")
                     self._check()
                     time.sleep(WAIT)
+                agenda.look()
+                self._lost = agenda.of_lineages(self._refused) if self._refused else 0
+            if self._refused:
+                raise next(iter(self._refused.values()))
         finally:
             self._report("stopped")
 
-    def _work_on(self, workable: Sequence[Task]) -> bool:
+    def _work_on(self, agenda: Agenda) -> bool:
         """Do as much work together as the engine takes at once; whether there was anything to do."""
         self._check()
         with ExitStack() as claims:
-            batch = self._claim_batch(workable, claims)
+            batch = self._claim_batch(agenda, claims)
             left = [task.name for task in batch]
             self._report_doing(left)
-            for outcome in execute(batch, self.run, self.engine, self._check):
+            for outcome in execute(batch, self.run, self.engine, self._check, agenda.requests):
                 if outcome.refused is None:
                     self.steps += outcome.steps
                 else:
@@ -98,33 +100,53 @@ class Worker:
             self._put_aside.update(left)
         return bool(batch)
 
-    def _claim_batch(self, workable: Sequence[Task], claims: ExitStack) -> list[Task]:
+    def _claim_batch(self, agenda: Agenda, claims: ExitStack) -> list[Task]:
         """Claim the next task, and those like it that fit into the engine beside it."""
         batch: list[Task] = []
-        room = min(self.engine.packed, self._fair_share(workable))
-        # Equilibrations that were put aside wait until the replicas of the others' parents are done.
-        for task in sorted(workable, key=lambda task: (task.key.parent, task.name in self._put_aside)):
-            if room <= 0:
+        room = min(self.engine.packed, self._fair_share(agenda))
+        for task in self._in_order(agenda):
+            if room <= 0 or (batch and task.key.parent > batch[0].key.parent + 1):
                 break
+            if task.key.lineage in self._refused:
+                continue
             systems = task.systems(self.run)
             if batch and (task.activity != batch[0].activity or systems > room):
                 continue
-            if task.ready(self.run) and self._claim(task, claims):
+            if self._claim(task, claims, agenda):
                 batch.append(task)
                 room -= systems
         return batch
 
-    def _fair_share(self, workable: Sequence[Task]) -> int:
-        """Systems of the work that is ready, divided by the workers."""
+    def _in_order(self, agenda: Agenda) -> Iterator[Task]:
+        """Equilibrations that were put aside wait until the replicas of the others' parents are done."""
+        aside = []
+        for task in list(agenda.ready()) if self._put_aside else agenda.ready():
+            if task.name in self._put_aside:
+                aside.append(task)
+                continue
+            if aside and task.key.parent > aside[0].key.parent:
+                yield from aside
+                aside = []
+            yield task
+        yield from aside
+
+    def _fair_share(self, agenda: Agenda) -> int:
+        """Systems of the work that is ready, divided by the workers; no more are counted than the engine takes."""
         if self._workers == 1 or self.engine.packed == 1:
             return self.engine.packed
-        ready = sum(task.systems(self.run) for task in workable if task.ready(self.run))
+        ready, enough = 0, self.engine.packed * self._workers
+        for task in agenda.ready():
+            ready += task.systems(self.run)
+            if ready >= enough:
+                break
         return max(1, -(-ready // self._workers))
 
-    def _claim(self, task: Task, claims: ExitStack) -> bool:
+    def _claim(self, task: Task, claims: ExitStack, agenda: Agenda) -> bool:
         """Hold the claim on a task until `claims` is closed, unless somebody else has it or has done it."""
         with ExitStack() as attempt:
-            if not attempt.enter_context(self.run.claim(task.name)) or task.done(self.run):
+            if not attempt.enter_context(self.run.claim(task.name)) or self.run.done(task.key):
+                if self.run.index.get(task.key) is None:  # whoever made it died before telling
+                    self.run.index.poll(thorough=True)
                 return False
             claims.push(attempt.pop_all())
             return True
@@ -151,14 +173,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", default="worker")
     parser.add_argument("--parent", type=int, default=None, help="stop when this process ends")
     parser.add_argument("--settings", default="{}", help="JSON of the run-time settings of now")
+    parser.add_argument("--only", type=Path, default=None, help="JSON of the structures to make, and nothing else")
     parser.add_argument("--gpu", type=int, default=None, help="number of the GPU where there are several")
     options = parser.parse_args(arguments)
     problem = options.run / "workers" / f"{options.name}.error"
     try:
         run = RunDirectory.open(options.run)
-        settings = settings_of(run).model_copy(update=json.loads(options.settings))
+        problem = run.home / "workers" / f"{options.name}.error"
+        settings = (run.settings or RunSettings()).model_copy(update=json.loads(options.settings))
         stop = StopRequest(parent_process=options.parent).install()
-        engine = prepared_engine(run, settings, options.gpu, check=stop.check)
+        if run.settings is None:  # imported data: nothing was measured for them
+            engine = engine_of(settings, options.gpu)
+        else:
+            engine = prepared_engine(run, settings, options.gpu, check=stop.check)
         Worker(
             run,
             engine,
@@ -166,6 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.name,
             accept_unequilibrated=settings.accept_unequilibrated,
             workers=settings.workers or 1,
+            only=None if options.only is None else Wanted.from_json(options.only.read_text()),
         ).work()
     except Interrupted as error:
         return error.exit_code

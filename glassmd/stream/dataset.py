@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from glassmd.configuration import Configuration
 from glassmd.errors import RunError
 from glassmd.ledger.run import Entry, ParentKey, RunDirectory, SegmentKey
 from glassmd.moments import Moments
+from glassmd.simulation.structures import Request
 from glassmd.stream.samples import Sample, SampleKey, moments_of_segment
 
 __all__ = ["Run", "SegmentReader", "open_run"]
@@ -21,12 +22,17 @@ class SegmentReader:
     """Turns the segments of a run into samples, each segment once.
 
     Samples grow: when more replicas of a parent commit, the parent's sample is made anew with all of them.
+
+    Args:
+        run: The run.
+        requests: Structures without which a sample is not handed out.
     """
 
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
+    def __init__(self, run: RunDirectory, requests: Sequence[Request] = ()) -> None:
+        self.run, self._requests = run, tuple(requests)
         self._seen: set[SegmentKey] = set()
         self._position = 0
+        self._waiting: list[SegmentKey] = []
         self._parents: dict[ParentKey, Configuration] = {}
         self._moments: dict[ParentKey, Moments] = {}
 
@@ -50,17 +56,36 @@ class SegmentReader:
 
     def poll(self) -> Iterator[Sample]:
         """Read what was committed since the last call; one sample per parent that gained replicas."""
-        self.run.poll()
-        lines, self._position = self.run.since(self._position)
+        self._hear()
         fresh: dict[ParentKey, list[SegmentKey]] = {}
-        for key in sorted(line.key for line in lines if isinstance(line.key, SegmentKey)):
-            if key not in self._seen:
+        waiting, self._waiting = sorted(self._waiting), []
+        for key in waiting:
+            if key in self._seen:
+                continue
+            if key.of in fresh or self._has_structures(key.of):
                 fresh.setdefault(key.of, []).append(key)
+            else:
+                self._waiting.append(key)
         for parent, keys in fresh.items():
             for key in keys:
                 entry = self._entry(key)
                 self._read(key, entry)
             yield self._sample(parent, entry)
+
+    def _hear(self) -> None:
+        self.run.poll()
+        lines, self._position = self.run.since(self._position)
+        self._waiting += [line.key for line in lines if isinstance(line.key, SegmentKey) and line.key not in self._seen]
+
+    def lacking(self) -> list[ParentKey]:
+        """Parents whose replicas are there and whose structures are not."""
+        self._hear()
+        parents = sorted({key.of for key in self._waiting})
+        return [parent for parent in parents if not self._has_structures(parent)]
+
+    def _has_structures(self, parent: ParentKey) -> bool:
+        settled = [request.settled(self.run) for request in self._requests]
+        return all(request is not None and self.run.index.get(request.key(parent)) is not None for request in settled)
 
     def _entry(self, key: SegmentKey) -> Entry:
         entry = self.run.entry("segments", key.name)

@@ -135,6 +135,6 @@ def card_of(trainer: Trainer) -> ModelCard:
             "liquids": sorted(liquid for liquid, split in source.liquids.items() if split != "test"),
             "validation_score": trainer.best["score"],
             "cross_validated": trainer.validation.cross_validated,
-            "input_cost": trainer.structures.provider.cost,
+            "input_cost": trainer.structures.cost,
         },
     )

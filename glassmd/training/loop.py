@@ -25,7 +25,8 @@ from glassmd.models.closed_form import Summing
 from glassmd.settings import TrainSettings
 from glassmd.storage import claim, remove_leftovers
 from glassmd.stream.reservoir import Reservoir
-from glassmd.stream.samples import Sample
+from glassmd.stream.samples import Sample, SampleKey
+from glassmd.stream.structures import Structures
 from glassmd.training.absorbing import Absorber
 from glassmd.training.choices import resolved, started
 from glassmd.training.device import training_device
@@ -35,7 +36,6 @@ from glassmd.training.keeping import keep_checkpoint, keep_model, resume
 from glassmd.training.normalisation import label_normalisation
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
-from glassmd.training.structures import Structures
 from glassmd.training.validation import Validation
 
 __all__ = ["Trainer"]
@@ -92,7 +92,7 @@ class Trainer:
         self.structures = structures
         self.encoded = Encoder(
             self.model,
-            lambda sample: structures.provider.structure(source.run_of(sample), sample),
+            structures.of,
             encodings,
             source.pair_changes,
         )
@@ -119,6 +119,7 @@ class Trainer:
         self._steps_here = 0
         self.progress = TrainingProgress(max_steps=self.settings.max_steps)
         self.on_steps_done: Callable[[], None] = lambda: None
+        self.on_lacking: Callable[[list[SampleKey]], None] = lambda keys: None
         resume(self)
 
     def _loss_species(self) -> list[str]:
@@ -226,6 +227,8 @@ class Trainer:
                     self.backlog.append(sample)
         if self.absorber is not None and self.model.stepped and self.step > 0:
             self.absorber.solve(final=False)
+        if self.follow and (lacking := self.source.lacking()) and all(run.complete for run in self.source.runs):
+            self.on_lacking(lacking)  # nobody simulates any more
 
     def _wait(self) -> None:
         if not self.follow or (self.source.complete and len(self.reservoir) == 0):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,21 @@ from typing import Any
 import torch
 
 from glassmd.errors import Interrupted, RunError
-from glassmd.inputs import InputProgress
 from glassmd.interrupt import StopRequest
+from glassmd.models import model_class
 from glassmd.settings import Settings
 from glassmd.simulation.pool import Pool, make_run
 from glassmd.simulation.preparation import available_cores, default_workers
 from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
+from glassmd.stream.samples import SampleKey
+from glassmd.stream.structures import Structures, protocol_asked
 from glassmd.training.choices import resolved
 from glassmd.training.device import training_device
 from glassmd.training.encoding import Encodings
 from glassmd.training.loop import Trainer
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
-from glassmd.training.structures import Structures
 
 __all__ = ["Show", "train", "train_stream"]
 
@@ -92,10 +93,17 @@ def train(
     runs = _open(data, follow=follow)
     _threads(settings, 0)
     report = (lambda progress: show(progress, None)) if show else None
-    source = SampleSource(runs, resolved(settings.train).validation_share, held_out)
-    structures = Structures(source, settings, stop.check)
+    structures = _structures(runs, settings)
+    source = SampleSource(runs, resolved(settings.train).validation_share, held_out, structures.requests)
     started = time.monotonic()
-    structures.prepare(_inputs_shown(show))
+
+    def make(keys: Iterable[SampleKey]) -> None:
+        structures.make(keys, settings.run, check=stop.check, show=_structures_shown(show))
+
+    if follow:
+        structures.ask()
+    else:
+        make(source.lacking())
     prepared = time.monotonic()
     trainer = Trainer(
         source,
@@ -108,15 +116,23 @@ def train(
         stop=stop,
         show=report,
     )
+    trainer.on_lacking = make
     trainer.train()
     return {**summary(trainer, time.monotonic() - started), "training_seconds": time.monotonic() - prepared}
 
 
-def _inputs_shown(show: Show | None) -> Callable[[InputProgress], None] | None:
-    """The progress of the inputs as that of a training that waits for them."""
+def _structures(runs: Sequence[Run], settings: Settings) -> Structures:
+    """What the learner of the settings sees of the runs."""
+    inputs = settings.train.input or model_class(settings.train.model).default_inputs
+    protocol = protocol_asked(runs, settings) if "cage" in inputs else None
+    return Structures(runs, inputs, protocol)
+
+
+def _structures_shown(show: Show | None) -> Callable[[int, int], None] | None:
+    """The progress of structures as that of a training that waits for them."""
     if show is None:
         return None
-    return lambda progress: show(TrainingProgress(waiting=f"inputs, {progress.done} of {progress.total} parents"), None)
+    return lambda done, total: show(TrainingProgress(waiting=f"structures, {done} of {total}"), None)
 
 
 @dataclass
@@ -168,6 +184,8 @@ def train_stream(
     run = open_run(made.path)
     workers = default_workers(settings.run, spared=1)
     _threads(settings, workers)
+    structures = _structures([run], settings)
+    structures.ask()
     clock = _Overlap(time.monotonic())
     with Pool(run, settings.run, workers) as pool:
         simulating, looked = True, 0.0
@@ -183,12 +201,12 @@ def train_stream(
                 if show is not None:
                     show(progress, pool.progress())
 
-        source = SampleSource([run])
+        source = SampleSource([run], requests=structures.requests)
         trainer = Trainer(
             source,
             settings.train,
             out,
-            structures=Structures(source, settings, stop.check),
+            structures=structures,
             seed=settings.run.seed,
             follow=True,
             stop=stop,
@@ -245,6 +263,6 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
         },
         "cross_validated": trainer.validation.cross_validated,
         "inputs": list(trainer.model.inputs),
-        "input_cost": trainer.structures.provider.cost,
+        "input_cost": trainer.structures.cost,
         "seconds": seconds,
     }

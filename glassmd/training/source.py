@@ -8,6 +8,7 @@ from typing import Any, Literal
 from glassmd.errors import RunError
 from glassmd.ledger.run import ParentKey
 from glassmd.models.closed_form import FOLDS
+from glassmd.simulation.structures import Request
 from glassmd.stream.dataset import Run, SegmentReader
 from glassmd.stream.pairs import PairChanges, pair_changes_of
 from glassmd.stream.samples import Sample, SampleKey
@@ -26,13 +27,18 @@ class SampleSource:
             unless it is 0.
         held_out: (run id, lineage) of those that this training must not see; the others are split by
             `validation_share`, whatever the data say. None: as the data say.
+        requests: Structures without which a sample is not handed out.
 
     Raises:
         RunError: No runs, or runs that do not belong together.
     """
 
     def __init__(
-        self, runs: Sequence[Run], validation_share: float = 0.2, held_out: Collection[tuple[str, int]] | None = None
+        self,
+        runs: Sequence[Run],
+        validation_share: float = 0.2,
+        held_out: Collection[tuple[str, int]] | None = None,
+        requests: Sequence[Request] = (),
     ) -> None:
         if not runs:
             raise RunError("found no data", "at least one run directory", "try glassmd train RUN --out MODEL")
@@ -48,7 +54,7 @@ class SampleSource:
         self.runs = list(runs)
         self.mixture: dict[str, Any] = first.identity["mixture"]
         self.times: list[float] = first.times
-        self._readers = [SegmentReader(run) for run in runs]
+        self._readers = [SegmentReader(run, requests) for run in runs]
         self._share = validation_share
         self._held_out = None if held_out is None else frozenset(held_out)
         self._assigned = self._assign()
@@ -108,8 +114,16 @@ class SampleSource:
 
     @property
     def complete(self) -> bool:
-        """Whether all segments of all runs are there."""
-        return all(run.complete for run in self.runs)
+        """Whether all segments of all runs are there, and the structures of their parents."""
+        return all(run.complete for run in self.runs) and not self.lacking()
+
+    def lacking(self) -> list[SampleKey]:
+        """What waits for its structures."""
+        return [
+            SampleKey(str(reader.run.identity["id"]), *parent)
+            for reader in self._readers
+            for parent in reader.lacking()
+        ]
 
     @property
     def n_segments(self) -> int:

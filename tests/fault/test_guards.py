@@ -19,7 +19,7 @@ from glassmd.storage import claim
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.source import SampleSource
 from tests.conftest import TINY, Outcome, needs_lammps
-from tests.sidecars import rewrite
+from tests.sidecars import rename_run, rewrite
 from tests.unit.test_importers import botan_file
 
 Command = Callable[..., Outcome]
@@ -74,7 +74,7 @@ def test_a_second_import_adds_what_is_new(tmp_path: Path) -> None:
 def twin(run_copy: Path, **settings: object) -> Path:
     """Another run with the very same liquids, as the same seed makes it."""
     stored = json.loads((run_copy / "run.json").read_text())
-    rewrite(run_copy / "run.json", id="twin", settings={**stored["settings"], **settings})
+    rename_run(run_copy, "twin", settings={**stored["settings"], **settings})
     return run_copy
 
 

@@ -34,7 +34,9 @@ def seen(structure: Structure, turn: np.ndarray, shift: np.ndarray, order: np.nd
         inherent=moved(structure.inherent),
         cage=moved(structure.cage),
         debye_waller=structure.debye_waller[order],
-        rattling=Rattling((rattling.means @ turn.T)[:, order], (turn @ rattling.covariances @ turn.T)[:, order]),
+        rattling=Rattling(
+            (rattling.means @ turn.T)[:, order], (turn @ rattling.within @ turn.T)[order], rattling.variances[:, order]
+        ),
     )
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from glassmd.importers.commit import Imported, commit_imported
-from glassmd.inputs import CageProtocol
 from glassmd.mixtures import get_mixture
+from glassmd.simulation.structures import CageProtocol
 from glassmd.stream.dataset import open_run
 from tests.unit.test_minimise import liquid_of
 

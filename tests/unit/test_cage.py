@@ -10,9 +10,9 @@ import pytest
 
 from glassmd.engines import Engine, Observation, get_engine
 from glassmd.errors import SettingsError
-from glassmd.inputs import CageProtocol, cage_of, protocol_of, shared_protocol
-from glassmd.inputs import cage as cage_module
-from glassmd.inputs.cage import content_of
+from glassmd.simulation.structures import CageProtocol, cage_of, protocol_of, shared_protocol
+from glassmd.simulation.structures import cage as cage_module
+from glassmd.simulation.structures.cage import content_of
 from glassmd.stream.dataset import open_run
 from tests.conftest import TINY, needs_lammps
 from tests.sidecars import rewrite

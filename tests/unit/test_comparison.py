@@ -28,7 +28,7 @@ from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.training.source import SampleSource
 from tests.conftest import Outcome
-from tests.sidecars import rewrite
+from tests.sidecars import rename_run, rewrite
 
 ENTRIES = ["density:thermal", "bapst"]
 SETTINGS = {"train_threads": 1, "bapst.max_steps": 2, "bapst.validate_every": 2, "bapst.message_steps": 1}
@@ -71,8 +71,7 @@ def test_data_that_say_nothing_are_left_out_one_by_one_if_there_are_few(run_copy
 
 
 def test_a_liquid_in_two_runs_is_left_out_of_both(tiny_run: Run, run_copy: Path) -> None:
-    for path in [run_copy / "run.json", *run_copy.glob("parents/*.json"), *run_copy.glob("segments/*.json")]:
-        rewrite(path, **{"id" if path.name == "run.json" else "run": "another"})
+    rename_run(run_copy, "another")
     runs = [tiny_run, open_run(run_copy)]
     folds = folds_of(runs, [sample for run in runs for sample in run.samples()], 4)
     assert [sorted(lineage for _, lineage in fold.held_out) for fold in folds] == [[k, k] for k in range(4)]

@@ -33,7 +33,7 @@ def structure_of(seed: int = 0, temperature: float = 0.5, d: int = 3) -> Structu
     liquid = Configuration(box, (generator.permutation(N) < N // 5).astype(int), points)
     means = generator.normal(0, 0.02, (4, N, d))
     spreads = generator.normal(0, 0.05, (4, N, 6, d))
-    rattling = Rattling(means - means.mean(axis=0), np.einsum("rnki,rnkj->rnij", spreads, spreads) / 6)
+    rattling = Rattling.of_replicas(means - means.mean(axis=0), np.einsum("rnki,rnkj->rnij", spreads, spreads) / 6)
     return Structure(
         liquid,
         LIQUID if d == 3 else get_mixture("kob-andersen-2d"),

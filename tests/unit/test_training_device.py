@@ -16,13 +16,13 @@ from glassmd.models.glassnet import GlassNet
 from glassmd.models.store import load_model
 from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run
+from glassmd.stream.structures import Structures
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.device import training_device
 from glassmd.training.encoding import Encodings
 from glassmd.training.loop import Trainer
 from glassmd.training.session import train
 from glassmd.training.source import SampleSource
-from glassmd.training.structures import Structures
 from tests.conftest import TINY, needs_lammps
 from tests.unit.elsewhere import ELSEWHERE, elsewhere
 
@@ -146,7 +146,7 @@ def test_samples_that_arrive_during_training_are_absorbed_where_the_model_is(
     monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
     settings, source = settings_of("glassnet", 1, "cpu"), SampleSource([tiny_run])
     with elsewhere() as is_there:
-        trainer = Trainer(source, settings.train, tmp_path / "m", structures=Structures(source, settings))
+        trainer = Trainer(source, settings.train, tmp_path / "m", structures=Structures(source.runs, ("thermal",)))
         trainer.train()
         model, absorber = trainer.model, trainer.absorber
         assert isinstance(model, GlassNet)

@@ -26,9 +26,9 @@ from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine
 from glassmd.engines.thermostat import Thermostat
-from glassmd.inputs.protocol import CageProtocol
 from glassmd.mixtures import Mixture
 from glassmd.simulation.start import draw_velocities
+from glassmd.simulation.structures.protocol import CageProtocol
 from glassmd.structure import Rattling
 
 __all__ = ["Cage", "cage_of", "content_of"]
@@ -45,6 +45,7 @@ class Cage:
     Attributes:
         positions: (n_particles, d) float64 mean positions, σ_AA, continuous with the parent's unwrapped ones.
         rattling: Of each replica around them.
+        covariances: (n_replicas, n_particles, d, d) float64 covariance of the position within each replica, σ_AA².
         p_hop_mean: (n_particles,) float64 p_hop of the two halves of a replica, mean over replicas, σ_AA².
         p_hop_max: (n_particles,) float64 the same, maximum over replicas, σ_AA².
         steps: Steps of single systems that it took.
@@ -52,6 +53,7 @@ class Cage:
 
     positions: FloatArray
     rattling: Rattling
+    covariances: FloatArray
     p_hop_mean: FloatArray
     p_hop_max: FloatArray
     steps: int
@@ -188,8 +190,9 @@ def cage_of(
     hops = np.array([_p_hop(*of_replica) for of_replica in halves])
     means = np.array([of_replica.mean for of_replica in cages])
     mean = means.mean(axis=0)
-    rattling = Rattling(means - mean, np.array([of_replica.covariance for of_replica in cages]))
-    return Cage(start + mean, rattling, hops.mean(axis=0), hops.max(axis=0), protocol.replica_steps)
+    covariances = np.array([of_replica.covariance for of_replica in cages])
+    rattling = Rattling.of_replicas(means - mean, covariances)
+    return Cage(start + mean, rattling, covariances, hops.mean(axis=0), hops.max(axis=0), protocol.replica_steps)
 
 
 def _p_hop(first: _Sums, second: _Sums) -> FloatArray:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from glassmd.errors import RunError, SettingsError, StorageError
 from glassmd.ledger.run import RunDirectory
-from glassmd.storage import read_json, write_json
+from glassmd.storage import check_seal, read_json, sealed, write_json
 
 __all__ = ["CageProtocol", "cage_step", "protocol_of", "shared_protocol"]
 
@@ -166,9 +167,9 @@ def protocol_of(run: RunDirectory) -> CageProtocol:
     Raises:
         RunError: The run has no parent yet, or what was written down is damaged.
     """
-    path = run.path / "inputs" / "protocol.json"
-    if path.exists():
-        return CageProtocol.from_dict(read_json(path))
+    for path in (run.home / "requests" / "protocol.json", run.path / "inputs" / "protocol.json"):
+        if path.exists():
+            return _written(path, run)
     found = run.entries("parents")
     if not found:
         raise RunError(f"found no parent in {run.path}", "at least one", "simulate first, or import data")
@@ -177,10 +178,22 @@ def protocol_of(run: RunDirectory) -> CageProtocol:
     settings = run.settings
     protocol = CageProtocol.for_state(known[0] if known else None, None if settings is None else settings.time_step)
     try:
-        written = write_json(path, protocol.to_dict(), exclusive=True)
-    except StorageError:  # a run that may only be read: the same follows every time
+        content = sealed({**protocol.to_dict(), "run": run.identity["id"]})
+        written = write_json(run.home / "requests" / "protocol.json", content, exclusive=True)
+    except StorageError:  # it may only be read: the same follows every time
         return protocol
-    return protocol if written else CageProtocol.from_dict(read_json(path))
+    return protocol if written else _written(run.home / "requests" / "protocol.json", run)
+
+
+def _written(path: Path, run: RunDirectory) -> CageProtocol:
+    """A protocol that was written down; runs of earlier releases have it in another place, without a checksum."""
+    content = read_json(path)
+    if path.parent.name == "requests":
+        check_seal(path, content)
+        if content.pop("run") != run.identity["id"]:
+            raise RunError(f"{path} is of another run", "a protocol of this one", f"delete {path}")
+        del content["checksum"]
+    return CageProtocol.from_dict(content)
 
 
 def shared_protocol(runs: Sequence[RunDirectory]) -> CageProtocol:

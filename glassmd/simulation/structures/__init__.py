@@ -1,0 +1,24 @@
+"""What learners see besides thermal positions: inherent structures and cages, made like everything else of a run."""
+
+from __future__ import annotations
+
+from glassmd.simulation.structures.cage import Cage, cage_of
+from glassmd.simulation.structures.making import Made, make_structures, structure_of_configuration
+from glassmd.simulation.structures.protocol import CageProtocol, cage_step, protocol_of, shared_protocol
+from glassmd.simulation.structures.request import Request, ask, requests_for, requests_of
+
+__all__ = [
+    "Cage",
+    "CageProtocol",
+    "Made",
+    "Request",
+    "ask",
+    "cage_of",
+    "cage_step",
+    "make_structures",
+    "protocol_of",
+    "requests_for",
+    "requests_of",
+    "shared_protocol",
+    "structure_of_configuration",
+]

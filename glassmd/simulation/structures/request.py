@@ -1,0 +1,133 @@
+"""What structures somebody wants of every parent of a run.
+
+Whoever needs structures leaves a request in the run directory; the workers that simulate look there for work as they
+look at the run's settings::
+
+    RUN/requests/inherent.json
+    RUN/requests/cage-1f2e3d4c.json      one per protocol and seed
+    RUN/requests/cage.json               a cage as long as the liquid allows, which its first parent tells
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from glassmd.errors import InputError, RunError
+from glassmd.ledger.run import ParentKey, RunDirectory, StructureKey
+from glassmd.simulation.structures.protocol import CageProtocol, protocol_of
+from glassmd.storage import check_seal, read_json, sealed, write_json
+from glassmd.structure import INPUTS
+
+__all__ = ["CAGE_SEED", "Request", "ask", "requests_for", "requests_of"]
+
+CAGE_SEED = 0
+"""Of all cages: trainings with several seeds see the same positions, which are simulated once."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A structure that is wanted of every parent.
+
+    Attributes:
+        structure: `inherent` or `cage`.
+        protocol: How a cage is measured; None leaves it to the run (:func:`protocol_of`).
+        seed: Of a cage.
+
+    Example:
+        >>> Request("inherent").name, Request("cage", CageProtocol()).name, Request("cage").name
+        ('inherent', 'cage-9c84548b', 'cage')
+    """
+
+    structure: str
+    protocol: CageProtocol | None = None
+    seed: int = CAGE_SEED
+
+    @property
+    def name(self) -> str:
+        """Of its file, and at the end of the names of what is made for it where it is settled."""
+        if self.structure == "inherent" or self.protocol is None:
+            return self.structure
+        parameters = {"protocol": self.protocol.to_dict(), "seed": self.seed}
+        text = json.dumps(parameters, sort_keys=True)
+        return f"{self.structure}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types only."""
+        protocol = None if self.protocol is None else self.protocol.to_dict()
+        return {"structure": self.structure, "protocol": protocol, "seed": self.seed}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Request:
+        """What :meth:`to_dict` gave."""
+        protocol = None if stored["protocol"] is None else CageProtocol.from_dict(stored["protocol"])
+        return cls(stored["structure"], protocol, stored["seed"])
+
+    def settled(self, run: RunDirectory) -> Request | None:
+        """The same with the protocol that it gets in a run; None while no parent is there to tell."""
+        if self.structure == "inherent" or self.protocol is not None:
+            return self
+        try:
+            return Request(self.structure, protocol_of(run), self.seed)
+        except RunError:
+            return None
+
+    def key(self, parent: ParentKey) -> StructureKey:
+        """Of the structure of a parent."""
+        return StructureKey(*parent, self.name)
+
+
+def requests_for(inputs: Sequence[str], protocol: CageProtocol | None = None) -> tuple[Request, ...]:
+    """What a learner with these inputs wants, cheapest first.
+
+    Args:
+        inputs: Some of :data:`glassmd.structure.INPUTS`.
+        protocol: Of cages; None leaves it to each run.
+
+    Raises:
+        InputError: A name that no input has.
+
+    Example:
+        >>> [request.name for request in requests_for(("cage", "thermal", "inherent"))]
+        ['inherent', 'cage']
+    """
+    for name in inputs:
+        if name not in INPUTS:
+            raise InputError(f"found input {name!r}", ", ".join(INPUTS), "try --input thermal")
+    wanted = [name for name in INPUTS if name in inputs and name != "thermal"]
+    return tuple(Request(name, protocol if name == "cage" else None) for name in wanted)
+
+
+def ask(run: RunDirectory, requests: Sequence[Request]) -> None:
+    """Leave requests in a run directory.
+
+    Raises:
+        StorageError: It cannot be written to.
+    """
+    for request in requests:
+        path = run.home / "requests" / f"{request.name}.json"
+        if not path.exists():
+            write_json(path, sealed({**request.to_dict(), "run": run.identity["id"]}), exclusive=True)
+
+
+def requests_of(run: RunDirectory) -> list[Request]:
+    """Everything that is wanted of a run.
+
+    Raises:
+        RunError: A request is damaged or of another run.
+    """
+    folder = run.home / "requests"
+    paths = [path for path in folder.glob("*.json") if path.stem != "protocol"] if folder.is_dir() else []
+    return [_request(run, read_json(path), path.stem) for path in sorted(paths, key=lambda path: path.stem[0] != "i")]
+
+
+def _request(run: RunDirectory, content: Mapping[str, Any], name: str) -> Request:
+    path = run.home / "requests" / f"{name}.json"
+    check_seal(path, content)
+    request = Request.from_dict(content)
+    if content["run"] != run.identity["id"] or request.name != name:
+        raise RunError(f"{path} is of another run or has another name", "a request made for this run", f"delete {path}")
+    return request

@@ -1,0 +1,144 @@
+"""The structures of samples that a learner sees: asked of the runs, read where they are committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from glassmd.errors import InputError
+from glassmd.ledger.run import ParentKey, RunDirectory, StructureKey
+from glassmd.mixtures import mixture_of
+from glassmd.settings import RunSettings, Settings
+from glassmd.simulation.pool import make_wanted
+from glassmd.simulation.structures import CageProtocol, Request, ask, cage_step, requests_for, shared_protocol
+from glassmd.simulation.structures.making import read_structure
+from glassmd.simulation.tasks import Wanted
+from glassmd.stream.samples import Sample, SampleKey
+from glassmd.structure import Structure
+
+__all__ = ["Structures", "add_cost", "protocol_asked"]
+
+
+class Structures:
+    """Structures of the samples of some runs; opens no engine.
+
+    Args:
+        runs: The runs.
+        inputs: Some of :data:`glassmd.structure.INPUTS`.
+        protocol: Of cages; None leaves it to each run.
+
+    Raises:
+        InputError: An input that does not exist.
+    """
+
+    def __init__(
+        self, runs: Sequence[RunDirectory], inputs: Sequence[str], protocol: CageProtocol | None = None
+    ) -> None:
+        self.inputs, self.requests = tuple(inputs), requests_for(inputs, protocol)
+        self._runs = {str(run.identity["id"]): run for run in runs}
+        self._cost: dict[str, dict[str, Any]] = {}
+        self._counted: set[tuple[str, StructureKey]] = set()
+
+    def ask(self) -> None:
+        """Have whoever simulates the runs make them with the replicas."""
+        for run in self._runs.values():
+            ask(run, self.requests)
+
+    def make(
+        self,
+        keys: Iterable[SampleKey],
+        settings: RunSettings,
+        *,
+        check: Callable[[], None] | None = None,
+        show: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Have what is missing for some samples made by workers; see :func:`make_wanted`.
+
+        Raises:
+            EngineError: There is no engine, or it failed.
+            InputError: A sample of another run.
+        """
+        parents: dict[str, set[ParentKey]] = {}
+        for key in keys:
+            self._run_of(key)
+            parents.setdefault(key.run, set()).add(ParentKey(key.lineage, key.parent))
+        for name, of_run in parents.items():
+            wanted = Wanted(self._settled(self._runs[name]), frozenset(of_run))
+            make_wanted(self._runs[name], wanted, settings, check=check, show=show)
+
+    def of(self, sample: Sample) -> Structure:
+        """The structure of a sample.
+
+        Raises:
+            InputError: The sample is of another run.
+            RunError: One of its structures is missing or damaged.
+        """
+        run = self._run_of(sample.key)
+        parent = ParentKey(sample.key.lineage, sample.key.parent)
+        temperature = sample.temperature if np.isfinite(sample.temperature) else float(run.identity["temperature"])
+        if not self.requests:
+            return Structure(sample.parent, mixture_of(run.identity["mixture"]), temperature)
+        keys = [request.key(parent) for request in self._settled(run)]
+        found = read_structure(run, sample.parent, keys, temperature)
+        for key in keys:
+            self._count(run, key)
+        return found
+
+    @property
+    def cost(self) -> dict[str, dict[str, Any]]:
+        """By input: `configurations` read so far, what making them took (`seconds`, `replica_steps`; for `inherent`
+        evaluations of all forces), and the `engine` of the last one (JSON types only).
+        """
+        return {name: dict(numbers) for name, numbers in self._cost.items()}
+
+    def cage_protocols(self) -> dict[str, dict[str, Any]]:
+        """By temperature: how cages were measured (JSON types only); empty where the learner sees none."""
+        found = {}
+        for run in self._runs.values():
+            for request in self.requests:
+                settled = request.settled(run)
+                if settled is not None and settled.protocol is not None:
+                    found[f"{float(run.identity['temperature']):g}"] = settled.protocol.to_dict()
+        return found
+
+    def _settled(self, run: RunDirectory) -> tuple[Request, ...]:
+        settled = [request.settled(run) for request in self.requests]
+        return tuple(request for request in settled if request is not None)
+
+    def _run_of(self, key: SampleKey) -> RunDirectory:
+        if key.run not in self._runs:
+            raise InputError(f"found a sample of run {key.run}", f"one of {', '.join(self._runs)}")
+        return self._runs[key.run]
+
+    def _count(self, run: RunDirectory, key: StructureKey) -> None:
+        entry = run.entry("structures", key.name)
+        if entry is None or (entry.run, key) in self._counted:
+            return
+        self._counted.add((entry.run, key))
+        add_cost(self._cost, str(entry.sidecar["input"]), entry.sidecar)
+
+
+def add_cost(cost: dict[str, dict[str, Any]], name: str, facts: Mapping[str, Any]) -> None:
+    """Add what a structure took to the cost of an input."""
+    mine = cost.setdefault(name, {"engine": "", "configurations": 0, "seconds": 0.0, "replica_steps": 0})
+    mine["engine"] = f"{facts['engine']} {facts['engine_version']} on {facts['device']}"
+    mine["configurations"] += 1
+    mine["seconds"] += facts["seconds"]
+    mine["replica_steps"] += facts["steps"]
+
+
+def protocol_asked(runs: Sequence[RunDirectory], settings: Settings) -> CageProtocol | None:
+    """The cage protocol that the settings ask for, or None where they leave it to the runs."""
+    train = settings.train
+    usual = CageProtocol()
+    if train.cage_time is None and train.cage_replicas == usual.replicas:
+        return None
+    if train.cage_time is None:
+        return replace(shared_protocol(runs), replicas=train.cage_replicas)
+    step = cage_step(settings.run.time_step)
+    spacing = max(1, round(train.cage_time / (usual.time / usual.spacing) / step)) * step
+    after = train.cage_time * usual.after / usual.time
+    return CageProtocol(train.cage_replicas, train.cage_time, after, spacing, step)
