@@ -21,8 +21,8 @@ from assessment_noise import cost, noise
 from assessment_parts import CELLS, FULL, grown, inputs, networks, single, summary, temperature
 from record import RESULTS, record
 
-from glassmd.inputs import protocol_of
 from glassmd.ledger.run import RunDirectory
+from glassmd.simulation.structures import protocol_of
 
 Loaded = tuple[RunDirectory, list[Liquid]]
 

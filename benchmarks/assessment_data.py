@@ -15,9 +15,10 @@ from glassmd.features import RECIPES, describe, displacement_features
 from glassmd.features.bonds import bond_features
 from glassmd.features.rattling import rattling_features
 from glassmd.fields import GSD_REPLICA, GSD_TIME
-from glassmd.inputs import StructureProvider
 from glassmd.ledger.run import RunDirectory
+from glassmd.settings import RunSettings
 from glassmd.stream.dataset import open_run
+from glassmd.stream.structures import Structures
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["FOLDS", "INPUT_SETS", "RECIPE", "Liquid", "distances", "folds_of", "load"]
@@ -104,11 +105,13 @@ def load(path: Path) -> tuple[RunDirectory, list[Liquid]]:
     """All parents of a run that have labels, with the inputs that are kept beside it."""
     run = open_run(path)
     directory = RunDirectory.open(path)
-    provider = StructureProvider(INPUTS)
+    structures = Structures([run], INPUTS)
+    samples = run.samples()
+    structures.make([sample.key for sample in samples], RunSettings())
     liquids = []
-    for sample in run.samples():
+    for sample in samples:
         key = (sample.key.lineage, sample.key.parent)
-        liquid = _described(provider.structure(directory, sample))
+        liquid = _described(structures.of(sample))
         liquid.distances, liquid.times = distances(directory, key)
         liquid.lineage, liquid.role = sample.key.lineage, sample.role
         liquids.append(liquid)

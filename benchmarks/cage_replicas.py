@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 from assessment_data import RECIPE, Liquid, distances, folds_of
 from assessment_learners import Growing, scores
-from glassmd.inputs import CageProtocol, StructureProvider, cage_of
-from glassmd.inputs.cage import Cage
 from numpy.typing import NDArray
 from record import record
 
@@ -28,7 +26,10 @@ from glassmd.engines import Engine, get_engine
 from glassmd.features import describe, displacement_features
 from glassmd.features.rattling import rattling_features
 from glassmd.ledger.run import RunDirectory
+from glassmd.settings import RunSettings
+from glassmd.simulation.structures import Cage, CageProtocol, cage_of
 from glassmd.stream.dataset import open_run
+from glassmd.stream.structures import Structures
 from glassmd.structure import INPUTS, Rattling, Structure
 
 DRAWS = 4
@@ -54,10 +55,11 @@ def main() -> None:
 def load(path: Path) -> tuple[list[Structure], list[Liquid]]:
     """Every labelled parent with its inherent structure, described but for its cage."""
     run, directory = open_run(path), RunDirectory.open(path)
-    provider = StructureProvider(("thermal", "inherent"))
+    kept, samples = Structures([run], ("thermal", "inherent")), run.samples()
+    kept.make([sample.key for sample in samples], RunSettings())
     structures, liquids = [], []
-    for sample in run.samples():
-        structure = provider.structure(directory, sample)
+    for sample in samples:
+        structure = kept.of(sample)
         moved, times = distances(directory, (sample.key.lineage, sample.key.parent))
         species = structure.thermal.species.astype(np.int64)
         nothing = np.zeros((2, 0), np.int64), np.zeros((0, 0), np.float32)

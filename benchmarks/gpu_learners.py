@@ -34,13 +34,13 @@ from turns import rate, ratio, take_turns
 
 from glassmd.errors import EngineError, RunError
 from glassmd.graphs import batch_graphs
-from glassmd.inputs import StructureProvider, prepare
 from glassmd.models.base import PropensityModel
 from glassmd.models.closed_form import Summing
-from glassmd.settings import Settings, TrainSettings
+from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.simulation.preparation import available_cores
 from glassmd.stream.dataset import open_run
 from glassmd.stream.samples import Sample
+from glassmd.stream.structures import Structures
 from glassmd.training.choices import Resolved, resolved, started
 from glassmd.training.encoding import Encoder, Encodings
 from glassmd.training.normalisation import label_normalisation
@@ -124,10 +124,10 @@ def prepared(path: Path, settings: TrainSettings, count: int) -> tuple[Propensit
         raise RunError(f"found no samples in {path}", "at least one", "simulate or import some first")
     torch.manual_seed(0)
     model = started(settings, source.mixture, len(source.times))
-    provider = StructureProvider(model.inputs)
-    prepare(provider, [opened], samples)
+    structures = Structures([opened], model.inputs)
+    structures.make([sample.key for sample in samples], RunSettings())
     encodings = Encodings()
-    encoder = Encoder(model, lambda sample: provider.structure(opened, sample), encodings, source.pair_changes)
+    encoder = Encoder(model, structures.of, encodings, source.pair_changes)
     model.set_normalisation(*label_normalisation(samples, model.n_species))
     labelled = [_labelled(model, encoder(sample), sample, source.fold(sample.key)) for sample in samples]
     if isinstance(model, Summing):

@@ -48,6 +48,16 @@ TINY_TRAIN = TrainSettings(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--repeats", type=int, default=1, help="how often tests of chance are repeated (long form)")
+
+
+@pytest.fixture
+def repeats(request: pytest.FixtureRequest) -> int:
+    """How often a test of chance is repeated: once, or as often as --repeats says."""
+    return int(request.config.getoption("--repeats"))
+
+
 def has_lammps() -> bool:
     try:
         get_engine("lammps", "cpu")

@@ -200,7 +200,7 @@ class PropensityModel(nn.Module, ABC):
             raise ModelError(
                 f"found a structure without {', '.join(missing)} positions",
                 f"{', '.join(self.inputs)}, what the model {self.name} was made for",
-                "compute them with glassmd.inputs",
+                "give all of them: glassmd.stream.structures.Structures reads those of a run",
             )
 
 

@@ -145,8 +145,10 @@ def test_samples_that_arrive_during_training_are_absorbed_where_the_model_is(
 ) -> None:
     monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
     settings, source = settings_of("glassnet", 1, "cpu"), SampleSource([tiny_run])
+    structures = Structures(source.runs, GlassNet.default_inputs)
+    structures.make([sample.key for sample in tiny_run.samples()], settings.run)
     with elsewhere() as is_there:
-        trainer = Trainer(source, settings.train, tmp_path / "m", structures=Structures(source.runs, ("thermal",)))
+        trainer = Trainer(source, settings.train, tmp_path / "m", structures=structures)
         trainer.train()
         model, absorber = trainer.model, trainer.absorber
         assert isinstance(model, GlassNet)
