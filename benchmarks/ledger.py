@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from record import record
+from record import RESULTS, record
 
 from glassmd.ledger.index import Committed
 from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
@@ -132,7 +132,7 @@ def main() -> int:
                 row |= {f"{key}_of_info" if key in row else key: value for key, value in found.items()}
             print(row, flush=True)
             rows.append(row)
-    record("ledger", rows, given.out)
+    record("ledger", {"runs": rows}, given.out or RESULTS)
     return 0
 
 

@@ -30,8 +30,8 @@ class ModelCard(BaseModel):
         trained_species: Names of the species whose labels were learned from.
         residual_std: Per species name, (n_times,) standard deviation of label minus prediction on
             validation data, σ_AA; None where nobody measured it.
-        cage_protocols: By temperature, :class:`glassmd.simulation.structures.CageProtocol` as numbers: how the cage positions were
-            measured that it was trained on.
+        cage_protocols: By temperature, :class:`glassmd.simulation.structures.CageProtocol` as numbers: how the
+            cage positions were measured that it was trained on.
         provenance: How it was trained, free.
         glassmd_version: Version that wrote it.
 
