@@ -2,8 +2,8 @@
 
     python benchmarks/ledger.py [--entries 1000,10000,100000] [--out FOLDER]
 
-The runs are synthetic: sidecars and index of a run of one block per parent, with data files of a few bytes, which
-nothing here reads. Every figure is of a fresh process, whose memory is that of its own.
+The runs are synthetic: sidecars and index of a run of one block per parent, with data files of
+eight particles. Every figure is of a fresh process, whose memory is that of its own.
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 from record import RESULTS, record
 
+from glassmd.configuration import Configuration
+from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE
 from glassmd.ledger.index import Committed
 from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.mixtures import get_mixture
 from glassmd.settings import RunSettings
 from glassmd.storage import sealed
+from glassmd.trajectory import Frame, write_frames
 
 PARENTS = 50  # per lineage
 
@@ -94,6 +99,7 @@ def synthetic(path: Path, entries: int) -> None:
     }  # fmt: skip
     for kind in ("parents", "segments"):
         (path / kind).mkdir()
+    data = {"parents": b"0123456789", "segments": _labels(path, settings.times)}
     number = 0
     for lineage in range(lineages):
         for parent in range(PARENTS):
@@ -103,14 +109,29 @@ def synthetic(path: Path, entries: int) -> None:
                 of_kind = {"equilibration": {"equilibrated": True, "tau_alpha": 16.0}} if not replicas else {}
                 content = {
                     "schema_version": 2, "run": run.identity["id"], "kind": key.kind, "file": f"{key.name}.gsd",
-                    "sha256": "0" * 64, "size": 10, **key._asdict(), "mixture": run.identity["mixture"],
+                    "sha256": sha256(data[key.kind]).hexdigest(),
+                    "size": len(data[key.kind]), **key._asdict(), "mixture": run.identity["mixture"],
                     "temperature": 0.64, **facts, "replicas": replicas, **of_kind,
                 }  # fmt: skip
                 base = path / key.kind / key.name
-                base.with_suffix(".gsd").write_bytes(b"0123456789")
+                base.with_suffix(".gsd").write_bytes(data[key.kind])
                 base.with_suffix(".json").write_text(json.dumps(sealed(content), indent=1))
                 run.index.add(Committed(key, 1000, len(replicas)))
             number += 1
+
+
+def _labels(path: Path, times: list[float]) -> bytes:
+    """A segment that holds propensities of eight particles, which every parent has."""
+    generator = np.random.default_rng(0)
+    liquid = Configuration([10.0] * 3, [0] * 6 + [1] * 2, generator.uniform(-5, 5, (8, 3)), ("A", "B"))
+    log = {}
+    for time_ in times:
+        log[GSD_PROPENSITY.format(time=time_)] = generator.uniform(0.1, 0.3, 8).astype(np.float32)
+        log[GSD_PROPENSITY_VARIANCE.format(time=time_)] = np.full(8, 1e-3, np.float32)
+    write_frames(path / "labels.gsd", [Frame(liquid, 0, log)])
+    raw = (path / "labels.gsd").read_bytes()
+    (path / "labels.gsd").unlink()
+    return raw
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError
+from glassmd.ledger.run import ParentKey
 from glassmd.metrics import SpeciesScores, intraclass_correlation, score
 from glassmd.models.store import LoadedModel, load_model
 from glassmd.prediction import Prediction, predict, structures_for
@@ -144,9 +145,9 @@ def published_beside(mixture: dict[str, Any], samples: Sequence[Sample]) -> dict
     return published_scores(mixture, {sample.temperature for sample in samples}, samples[0].times.tolist())
 
 
-def label_quality(run: Run) -> dict[str, Any]:
-    """Reliability and ceiling of a run's labels per species and time, averaged over parents."""
-    samples = run.samples()
+def label_quality(run: Run, parents: Collection[ParentKey] | None = None) -> dict[str, Any]:
+    """Reliability and ceiling of a run's labels per species and time, averaged over parents, all of them by default."""
+    samples = run.samples(parents)
     if not samples:
         return {}
     zeros = [np.zeros_like(sample.propensity) for sample in samples]

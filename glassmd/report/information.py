@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from glassmd.errors import RunError
 from glassmd.evaluation import label_quality
+from glassmd.ledger.run import ParentKey
 from glassmd.models.store import load_model
-from glassmd.simulation.summary import dynamics_of
+from glassmd.simulation.summary import dynamics_of, spread
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import read_frames
 
@@ -35,13 +37,18 @@ def information(path: Path | str, *, verify: bool = False) -> dict[str, Any]:
     raise RunError(f"found no run, model or GSD file at {path}", "one of these", "check the path")
 
 
+MOST = 200
+"""Parents whose labels and sidecars are looked at: all of a run that is not larger, evenly spread ones of others."""
+
+
 def _run(run: Run, verify: bool) -> dict[str, Any]:
-    entries = run.entries("segments")
     mixture = run.identity["mixture"]
-    counts: dict[Any, int] = {}
-    for entry in entries:
-        counts[entry.key.of] = counts.get(entry.key.of, 0) + len(entry.sidecar.get("replicas", ()))
-    per_parent = sorted(set(counts.values()))
+    entries, counts = run.entries("segments"), dict[ParentKey, int]()
+    for line in run.index.log:
+        if line.key.kind == "segments":
+            counts[line.key.of] = counts.get(line.key.of, 0) + line.replicas
+    per_parent, chosen = sorted(set(counts.values())), set(spread(sorted(counts), MOST))
+    looked_at = [entry for entry in entries if entry.key.of in chosen]
     facts = {
         "kind": "run",
         "path": str(run.path),
@@ -60,15 +67,17 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
         "segments": len(entries),
         "expected_segments": len(run.expected_segments),
         "complete": bool(entries) and run.complete,
-        "bytes": sum(entry.sidecar["size"] for entry in entries),
-        "labels": label_quality(run),
+        "structures": run.index.count("structures"),
+        "bytes": sum(entry.stat().st_size for entry in os.scandir(run.path / "segments")) if entries else 0,
+        "parents_looked_at": len(chosen),
+        "labels": label_quality(run, chosen),
         "engines": sorted(
             {
                 " ".join(str(entry.sidecar.get(key, "")) for key in ("engine", "engine_version", "device")).strip()
-                for entry in entries
+                for entry in looked_at
             }
         ),
-        "dynamics": dynamics_of(run),
+        "dynamics": dynamics_of(run, MOST),
     }
     if run.settings is not None:
         facts["equilibration"] = [
@@ -78,7 +87,8 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
                 **{k: report.get(k) for k in ("equilibrated", "tau_alpha", "run_tau_alphas", "reasons")},
             }
             for entry in run.entries("parents")
-            if (report := entry.sidecar.get("equilibration")) is not None
+            if entry.key == ParentKey(entry.key.lineage, 0)
+            and (report := entry.sidecar.get("equilibration")) is not None
         ]
     if verify:
         facts["verified_files"] = run.verify()

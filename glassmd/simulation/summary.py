@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.errors import InputError, Interrupted
-from glassmd.ledger.run import Entry, RunDirectory
+from glassmd.ledger.run import ParentKey, RunDirectory
 
-__all__ = ["Progress", "Tally", "dynamics_of", "summary_of"]
+__all__ = ["Progress", "Tally", "dynamics_of", "spread", "summary_of"]
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,12 @@ class Tally:
         return Progress(segments, self._replicas, self._steps, seconds, tasks)
 
 
-def dynamics_of(run: RunDirectory) -> dict[str, Any]:
+def dynamics_of(run: RunDirectory, most: int | None = None) -> dict[str, Any]:
     """Averages over parents of what each segment's sidecar says, with standard errors (JSON types only).
+
+    Args:
+        run: Of what.
+        most: Parents to look at, evenly spread over all of them; None: all.
 
     Parents of one lineage follow each other in time, so that their errors may be too small; with one parent per
     lineage they are what they say.
@@ -75,10 +80,12 @@ def dynamics_of(run: RunDirectory) -> dict[str, Any]:
         `kinetic_temperature` over all times likewise. Errors are NaN for a single parent. Nothing where no
         segment says so (imported data).
     """
-    of_parent: dict[Any, list[Entry]] = {}
-    for entry in run.entries("segments"):
-        if "dynamics" in entry.sidecar:
-            of_parent.setdefault(entry.key.of, []).append(entry)
+    of_parent: dict[Any, list[dict[str, Any]]] = {}
+    entries = run.entries("segments")
+    chosen = set(spread(sorted({entry.key.of for entry in entries}), most))
+    for entry in entries:
+        if entry.key.of in chosen and "dynamics" in (sidecar := entry.sidecar):
+            of_parent.setdefault(entry.key.of, []).append({key: sidecar[key] for key in _READ})
     if not of_parent:
         return {}
     species = [str(name) for name in run.identity["mixture"]["species"]]
@@ -108,14 +115,25 @@ def dynamics_of(run: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _over_replicas(entries: list[Entry], key: str) -> NDArray[np.float64]:
+_READ = ("replicas", "dynamics", "potential_energy", "pressure", "kinetic_temperature")
+"""What is needed of a segment's sidecar."""
+
+
+def spread(parents: Sequence[ParentKey], most: int | None) -> Sequence[ParentKey]:
+    """At most so many of them, evenly spread."""
+    if most is None or len(parents) <= most:
+        return parents
+    return [parents[index] for index in np.linspace(0, len(parents) - 1, most).round().astype(int)]
+
+
+def _over_replicas(entries: list[dict[str, Any]], key: str) -> NDArray[np.float64]:
     """(n_species, n_times) mean over all replicas of a parent."""
-    weights = [len(entry.sidecar["replicas"]) for entry in entries]
-    return np.average([entry.sidecar["dynamics"][key] for entry in entries], axis=0, weights=weights)
+    weights = [len(entry["replicas"]) for entry in entries]
+    return np.average([entry["dynamics"][key] for entry in entries], axis=0, weights=weights)
 
 
-def _thermo(entries: list[Entry], key: str) -> float:
-    return float(np.concatenate([np.ravel(entry.sidecar[key]) for entry in entries]).mean())
+def _thermo(entries: list[dict[str, Any]], key: str) -> float:
+    return float(np.concatenate([np.ravel(entry[key]) for entry in entries]).mean())
 
 
 def _with_error(values: NDArray[np.float64]) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.errors import RunError
+from glassmd.fields import GSD_REPLICA, GSD_TIME
 from glassmd.ledger.run import Entry, ParentKey, RunDirectory, SegmentKey
 from glassmd.moments import Moments
 from glassmd.simulation.structures import Request
@@ -26,9 +28,13 @@ class SegmentReader:
     Args:
         run: The run.
         requests: Structures without which a sample is not handed out.
+        parents: Read these only; all by default.
     """
 
-    def __init__(self, run: RunDirectory, requests: Sequence[Request] = ()) -> None:
+    def __init__(
+        self, run: RunDirectory, requests: Sequence[Request] = (), parents: Collection[ParentKey] | None = None
+    ) -> None:
+        self._parents_read = parents
         self.run, self._requests = run, tuple(requests)
         self._seen: set[SegmentKey] = set()
         self._position = 0
@@ -75,7 +81,8 @@ class SegmentReader:
     def _hear(self) -> None:
         self.run.poll()
         lines, self._position = self.run.since(self._position)
-        self._waiting += [line.key for line in lines if isinstance(line.key, SegmentKey) and line.key not in self._seen]
+        keys = (line.key for line in lines if isinstance(line.key, SegmentKey) and line.key not in self._seen)
+        self._waiting += [key for key in keys if self._parents_read is None or key.of in self._parents_read]
 
     def lacking(self) -> list[ParentKey]:
         """Parents whose replicas are there and whose structures are not."""
@@ -163,9 +170,26 @@ class Run(RunDirectory):
                 return
             time.sleep(interval)
 
-    def samples(self) -> list[Sample]:
-        """What is there now, one sample per parent."""
-        return list(self.stream())
+    def samples(self, parents: Collection[ParentKey] | None = None) -> list[Sample]:
+        """What is there now, one sample per parent.
+
+        Args:
+            parents: Of these only; all by default.
+        """
+        return list(SegmentReader(self, parents=parents).poll())
+
+    def replicas(self, parent: ParentKey) -> Iterator[tuple[int, float, NDArray[np.float64]]]:
+        """The positions of a parent's replicas, one at a time: number, time, and (n_particles, d) unwrapped, σ_AA.
+
+        Nothing where the run keeps propensities instead of positions.
+
+        Raises:
+            SegmentError: A segment is damaged.
+        """
+        for entry in self.entries("segments"):
+            if entry.key.of == parent and entry.sidecar.get("holds") != "propensity":
+                for frame in entry.read()[1:]:
+                    yield int(frame.log[GSD_REPLICA][0]), float(frame.log[GSD_TIME][0]), frame.configuration.unwrapped
 
 
 def open_run(path: Path | str) -> Run:
