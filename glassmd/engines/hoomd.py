@@ -22,11 +22,13 @@ from glassmd.engines.base import (
     Engine,
     Minimum,
     Observation,
+    Rattled,
     require_possible,
     require_possible_minimum,
 )
 from glassmd.engines.hoomd_device import device_name, hoomd_version, load_hoomd, open_device
-from glassmd.engines.hoomd_reports import displacements, observations
+from glassmd.engines.hoomd_reports import displacements, observations, rattled
+from glassmd.engines.rattling import RattlingSums, require_snapshots
 from glassmd.engines.reduced import Displacements
 from glassmd.engines.schedule import reach_each
 from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
@@ -153,6 +155,33 @@ class HoomdEngine(Engine):
         def report(simulation: PackedSimulation, pack: range, step: int) -> Iterator[Displacements]:
             kept = keep_ends_of if step == steps[-1] else ()
             return displacements(simulation, pack, step, [groups[system] for system in pack], kept)
+
+        return self._in_packs(systems, mixture, steps, time_step, thermostat, check, report)
+
+    def rattling(
+        self,
+        systems: Sequence[Configuration],
+        mixture: Mixture,
+        *,
+        steps: Sequence[int],
+        left_out: int,
+        time_step: float,
+        thermostat: Thermostat | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[Rattled]:
+        """Add up displacements on the device; see :meth:`glassmd.engines.base.Engine.rattling`.
+
+        Nothing leaves the device until the last step, and neither energies nor virials are asked for.
+        """
+        require_possible(systems, mixture, steps, time_step, thermostat)
+        require_snapshots(len(steps), left_out)
+        sums: dict[range, RattlingSums] = {}
+
+        def report(simulation: PackedSimulation, pack: range, step: int) -> Iterator[Rattled]:
+            of_pack = sums.setdefault(pack, RattlingSums(len(steps), left_out))
+            of_pack.add(simulation.displaced())
+            if of_pack.complete:
+                yield from rattled(simulation, pack, step, sums.pop(pack))
 
         return self._in_packs(systems, mixture, steps, time_step, thermostat, check, report)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glassmd.inputs.cage import Cage, cage_of
+from glassmd.inputs.cage import Cage, cage_of, cages_of
 from glassmd.inputs.preparation import InputProgress, missing, prepare
 from glassmd.inputs.protocol import CageProtocol, cage_step, protocol_of, shared_protocol
 from glassmd.inputs.provider import StructureProvider
@@ -14,6 +14,7 @@ __all__ = [
     "StructureProvider",
     "cage_of",
     "cage_step",
+    "cages_of",
     "missing",
     "prepare",
     "protocol_of",
