@@ -36,6 +36,7 @@ from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
 if TYPE_CHECKING:
+    from glassmd.engines.hoomd_minimise import Minimiser
     from glassmd.engines.hoomd_packed import PackedSimulation
 
 __all__ = ["HoomdEngine"]
@@ -102,6 +103,7 @@ class HoomdEngine(Engine):
         self._used_buffer: float | None = None  # a small box leaves room for no thicker one
         self._neighbor_list = neighbor_list
         self._simulations: dict[tuple[object, ...], PackedSimulation] = {}
+        self._minimiser: Minimiser | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -130,12 +132,33 @@ class HoomdEngine(Engine):
     def minimise(
         self, configuration: Configuration, mixture: Mixture, *, check: Callable[[], None] | None = None
     ) -> Minimum:
-        """FIRE, one system at a time; see :meth:`glassmd.engines.base.Engine.minimise`."""
-        from glassmd.engines.hoomd_minimise import minimise  # imports torch, which not every command needs
+        """FIRE, one system at a time; see :meth:`glassmd.engines.base.Engine.minimise`.
+
+        Configurations of one box and number that follow each other share a simulation.
+        """
+        from glassmd.engines.hoomd_minimise import Minimiser  # imports torch, which not every command needs
 
         require_possible_minimum(configuration, mixture)
-        buffer = min(self.buffer, _thickest(mixture, configuration))
-        return minimise(self._hoomd, self._device, configuration, mixture, buffer, check)
+        if self._minimiser is None:
+            self._minimiser = Minimiser(self._hoomd, self._device)
+        return self._minimiser.minimise(
+            configuration, mixture, min(self.buffer, _thickest(mixture, configuration)), check
+        )
+
+    def minimise_many(
+        self,
+        configurations: Sequence[Configuration],
+        mixture: Mixture,
+        *,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[tuple[int, Minimum]]:
+        """Those of one box and number one after the other; see :meth:`glassmd.engines.base.Engine.minimise_many`."""
+        alike: dict[tuple[float, ...], list[int]] = {}
+        for index, one in enumerate(configurations):
+            alike.setdefault((one.n_particles, *one.box), []).append(index)
+        for indices in alike.values():
+            for index in indices:
+                yield index, self.minimise(configurations[index], mixture, check=check)
 
     def displacements(
         self,

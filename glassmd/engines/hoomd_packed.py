@@ -258,6 +258,12 @@ class PackedSimulation:
             forces = _host(self._tensor(arrays.force).to(torch.float64))
         return self.in_given_order(forces.reshape(self.n_systems, self.n_particles, 3)[..., : self.dimensions])
 
+    def largest_forces(self) -> NDArray[np.float64]:
+        """(n_systems,) largest force on any particle of each system, ε_AA/σ_AA."""
+        with self._local_forces(self._force) as arrays:
+            forces = self._tensor(arrays.force).to(torch.float64).view(self.n_systems, self.n_particles, 3)
+            return _host(forces.norm(dim=2).amax(dim=1))
+
     def energies_and_virials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """U/N and virial per system. Virials are computed for this one step: at every step they would cost."""
         simulation, shape = self._simulation, (self.n_systems, self.n_particles)

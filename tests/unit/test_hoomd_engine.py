@@ -273,6 +273,24 @@ def test_cages_of_parents_packed_together_are_those_added_up_on_the_host(liquids
         np.testing.assert_allclose(one.rattling.covariances, other.rattling.covariances, rtol=0, atol=1e-6)
 
 
+def test_one_simulation_goes_down_from_many_systems(liquids, monkeypatch):
+    import glassmd.engines.hoomd_minimise as module
+
+    made, original = [], module._Descent.__init__
+
+    def counted(self, *arguments, **options):
+        made.append(1)
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(module._Descent, "__init__", counted)
+    engine = HoomdEngine("cpu")
+    minima = dict(engine.minimise_many(liquids[:3], MIXTURE))
+    assert len(minima) == 3
+    assert len(made) == 1
+    np.testing.assert_array_equal(engine.minimise(liquids[1], MIXTURE).positions, minima[1].positions)
+    assert len(made) == 1
+
+
 def test_importing_hoomd_leaves_the_handling_of_signals_as_it_was():
     code = (
         "import signal, sys; mine = lambda *_: None; signal.signal(signal.SIGTERM, mine);"
