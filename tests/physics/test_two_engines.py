@@ -108,10 +108,9 @@ def test_both_engines_cages_are_those_of_one_ensemble():
     for index in range(len(parents)):
         one, other = lammps[index], hoomd[index]
         variance = sum(cage.rattling.means.var(axis=0, ddof=1) / replicas for cage in (one, other))
-        # t² with 2(R−1) degrees of freedom has mean 1.03. Of the 1500 components some 300 are independent:
-        # √(2/300) = 0.08, four of them.
+        # t² with 2(R−1) degrees of freedom has mean 1.03. Particles move together: its mean over them scatters by
+        # 0.09, and the ratios below by 1.2%, between seeds of LAMMPS alone. Four of each.
         squares = (other.positions - one.positions) ** 2 / variance
-        assert squares.mean() == pytest.approx(1.03, abs=0.32)
-        # A replica's mean over particles scatters by a few per cent; 32 of them by less than one.
-        assert other.debye_waller.mean() == pytest.approx(one.debye_waller.mean(), rel=0.04)
-        assert other.p_hop_mean.mean() == pytest.approx(one.p_hop_mean.mean(), rel=0.04)
+        assert squares.mean() == pytest.approx(1.03, abs=0.36)
+        assert other.debye_waller.mean() == pytest.approx(one.debye_waller.mean(), rel=0.05)
+        assert other.p_hop_mean.mean() == pytest.approx(one.p_hop_mean.mean(), rel=0.05)
