@@ -14,9 +14,10 @@ RUN_SCHEMA_VERSION: Final = 2
 
 # GSD log chunk, (n_bytes,) uint8: UTF-8 JSON of Mixture.identity() and the temperature, in frame 0
 GSD_IDENTITY: Final = "glassmd/identity"
-# GSD log chunk, (1,) int64: number of the replica a frame belongs to; absent in frame 0, the parent
+# GSD log chunk, (1,) int64: number of the replica a frame belongs to; -1 in frame 0, the parent, or absent from it
+# in files of earlier versions and where no frame is a replica's
 GSD_REPLICA: Final = "glassmd/replica"
-# GSD log chunk, (1,) float64: time since the parent, √(mσ²/ε)
+# GSD log chunk, (1,) float64: time since the parent, √(mσ²/ε); 0 in frame 0, or absent as the replica is
 GSD_TIME: Final = "glassmd/time"
 # GSD log chunk, (n_particles,) float32: propensity ⟨|Δr|⟩ at the time in the name, σ_AA
 GSD_PROPENSITY: Final = "particles/propensity_t{time:g}"

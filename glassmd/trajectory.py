@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError, TrajectoryError, storage_errors
-from glassmd.fields import GSD_IDENTITY
+from glassmd.fields import GSD_IDENTITY, GSD_TIME
 from glassmd.storage import publish, temporary_name
 
 __all__ = ["Frame", "read_configuration", "read_frames", "write_frames"]
@@ -166,12 +166,16 @@ def read_frames(
             unknown types, a tilted or missing box, or non-finite positions.
     """
     path = Path(path)
-    result = []
+    found: dict[int, Frame] = {}
     with _opened(path) as trajectory:
         count = len(trajectory)
-        for index in range(count) if frames is None else frames:
+        asked = range(count) if frames is None else frames
+        for index in asked:
             if not -count <= index < count:
                 raise TrajectoryError(f"found no frame {index} in {path}", f"a frame below {count}")
+        # gsd cannot go back to a first frame that lacks a log of later ones, as glassmd wrote them once: it is read
+        # first, and once.
+        for index in sorted({index % count for index in asked}):
             try:
                 raw = trajectory[index]
                 log = {name: np.asarray(value) for name, value in raw.log.items()}
@@ -181,8 +185,8 @@ def read_frames(
                     "a complete GSD file",
                     "copy or write it again",
                 ) from error
-            result.append(Frame(_configuration(path, raw, species_names), int(raw.configuration.step or 0), log))
-    return result
+            found[index] = Frame(_configuration(path, raw, species_names), int(raw.configuration.step or 0), log)
+    return [found[index % count] for index in asked]
 
 
 def read_configuration(path: Path | str, frame: int = -1, species_names: Sequence[str] | None = None) -> Configuration:
@@ -213,8 +217,44 @@ def _snapshot(frame: Frame) -> gsd.hoomd.Frame:
     return raw
 
 
+def _nothing(name: str, like: NDArray[Any]) -> NDArray[Any]:
+    """What the first frame says of a log that only later ones have.
+
+    The time since the parent is 0 there; other numbers are NaN, or −1 where they are whole, and bytes are 0.
+    """
+    if name == GSD_TIME:
+        return np.zeros_like(like)
+    if np.issubdtype(like.dtype, np.floating):
+        return np.full_like(like, np.nan)
+    return np.full_like(like, -1 if np.issubdtype(like.dtype, np.signedinteger) else 0)
+
+
+def _with_all_logs(frames: Sequence[Frame]) -> Iterator[Frame]:
+    """The frames as they are written: the first has every log of any frame, others what differs from the first.
+
+    gsd takes what a frame lacks from the first one; where that lacks it too, it cannot read the frames in any order,
+    and `gsd.hoomd.read_log` leaves the log out without a word.
+    """
+    if not frames:
+        return
+    logs = [{name: np.asarray(value) for name, value in frame.log.items()} for frame in frames]
+    first = dict(logs[0])
+    for log in logs[1:]:
+        first |= {name: _nothing(name, value) for name, value in log.items() if name not in first}
+    yield replace(frames[0], log=first)
+    for frame, log in zip(frames[1:], logs[1:], strict=True):
+        yield replace(frame, log={name: value for name, value in log.items() if not _same(value, first[name])})
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+
+
 def write_frames(path: Path | str, frames: Iterable[Frame]) -> None:
     """Write a GSD file that appears whole or not at all (single precision, as every GSD reader expects).
+
+    Any reader finds every log in every frame, in whatever order it reads them: the first frame has −1 or NaN for what
+    only later ones say, and time 0. A log that a later frame lacks is that of the first frame.
 
     Raises:
         StorageError: The disk is full or not writable; no partial file is left behind.
@@ -225,7 +265,9 @@ def write_frames(path: Path | str, frames: Iterable[Frame]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with gsd.hoomd.open(str(temporary), "w") as trajectory:
-                for frame in frames:
+                for number, frame in enumerate(_with_all_logs(list(frames))):
+                    if number == 0 and frame.step == 0:  # gsd leaves it out, and then cannot read the log
+                        trajectory.file.write_chunk("configuration/step", np.zeros(1, np.uint64))
                     trajectory.append(_snapshot(frame))
             publish(temporary, path)
         finally:

@@ -3,8 +3,8 @@
 An engine has to `evolve`. Equilibration evolves lineages, the isoconfigurational protocol copies of parents that
 differ in their velocities. An engine is free to run the systems one after the other or packed into one
 simulation, and to report them in any order; one that can reduce displacements where they are overrides
-`displacements`, and one that has something to choose, `prepare` and `adopt`. Files, seeds, protocols and retries
-belong to `glassmd.simulation`.
+`displacements` and `rattling`, one that goes downhill faster in company `minimise_many`, and one that has something
+to choose, `prepare` and `adopt`. Files, seeds, protocols and retries belong to `glassmd.simulation`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
+from glassmd.engines.rattling import Rattled, RattlingSums, require_snapshots
 from glassmd.engines.reduced import Displacements, scattering_vectors, single
 from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError
@@ -29,6 +31,7 @@ __all__ = [
     "Engine",
     "Minimum",
     "Observation",
+    "Rattled",
     "Thermostat",
     "displacements_of",
     "require_fit",
@@ -145,6 +148,29 @@ class Engine(ABC):
         """
         raise EngineError(f"the {self.name} engine cannot minimise energies", "one that can", "try --engine lammps")
 
+    def minimise_many(
+        self,
+        configurations: Sequence[Configuration],
+        mixture: Mixture,
+        *,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[tuple[int, Minimum]]:
+        """Go downhill from every configuration on its own, as :meth:`minimise` does.
+
+        Args:
+            configurations: The starts, of any box and number of particles.
+            mixture: Pair potential and masses.
+            check: Called about once a second; what it raises ends it.
+
+        Yields:
+            Index into `configurations` and minimum, each as soon as it is found, in any order.
+
+        Raises:
+            EngineError: As :meth:`minimise`, when it comes to that configuration.
+        """
+        for index, configuration in enumerate(configurations):
+            yield index, self.minimise(configuration, mixture, check=check)
+
     def displacements(
         self,
         systems: Sequence[Configuration],
@@ -178,6 +204,45 @@ class Engine(ABC):
             part = displacements_of(seen, systems[seen.system], mixture, vectors, groups[seen.system])
             kept = seen.system in keep_ends_of and seen.step == steps[-1]
             yield replace(part, ends={seen.system: seen.positions}) if kept else part
+
+    def rattling(
+        self,
+        systems: Sequence[Configuration],
+        mixture: Mixture,
+        *,
+        steps: Sequence[int],
+        left_out: int,
+        time_step: float,
+        thermostat: Thermostat | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[Rattled]:
+        """Evolve as :meth:`evolve` does, and hand over sums of displacements over the steps instead of positions.
+
+        Args:
+            systems: As in :meth:`evolve`; displacements are counted from them.
+            mixture: Pair potential and masses.
+            steps: At which there is a snapshot; at least two. Otherwise as in :meth:`evolve`, as are the other
+                arguments.
+            left_out: Snapshots at the beginning that count in the halves only.
+            time_step: √(mσ²/ε).
+            thermostat: None evolves at constant energy.
+            check: Called about once a second.
+
+        Yields:
+            The sums of each system as soon as they are complete, in any order.
+
+        Raises:
+            EngineError: The engine failed or cannot do what was asked.
+        """
+        require_snapshots(len(steps), left_out)
+        masses = np.asarray(mixture.masses)
+        sums: dict[int, RattlingSums] = {}
+        for seen in self.evolve(systems, mixture, steps=steps, time_step=time_step, thermostat=thermostat, check=check):
+            start = systems[seen.system]
+            of_system = sums.setdefault(seen.system, RattlingSums(len(steps), left_out))
+            of_system.add(remove_drift(seen.positions - start.unwrapped, masses[start.species]))
+            if of_system.complete:
+                yield sums.pop(seen.system).rattled(seen.system, of_system.arrays)
 
     def prepare(
         self,

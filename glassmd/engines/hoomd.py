@@ -22,11 +22,13 @@ from glassmd.engines.base import (
     Engine,
     Minimum,
     Observation,
+    Rattled,
     require_possible,
     require_possible_minimum,
 )
 from glassmd.engines.hoomd_device import device_name, hoomd_version, load_hoomd, open_device
-from glassmd.engines.hoomd_reports import displacements, observations
+from glassmd.engines.hoomd_reports import displacements, observations, rattled
+from glassmd.engines.rattling import RattlingSums, require_snapshots
 from glassmd.engines.reduced import Displacements
 from glassmd.engines.schedule import reach_each
 from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
@@ -34,6 +36,7 @@ from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
 if TYPE_CHECKING:
+    from glassmd.engines.hoomd_minimise import Minimiser
     from glassmd.engines.hoomd_packed import PackedSimulation
 
 __all__ = ["HoomdEngine"]
@@ -100,6 +103,7 @@ class HoomdEngine(Engine):
         self._used_buffer: float | None = None  # a small box leaves room for no thicker one
         self._neighbor_list = neighbor_list
         self._simulations: dict[tuple[object, ...], PackedSimulation] = {}
+        self._minimiser: Minimiser | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -128,12 +132,33 @@ class HoomdEngine(Engine):
     def minimise(
         self, configuration: Configuration, mixture: Mixture, *, check: Callable[[], None] | None = None
     ) -> Minimum:
-        """FIRE, one system at a time; see :meth:`glassmd.engines.base.Engine.minimise`."""
-        from glassmd.engines.hoomd_minimise import minimise  # imports torch, which not every command needs
+        """FIRE, one system at a time; see :meth:`glassmd.engines.base.Engine.minimise`.
+
+        Configurations of one box and number that follow each other share a simulation.
+        """
+        from glassmd.engines.hoomd_minimise import Minimiser  # imports torch, which not every command needs
 
         require_possible_minimum(configuration, mixture)
-        buffer = min(self.buffer, _thickest(mixture, configuration))
-        return minimise(self._hoomd, self._device, configuration, mixture, buffer, check)
+        if self._minimiser is None:
+            self._minimiser = Minimiser(self._hoomd, self._device)
+        return self._minimiser.minimise(
+            configuration, mixture, min(self.buffer, _thickest(mixture, configuration)), check
+        )
+
+    def minimise_many(
+        self,
+        configurations: Sequence[Configuration],
+        mixture: Mixture,
+        *,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[tuple[int, Minimum]]:
+        """Those of one box and number one after the other; see :meth:`glassmd.engines.base.Engine.minimise_many`."""
+        alike: dict[tuple[float, ...], list[int]] = {}
+        for index, one in enumerate(configurations):
+            alike.setdefault((one.n_particles, *one.box), []).append(index)
+        for indices in alike.values():
+            for index in indices:
+                yield index, self.minimise(configurations[index], mixture, check=check)
 
     def displacements(
         self,
@@ -153,6 +178,33 @@ class HoomdEngine(Engine):
         def report(simulation: PackedSimulation, pack: range, step: int) -> Iterator[Displacements]:
             kept = keep_ends_of if step == steps[-1] else ()
             return displacements(simulation, pack, step, [groups[system] for system in pack], kept)
+
+        return self._in_packs(systems, mixture, steps, time_step, thermostat, check, report)
+
+    def rattling(
+        self,
+        systems: Sequence[Configuration],
+        mixture: Mixture,
+        *,
+        steps: Sequence[int],
+        left_out: int,
+        time_step: float,
+        thermostat: Thermostat | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[Rattled]:
+        """Add up displacements on the device; see :meth:`glassmd.engines.base.Engine.rattling`.
+
+        Nothing leaves the device until the last step, and neither energies nor virials are asked for.
+        """
+        require_possible(systems, mixture, steps, time_step, thermostat)
+        require_snapshots(len(steps), left_out)
+        sums: dict[range, RattlingSums] = {}
+
+        def report(simulation: PackedSimulation, pack: range, step: int) -> Iterator[Rattled]:
+            of_pack = sums.setdefault(pack, RattlingSums(len(steps), left_out))
+            of_pack.add(simulation.displaced())
+            if of_pack.complete:
+                yield from rattled(simulation, pack, step, sums.pop(pack))
 
         return self._in_packs(systems, mixture, steps, time_step, thermostat, check, report)
 

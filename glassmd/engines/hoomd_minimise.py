@@ -1,4 +1,9 @@
-"""Inherent structures with HOOMD-blue: FIRE (Bitzek et al., PRL 97, 170201 (2006)), one system at a time."""
+"""Inherent structures with HOOMD-blue: FIRE (Bitzek et al., PRL 97, 170201 (2006)), one system at a time.
+
+Systems are not packed: FIRE has one time step and one power for all particles of a simulation, so that a system would
+go down another way in other company. A simulation is used again instead, for the next system of the same box and
+number.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from glassmd.engines.hoomd_packed import PackedSimulation
 from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
-__all__ = ["minimise"]
+__all__ = ["Minimiser"]
 
 _STEPS = (0.02, 0.002)
 """Time steps, √(mσ²/ε). From a liquid at T = 0.8 FIRE takes 1500 steps of 0.02, and 4000 of 0.01. HOOMD's begins with
@@ -26,6 +31,9 @@ _MOST = 200_000  # steps
 _NEVER = 1e-30  # a tolerance of HOOMD's own, which are averages: a single particle may still be on its way
 
 
+_KEPT = 2  # simulations: of two boxes, or of one and both time steps
+
+
 class _Descent(PackedSimulation):
     """One system whose integrator goes downhill."""
 
@@ -34,6 +42,7 @@ class _Descent(PackedSimulation):
     ) -> None:
         box, n_particles = configuration.box, configuration.n_particles
         super().__init__(hoomd, device, mixture, box, n_particles, 1, time_step=time_step, buffer=buffer)
+        self._longest = time_step  # FIRE goes back to it as long as it lives
         self._integrator = hoomd.md.minimize.FIRE(
             dt=time_step,
             force_tol=_NEVER,
@@ -42,12 +51,19 @@ class _Descent(PackedSimulation):
             methods=[hoomd.md.methods.ConstantVolume(filter=hoomd.filter.All())],
             forces=[self._force],
         )
-        self.load([configuration.with_velocities(np.zeros_like(configuration.positions))], time_step)
+
+    def start(self, configuration: Configuration) -> None:
+        """Put a system at rest where it was; nothing is left of the one before."""
+        again = self._loaded
+        self.load([configuration.with_velocities(np.zeros_like(configuration.positions))], self._longest)
+        if again:
+            self._integrator.reset()  # to a tenth of the time step: a new one begins with the whole
+            self._integrator.dt = self._longest
 
     @property
     def largest_force(self) -> float:
         """On any particle, ε_AA/σ_AA."""
-        return float(np.sqrt((self.forces() ** 2).sum(axis=2)).max())
+        return float(self.largest_forces()[0])
 
     def descend(self, tolerance: float, check: Callable[[], None] | None) -> tuple[int, float]:
         """Go on until no force is above `tolerance`; the steps that it took and the largest force."""
@@ -61,39 +77,67 @@ class _Descent(PackedSimulation):
         return steps, force
 
 
-def minimise(
-    hoomd: Any,
-    device: Any,
-    configuration: Configuration,
-    mixture: Mixture,
-    buffer: float,
-    check: Callable[[], None] | None = None,
-) -> Minimum:
-    """See :meth:`glassmd.engines.base.Engine.minimise`.
-
-    FIRE looks at forces alone, so that a jump of the energy at the cutoff does not matter to it.
+class Minimiser:
+    """Goes downhill from one system after the other; those of one mixture, box and number share a simulation.
 
     Args:
         hoomd: The package.
         device: A `hoomd.device.Device`.
-        configuration: The start.
-        mixture: Pair potential and masses.
-        buffer: Of the neighbour list, σ_AA.
-        check: Called about once a second; what it raises ends it.
-
-    Raises:
-        EngineError: HOOMD-blue failed, or the forces did not vanish.
     """
-    tolerance = _TOLERANCE[int(hoomd.version.floating_point_precision[1])]
-    descent = _Descent(hoomd, device, mixture, configuration, buffer, _STEPS[0])
-    try:
-        steps, force = descent.descend(tolerance, check)
-    except EngineError:
-        descent = _Descent(hoomd, device, mixture, configuration, buffer, _STEPS[1])
-        steps, force = descent.descend(tolerance, check)
-    if not force <= tolerance:
-        raise unconverged("HOOMD-blue", force, tolerance, steps)
-    (energy,), _ = descent.energies_and_virials()
-    start, masses = configuration.unwrapped, np.asarray(mixture.masses)[configuration.species]
-    moved = remove_drift(descent.positions_of(0) - start, masses)
-    return Minimum(start + moved, float(energy), force, steps)
+
+    def __init__(self, hoomd: Any, device: Any) -> None:
+        self._hoomd, self._device = hoomd, device
+        self._tolerance = _TOLERANCE[int(hoomd.version.floating_point_precision[1])]
+        self._kept: dict[tuple[object, ...], _Descent] = {}
+
+    def minimise(
+        self,
+        configuration: Configuration,
+        mixture: Mixture,
+        buffer: float,
+        check: Callable[[], None] | None = None,
+    ) -> Minimum:
+        """See :meth:`glassmd.engines.base.Engine.minimise`; it does not depend on those before, to the last bit.
+
+        FIRE looks at forces alone, so that a jump of the energy at the cutoff does not matter to it.
+
+        Args:
+            configuration: The start.
+            mixture: Pair potential and masses.
+            buffer: Of the neighbour list, σ_AA.
+            check: Called about once a second; what it raises ends it.
+
+        Raises:
+            EngineError: HOOMD-blue failed, or the forces did not vanish.
+        """
+        try:
+            descent, steps, force = self._descended(configuration, mixture, buffer, _STEPS[0], check)
+        except EngineError:
+            descent, steps, force = self._descended(configuration, mixture, buffer, _STEPS[1], check)
+        if not force <= self._tolerance:
+            raise unconverged("HOOMD-blue", force, self._tolerance, steps)
+        (energy,), _ = descent.energies_and_virials()
+        start, masses = configuration.unwrapped, np.asarray(mixture.masses)[configuration.species]
+        moved = remove_drift(descent.positions_of(0) - start, masses)
+        return Minimum(start + moved, float(energy), force, steps)
+
+    def _descended(
+        self,
+        configuration: Configuration,
+        mixture: Mixture,
+        buffer: float,
+        time_step: float,
+        check: Callable[[], None] | None,
+    ) -> tuple[_Descent, int, float]:
+        """The simulation at the end of the way, which is kept unless it failed, the steps and the largest force."""
+        key = (repr(mixture.identity()), configuration.n_particles, tuple(configuration.box), time_step)
+        descent = self._kept.pop(key, None)
+        if descent is None:
+            descent = _Descent(self._hoomd, self._device, mixture, configuration, buffer, time_step)
+        descent.buffer = buffer
+        descent.start(configuration)
+        steps, force = descent.descend(self._tolerance, check)
+        self._kept[key] = descent
+        while len(self._kept) > _KEPT:
+            self._kept.pop(next(iter(self._kept)))  # the one that was not used for longest
+        return descent, steps, force

@@ -207,6 +207,16 @@ class PackedSimulation:
         ordered[self._order[slot]] = _host(self._unwrapped()[slot])
         return ordered
 
+    def displaced(self, slots: list[int] | slice = slice(None)) -> Tensor:
+        """(n_slots, n_particles, d) float64 displacements since the start in memory order, on the device, σ_AA.
+
+        Args:
+            slots: Of these systems, each in the frame of its centre of mass; of all by default.
+        """
+        moved = self._unwrapped()[slots] - self._start[slots]
+        weights = self._masses[slots] / self._masses[slots].sum(dim=1, keepdim=True)
+        return moved - (weights[:, :, None] * moved).sum(dim=1, keepdim=True)
+
     def displacement_moments(
         self, slots: list[int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -219,9 +229,7 @@ class PackedSimulation:
             Mean and summed squared deviation of |Δr|, (n_particles,) each, in the order that was loaded, σ_AA and
             σ_AA²; F_s per species, (n_species,).
         """
-        moved = self._unwrapped()[slots] - self._start[slots]
-        weights = self._masses[slots] / self._masses[slots].sum(dim=1, keepdim=True)
-        moved = moved - (weights[:, :, None] * moved).sum(dim=1, keepdim=True)
+        moved = self.displaced(slots)
         distance = moved.norm(dim=2)
         mean = distance.mean(dim=0)
         deviation = ((distance - mean) ** 2).sum(dim=0)
@@ -236,6 +244,10 @@ class PackedSimulation:
             _host(torch.stack(scattering)),
         )
 
+    def collected(self, values: Tensor) -> NDArray[np.float64]:
+        """Values of particles on the device, (n_systems, n_particles, …), on the host in the order that was loaded."""
+        return self.in_given_order(_host(values))
+
     def in_given_order(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of particles, (n_systems, n_particles, …) in memory order, in the order that was loaded."""
         return _in_order(self._order, values)
@@ -245,6 +257,12 @@ class PackedSimulation:
         with self._local_forces(self._force) as arrays:
             forces = _host(self._tensor(arrays.force).to(torch.float64))
         return self.in_given_order(forces.reshape(self.n_systems, self.n_particles, 3)[..., : self.dimensions])
+
+    def largest_forces(self) -> NDArray[np.float64]:
+        """(n_systems,) largest force on any particle of each system, ε_AA/σ_AA."""
+        with self._local_forces(self._force) as arrays:
+            forces = self._tensor(arrays.force).to(torch.float64).view(self.n_systems, self.n_particles, 3)
+            return _host(forces.norm(dim=2).amax(dim=1))
 
     def energies_and_virials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """U/N and virial per system. Virials are computed for this one step: at every step they would cost."""

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from glassmd.engines.base import Observation, unstable
+from glassmd.engines.base import Observation, Rattled, unstable
+from glassmd.engines.rattling import RattlingSums
 from glassmd.engines.reduced import Displacements
 from glassmd.engines.thermostat import degrees_of_freedom
 
 if TYPE_CHECKING:
     from glassmd.engines.hoomd_packed import PackedSimulation
 
-__all__ = ["displacements", "observations"]
+__all__ = ["displacements", "observations", "rattled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,3 +77,13 @@ def displacements(
             pressure=thermo.pressure[slots],
             ends={pack[slot]: simulation.positions_of(slot) for slot in slots if pack[slot] in kept},
         )
+
+
+def rattled(simulation: PackedSimulation, pack: range, step: int, sums: RattlingSums) -> Iterator[Rattled]:
+    """What was added up of every system of a pack; an :class:`EngineError` where one has come apart on the way."""
+    arrays = [simulation.collected(values) for values in sums.arrays]
+    for slot, system in enumerate(pack):
+        found = sums.rattled(system, tuple(of_pack[slot] for of_pack in arrays))
+        if not np.isfinite(found.half_squares).all():  # what is not a number stays in a sum
+            raise unstable("HOOMD-blue", system, step, "displacements that are not numbers")
+        yield found

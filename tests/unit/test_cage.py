@@ -8,15 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from glassmd.engines import Engine, Observation, get_engine
-from glassmd.errors import SettingsError
-from glassmd.simulation.structures import CageProtocol, cage_of, protocol_of, shared_protocol
+from glassmd.analysis.dynamics import remove_drift
+from glassmd.engines import Engine, Observation, Thermostat, get_engine
+from glassmd.errors import EngineError, SettingsError
+from glassmd.simulation.start import draw_velocities
+from glassmd.simulation.structures import CageProtocol, cage_of, cages_of, protocol_of, shared_protocol
 from glassmd.simulation.structures import cage as cage_module
-from glassmd.simulation.structures.cage import content_of
+from glassmd.simulation.structures.cage import content_of, parents_at_once
 from glassmd.stream.dataset import open_run
 from tests.conftest import TINY, needs_lammps
 from tests.sidecars import rewrite
 from tests.unit.conftest import MIXTURE, SHORT
+from tests.unit.test_minimise import liquid_of
 
 
 def test_the_default_protocol_is_32_replicas_of_length_five():
@@ -131,6 +134,95 @@ def test_particles_rattle_about_their_cage_less_than_they_are_apart(four_liquids
     assert 0.0 < np.sqrt(found.debye_waller.max()) < 0.5
     # The variance of velocities times t² bounds what free particles would do in this time.
     assert found.debye_waller.mean() < 3 * 0.3 * 0.2**2
+
+
+def summed_over_positions(engine, parent, protocol, seed=0):
+    """Displacement, means, covariances and p_hop of a cage, added up one observation after the other."""
+    drawn = [cage_module._seeds(seed, content_of(parent), replica) for replica in range(protocol.replicas)]
+    systems = [
+        parent.with_velocities(draw_velocities(parent, MIXTURE, 0.8, np.random.default_rng(momenta)))
+        for momenta, _ in drawn
+    ]
+    bath = Thermostat(0.8, 2.0, tuple(bath for _, bath in drawn))
+    options = {"steps": protocol.steps, "time_step": protocol.time_step, "thermostat": bath}
+    moved = [[] for _ in systems]
+    for seen in engine.evolve(systems, MIXTURE, **options):
+        moved[seen.system].append(remove_drift(seen.positions - parent.unwrapped, np.ones(parent.n_particles)))
+    means, covariances, hops = [], [], []
+    for u in moved:
+        late = u[protocol.n_left_out :]
+        means.append(sum(late) / len(late))
+        dyads = sum(one[:, :, None] * one[:, None, :] for one in late) / len(late)
+        covariances.append(dyads - means[-1][:, :, None] * means[-1][:, None, :])
+        a, b = u[: len(u) // 2], u[len(u) // 2 :]
+        centres = [sum(of) / len(of) for of in (a, b)]
+        squares = [
+            np.maximum(sum((one**2).sum(axis=-1) for one in of) / len(of) - (centre**2).sum(axis=-1), 0.0)
+            for of, centre in zip((a, b), centres, strict=True)
+        ]
+        apart = ((centres[0] - centres[1]) ** 2).sum(axis=-1)
+        hops.append(np.sqrt((squares[0] + apart) * (squares[1] + apart)))
+    mean = np.array(means).mean(axis=0)
+    return parent.unwrapped + mean, np.array(means) - mean, np.array(covariances), np.array(hops)
+
+
+@needs_lammps
+@pytest.mark.parametrize("protocol", [SHORT, CageProtocol(replicas=2, time=0.63, after=0.1, spacing=0.03)])
+def test_a_cage_is_to_the_last_bit_the_sum_over_what_the_engine_reports(four_liquids, protocol):
+    engine, parent = get_engine("lammps"), four_liquids[0]
+    found = cage_of(engine, parent, MIXTURE, 0.8, protocol)
+    positions, means, covariances, hops = summed_over_positions(engine, parent, protocol)
+    np.testing.assert_array_equal(found.positions, positions)
+    np.testing.assert_array_equal(found.rattling.means, means)
+    np.testing.assert_array_equal(found.covariances, covariances)
+    np.testing.assert_array_equal(found.p_hop_mean, hops.mean(axis=0))
+    np.testing.assert_array_equal(found.p_hop_max, hops.max(axis=0))
+
+
+@needs_lammps
+@pytest.mark.parametrize("packed", [1, 2, 4])
+def test_cages_of_many_parents_are_those_of_each_alone(four_liquids, packed):
+    engine = get_engine("lammps")
+    engine.packed = packed  # what parents are brought together for
+    parents = [*four_liquids[:2], liquid_of(MIXTURE, 5, 220), four_liquids[2]]  # one of them has a box of its own
+    found = dict(cages_of(engine, parents, MIXTURE, 0.8, SHORT, seed=3))
+    assert sorted(found) == [0, 1, 2, 3]
+    for index, cage in found.items():
+        alone = cage_of(engine, parents[index], MIXTURE, 0.8, SHORT, seed=3)
+        np.testing.assert_array_equal(cage.positions, alone.positions)
+        np.testing.assert_array_equal(cage.covariances, alone.covariances)
+        np.testing.assert_array_equal(cage.p_hop_max, alone.p_hop_max)
+
+
+def test_parents_fill_the_packs_and_finish_one_after_the_other(four_liquids):
+    calls = []
+
+    class Packs(Scripted):
+        packed = 6
+
+        def rattling(self, systems, mixture, **options):
+            calls.append(len(systems))
+            return super().rattling(systems, mixture, **options)
+
+    u = np.random.default_rng(2).normal(size=(6, 10, 200, 3))
+    engine = Packs(u)
+    assert [parents_at_once(engine, replace(SHORT, replicas=replicas)) for replicas in (1, 3, 4, 6, 12)] == [
+        6,
+        2,
+        3,
+        1,
+        1,
+    ]
+    found = [index for index, _ in cages_of(engine, four_liquids[:3], MIXTURE, 0.8, SHORT)]
+    assert (found, calls) == ([0, 1, 2], [6, 3])
+    assert list(cages_of(engine, [], MIXTURE, 0.8, SHORT)) == []
+
+
+@pytest.mark.parametrize(("steps", "left_out"), [([10], 0), ([10, 20], 2), ([10, 20], -1), ([], 0)])
+def test_snapshots_that_leave_nothing_to_average_are_refused(four_liquids, steps, left_out):
+    engine, systems = Scripted(np.zeros((1, 2, 200, 3))), [four_liquids[0].with_velocities(np.zeros((200, 3)))]
+    with pytest.raises(EngineError, match="snapshots"):
+        list(engine.rattling(systems, MIXTURE, steps=steps, left_out=left_out, time_step=0.01))
 
 
 @needs_lammps

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from glassmd.inputs import CageProtocol, cages_of
 
 import glassmd.engines.schedule as schedule
 from glassmd.configuration import Configuration
@@ -194,6 +195,100 @@ def test_displacements_reduced_on_the_device_are_those_of_the_positions(liquids,
         assert set(part.ends) == ({0, 4} & set(part.systems) if part.step == 100 else set())
         for system, positions in part.ends.items():
             np.testing.assert_allclose(positions, own[system].ends[system], atol=1e-9)
+
+
+def replicas_of(parents, groups, seed=4):
+    generator = np.random.default_rng(seed)
+    return [
+        parents[group].with_velocities(draw_velocities(parents[group], MIXTURE, 1.0, generator)) for group in groups
+    ]
+
+
+@pytest.mark.parametrize("thermostatted", [False, True])
+@pytest.mark.parametrize("packed", [1, 2, 5])
+def test_rattling_added_up_on_the_device_is_that_of_the_positions(liquids, packed, thermostatted):
+    travelled = replace(liquids[0], images=np.tile([3, 0, -1], (256, 1)))
+    systems = replicas_of([travelled, liquids[1]], [0, 0, 0, 1, 1])
+    bath = Thermostat(1.0, 0.5, (1, 2, 3, 4, 5)) if thermostatted else None
+    options = {"steps": [10, 30, 60, 80, 100], "left_out": 2, "time_step": STEP, "thermostat": bath}
+    engine = HoomdEngine("cpu", packed=packed)
+    on_device = {one.system: one for one in engine.rattling(systems, MIXTURE, **options)}
+    on_host = {one.system: one for one in Engine.rattling(engine, systems, MIXTURE, **options)}
+    assert sorted(on_device) == sorted(on_host) == [0, 1, 2, 3, 4]
+    for system, one in on_device.items():
+        other = on_host[system]
+        assert (one.count, one.half_counts) == (other.count, other.half_counts) == (3, (2, 3))
+        assert np.abs(one.mean).max() > 0.05, "nothing moved"
+        for name in ("total", "dyads", "half_totals", "half_squares", "mean", "covariance", "p_hop"):
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=1e-9)
+
+
+def test_rattling_asks_for_neither_energies_nor_positions(liquids, monkeypatch):
+    from glassmd.engines.hoomd_packed import PackedSimulation
+
+    def never(*arguments):
+        raise AssertionError("something was brought to the host that nobody reads")
+
+    asked, run = [], PackedSimulation.run
+
+    def watched(simulation, steps):
+        asked.append(simulation._simulation.always_compute_pressure)
+        run(simulation, steps)
+
+    for name in ("energies_and_virials", "phase_space", "positions_of", "forces"):
+        monkeypatch.setattr(PackedSimulation, name, never)
+    monkeypatch.setattr(PackedSimulation, "run", watched)
+    options = {"steps": [10, 20, 30], "left_out": 1, "time_step": STEP}
+    assert len(list(HoomdEngine("cpu", packed=2).rattling(liquids[:3], MIXTURE, **options))) == 3
+    assert not any(asked)
+
+
+def test_rattling_that_comes_apart_is_an_error(liquids):
+    positions = liquids[0].positions.copy()
+    positions[1] = positions[0] + [0.2, 0, 0]
+    broken = replace(liquids[0], positions=positions, images=None)
+    engine, options = HoomdEngine("cpu", packed=2), {"steps": [10, 2000], "left_out": 0, "time_step": STEP}
+    with pytest.raises(EngineError, match="HOOMD-blue failed"):
+        list(engine.rattling([liquids[1], broken], MIXTURE, **options))
+    assert len(list(engine.rattling(liquids[:2], MIXTURE, **{**options, "steps": [10, 20]}))) == 2
+
+
+@pytest.mark.parametrize("packed", [2, 3, 4])
+def test_cages_of_parents_packed_together_are_those_added_up_on_the_host(liquids, packed):
+    class OnHost(HoomdEngine):
+        rattling = Engine.rattling
+
+    protocol = CageProtocol(replicas=2, time=0.4, after=0.1, spacing=0.05, time_step=STEP)
+    parents = liquids[:3]
+    found, expected = (
+        dict(cages_of(kind("cpu", packed=packed, buffer=0.3), parents, MIXTURE, 1.0, protocol))
+        for kind in (HoomdEngine, OnHost)
+    )
+    assert sorted(found) == sorted(expected) == [0, 1, 2]
+    for index, cage in found.items():
+        one, other = cage, expected[index]
+        for name in ("positions", "debye_waller", "p_hop_mean", "p_hop_max"):
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(one.rattling.means, other.rattling.means, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(one.rattling.covariances, other.rattling.covariances, rtol=0, atol=1e-6)
+
+
+def test_one_simulation_goes_down_from_many_systems(liquids, monkeypatch):
+    import glassmd.engines.hoomd_minimise as module
+
+    made, original = [], module._Descent.__init__
+
+    def counted(self, *arguments, **options):
+        made.append(1)
+        original(self, *arguments, **options)
+
+    monkeypatch.setattr(module._Descent, "__init__", counted)
+    engine = HoomdEngine("cpu")
+    minima = dict(engine.minimise_many(liquids[:3], MIXTURE))
+    assert len(minima) == 3
+    assert len(made) == 1
+    np.testing.assert_array_equal(engine.minimise(liquids[1], MIXTURE).positions, minima[1].positions)
+    assert len(made) == 1
 
 
 def test_importing_hoomd_leaves_the_handling_of_signals_as_it_was():

@@ -113,6 +113,46 @@ def test_the_same_start_gives_the_same_minimum_to_the_last_bit_however_often_som
     np.testing.assert_array_equal(first.positions, second.positions)
 
 
+def test_minima_of_many_are_those_of_each_alone(engine, liquids):
+    mixture, liquid = get_mixture("kob-andersen"), liquids["kob-andersen", "shifted"]
+    other, larger = liquid_of(mixture, 2), liquid_of(mixture, 3, 220)
+    many = [liquid, larger, other, liquid]
+    found = dict(engine.minimise_many(many, mixture))
+    assert sorted(found) == [0, 1, 2, 3]
+    for index, minimum in found.items():
+        alone = get_engine(engine.name, "cpu").minimise(many[index], mixture)
+        np.testing.assert_array_equal(minimum.positions, alone.positions)
+        assert minimum.potential_energy == alone.potential_energy
+        assert minimum.evaluations == alone.evaluations
+    assert list(engine.minimise_many([], mixture)) == []
+
+
+def test_disturbed_minima_return_to_themselves_one_after_the_other(engine, liquids):
+    """What LAMMPS found is found again, by simulations that are used for one system after the other."""
+    mixture, liquid = get_mixture("kob-andersen"), liquids["kob-andersen", "shifted"]
+    starts = liquid, liquid_of(mixture, 2)
+    minima = [get_engine("lammps").minimise(one, mixture) for one in starts]
+    generator = np.random.default_rng(6)
+    noise = generator.normal(scale=1e-3, size=(2, *liquid.positions.shape))
+    noise -= noise.mean(axis=1, keepdims=True)  # all masses are 1
+    disturbed = [moved_to(starts[k], minima[k].positions + noise[k]) for k in (0, 1)]
+    for index, again in engine.minimise_many(disturbed, mixture):
+        assert again.potential_energy == pytest.approx(minima[index].potential_energy, abs=1e-6)
+        assert np.abs(again.positions - minima[index].positions).max() < 1e-2  # as above
+
+
+def test_a_minimisation_that_fails_leaves_the_engine_as_it_was(engine, liquids):
+    mixture, liquid = get_mixture("kob-andersen"), liquids["kob-andersen", "shifted"]
+    before = engine.minimise(liquid, mixture)
+    overlapping = liquid.positions.copy()
+    overlapping[1] = overlapping[0]
+    found = engine.minimise_many([liquid, moved_to(liquid, overlapping), liquid], mixture)
+    assert next(found)[0] == 0
+    with pytest.raises(EngineError):
+        next(found)
+    np.testing.assert_array_equal(engine.minimise(liquid, mixture).positions, before.positions)
+
+
 def test_check_ends_a_minimisation_with_what_it_raises(engine):
     generator = np.random.default_rng(4)
     mixture = get_mixture("kob-andersen")

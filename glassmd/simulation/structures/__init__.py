@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glassmd.simulation.structures.cage import Cage, cage_of
+from glassmd.simulation.structures.cage import Cage, cage_of, cages_of
 from glassmd.simulation.structures.making import Made, make_structures, structure_of_configuration
 from glassmd.simulation.structures.protocol import CageProtocol, cage_step, protocol_of, shared_protocol
 from glassmd.simulation.structures.request import Request, ask, requests_for, requests_of
@@ -15,6 +15,7 @@ __all__ = [
     "ask",
     "cage_of",
     "cage_step",
+    "cages_of",
     "make_structures",
     "protocol_of",
     "requests_for",

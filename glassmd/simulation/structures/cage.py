@@ -16,22 +16,22 @@ p_hop: R. Candelier, O. Dauchot and G. Biroli, PRL 102, 088001 (2009). Sums are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
-from glassmd.engines.base import Engine
+from glassmd.engines.base import Engine, Rattled
 from glassmd.engines.thermostat import Thermostat
 from glassmd.mixtures import Mixture
 from glassmd.simulation.start import draw_velocities
 from glassmd.simulation.structures.protocol import CageProtocol
 from glassmd.structure import Rattling
 
-__all__ = ["Cage", "cage_of", "content_of"]
+__all__ = ["Cage", "cage_of", "cages_of", "content_of", "parents_at_once"]
 
 FloatArray = NDArray[np.float64]
 
@@ -62,60 +62,6 @@ class Cage:
     def debye_waller(self) -> FloatArray:
         """(n_particles,) float64 mean squared deviation from the cage position, σ_AA²."""
         return self.rattling.debye_waller
-
-
-class _Dyads:
-    """Running sums of u and u uᵀ over some snapshots.
-
-    Args:
-        shape: Of the displacements, (n_particles, d).
-    """
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._count, self._sum, self._dyads = 0, np.zeros(shape), np.zeros((*shape, shape[-1]))
-
-    def add(self, displacements: FloatArray) -> None:
-        """Take in a snapshot, (n_particles, d), σ_AA."""
-        self._count += 1
-        self._sum += displacements
-        self._dyads += displacements[:, :, None] * displacements[:, None, :]
-
-    @property
-    def mean(self) -> FloatArray:
-        """(n_particles, d) ⟨u⟩, σ_AA."""
-        return self._sum / self._count
-
-    @property
-    def covariance(self) -> FloatArray:
-        """Displacements are small, so that the difference of the sums loses nothing."""
-        return np.asarray(self._dyads / self._count - self.mean[:, :, None] * self.mean[:, None, :])
-
-
-class _Sums:
-    """Running sums of u and |u|² over some snapshots.
-
-    Args:
-        shape: Of the displacements, (..., n_particles, d).
-    """
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._count, self._sum, self._squares = 0, np.zeros(shape), np.zeros(shape[:-1])
-
-    def add(self, displacements: FloatArray) -> None:
-        """Take in a snapshot, (n_particles, d), σ_AA."""
-        self._count += 1
-        self._sum += displacements
-        self._squares += (displacements**2).sum(axis=-1)
-
-    @property
-    def mean(self) -> FloatArray:
-        """(n_particles, d) ⟨u⟩, σ_AA."""
-        return self._sum / self._count
-
-    @property
-    def variance(self) -> FloatArray:
-        """⟨|u − ⟨u⟩|²⟩; displacements are small, so that the difference of the sums loses nothing."""
-        return np.asarray(np.maximum(self._squares / self._count - (self.mean**2).sum(axis=-1), 0.0))
 
 
 def content_of(parent: Configuration) -> str:
@@ -150,52 +96,107 @@ def cage_of(
     seed: int = 0,
     check: Callable[[], None] | None = None,
 ) -> Cage:
-    """Measure the cage of every particle; a pure function of parent, protocol and seed, for one engine.
+    """Measure the cage of every particle of one parent; see :func:`cages_of`, whose arguments these are."""
+    ((_, cage),) = cages_of(engine, [parent], mixture, temperature, protocol, seed=seed, check=check)
+    return cage
+
+
+def cages_of(
+    engine: Engine,
+    parents: Sequence[Configuration],
+    mixture: Mixture,
+    temperature: float,
+    protocol: CageProtocol | None = None,
+    *,
+    seed: int = 0,
+    check: Callable[[], None] | None = None,
+) -> Iterator[tuple[int, Cage]]:
+    """Measure the cage of every particle of several parents, packed together as far as the engine packs.
+
+    A cage is a function of parent, protocol and seed, for one engine, and not of the other parents: to the last bit
+    where the engine runs one system at a time. Where it packs, what a system is packed with decides how sums are
+    rounded, and after a while the replicas are other ones of the same ensemble.
 
     Args:
         engine: Evolves the replicas, as many at once as it packs.
-        parent: Positions; its velocities do not matter.
+        parents: Positions; their velocities do not matter. Those of one box and number of particles are packed.
         mixture: Pair potential and masses.
         temperature: Of the momenta and of the thermostat, ε_AA.
         protocol: Number, length and snapshots of the replicas.
         seed: All momenta follow from it and from the parent.
         check: Called about once a second; what it raises ends it.
 
+    Yields:
+        Index into `parents` and cage, as parents finish.
+
     Raises:
         EngineError: The engine failed.
     """
     protocol = protocol or CageProtocol()
-    content = content_of(parent)
-    seeds = [_seeds(seed, content, replica) for replica in range(protocol.replicas)]
-    systems = [
-        parent.with_velocities(draw_velocities(parent, mixture, temperature, np.random.default_rng(momenta)))
-        for momenta, _ in seeds
-    ]
-    masses, start = np.asarray(mixture.masses)[parent.species], parent.unwrapped
-    cages = [_Dyads(start.shape) for _ in systems]
-    halves = [[_Sums(start.shape) for _ in range(2)] for _ in systems]
-    for seen in engine.evolve(
+    alike: dict[tuple[float, ...], list[int]] = {}
+    for index, parent in enumerate(parents):
+        alike.setdefault((parent.n_particles, *parent.box), []).append(index)
+    size = parents_at_once(engine, protocol)
+    for indices in alike.values():
+        for first in range(0, len(indices), size):
+            batch = indices[first : first + size]
+            found = _together(engine, [parents[i] for i in batch], mixture, temperature, protocol, seed, check)
+            for number, cage in found:
+                yield batch[number], cage
+
+
+def parents_at_once(engine: Engine, protocol: CageProtocol) -> int:
+    """The fewest parents whose replicas fill the engine's packs; whoever has more to do should bring as many.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> [parents_at_once(SimpleNamespace(packed=packed), CageProtocol(replicas=32)) for packed in (1, 64, 48)]
+        [1, 2, 3]
+    """
+    return engine.packed // math.gcd(engine.packed, protocol.replicas)
+
+
+def _together(
+    engine: Engine,
+    parents: Sequence[Configuration],
+    mixture: Mixture,
+    temperature: float,
+    protocol: CageProtocol,
+    seed: int,
+    check: Callable[[], None] | None,
+) -> Iterator[tuple[int, Cage]]:
+    """Of parents of one box and number of particles; system s is replica s mod R of parent ⌊s/R⌋."""
+    systems, baths = [], []
+    for parent in parents:
+        content = content_of(parent)
+        for replica in range(protocol.replicas):
+            momenta, bath = _seeds(seed, content, replica)
+            velocities = draw_velocities(parent, mixture, temperature, np.random.default_rng(momenta))
+            systems.append(parent.with_velocities(velocities))
+            baths.append(bath)
+    unfinished: dict[int, list[Rattled]] = {}
+    for of_replica in engine.rattling(
         systems,
         mixture,
         steps=protocol.steps,
+        left_out=protocol.n_left_out,
         time_step=protocol.time_step,
-        thermostat=Thermostat(temperature, _THERMOSTAT_TIME, tuple(bath for _, bath in seeds)),
+        thermostat=Thermostat(temperature, _THERMOSTAT_TIME, tuple(baths)),
         check=check,
     ):
-        snapshot = seen.step // protocol.interval  # from 1 on
-        displacements = remove_drift(seen.positions - start, masses)
-        halves[seen.system][int(2 * snapshot > protocol.n_snapshots)].add(displacements)
-        if snapshot > protocol.n_left_out:
-            cages[seen.system].add(displacements)
-    hops = np.array([_p_hop(*of_replica) for of_replica in halves])
-    means = np.array([of_replica.mean for of_replica in cages])
+        number = of_replica.system // protocol.replicas
+        of_parent = unfinished.setdefault(number, [])
+        of_parent.append(of_replica)
+        if len(of_parent) == protocol.replicas:
+            replicas = sorted(unfinished.pop(number), key=lambda one: one.system)
+            yield number, _cage(parents[number], replicas, protocol)
+
+
+def _cage(parent: Configuration, replicas: Sequence[Rattled], protocol: CageProtocol) -> Cage:
+    hops = np.array([of_replica.p_hop for of_replica in replicas])
+    means = np.array([of_replica.mean for of_replica in replicas])
     mean = means.mean(axis=0)
-    covariances = np.array([of_replica.covariance for of_replica in cages])
+    covariances = np.array([of_replica.covariance for of_replica in replicas])
     rattling = Rattling.of_replicas(means - mean, covariances)
-    return Cage(start + mean, rattling, covariances, hops.mean(axis=0), hops.max(axis=0), protocol.replica_steps)
-
-
-def _p_hop(first: _Sums, second: _Sums) -> FloatArray:
-    """(n_particles,) of one replica, σ_AA²: the mean square around another point is variance plus distance squared."""
-    apart = ((first.mean - second.mean) ** 2).sum(axis=-1)
-    return np.asarray(np.sqrt((first.variance + apart) * (second.variance + apart)))
+    positions = parent.unwrapped + mean
+    return Cage(positions, rattling, covariances, hops.mean(axis=0), hops.max(axis=0), protocol.replica_steps)
