@@ -24,6 +24,7 @@ from glassmd_cli import (
 )
 
 from glassmd.errors import GlassmdError, storage_errors
+from glassmd.interrupt import StoppedAtOnce, stop_at_once
 
 __all__ = ["app", "main"]
 
@@ -73,16 +74,27 @@ def _keep_traceback() -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the return value is the exit code."""
+    """Run the command line; the return value is the exit code.
+
+    SIGTERM and SIGINT end it with exit code 75, at once where the command does not listen to them itself.
+    """
+    code = _run(arguments)
+    if code == INTERRUPTED_BY_CTRL_C:
+        print("glassmd: stopped; nothing is half written: give the same command again", file=sys.stderr)  # noqa: T201
+        return STOPPED
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        with storage_errors(Path.cwd()):
+        with stop_at_once(), storage_errors(Path.cwd()):
             result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except GlassmdError as error:
         _keep_traceback()
         print(f"glassmd: {error}", file=sys.stderr)  # noqa: T201  (what the user is meant to read)
         return error.exit_code
-    except KeyboardInterrupt:
-        return STOPPED
+    except (KeyboardInterrupt, StoppedAtOnce):
+        return INTERRUPTED_BY_CTRL_C
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error, from click or Typer's own copy
             error.show()
@@ -90,8 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = _keep_traceback()
         print(f"glassmd: internal error: {error!r}; the traceback is in {path}", file=sys.stderr)  # noqa: T201
         return 1
-    code = int(result) if isinstance(result, int) else 0
-    return STOPPED if code == INTERRUPTED_BY_CTRL_C else code
+    return int(result) if isinstance(result, int) else 0
 
 
 if __name__ == "__main__":

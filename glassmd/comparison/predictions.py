@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from glassmd.errors import RunError, storage_errors
-from glassmd.storage import publish, temporary_name
+from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, publish, sealed_bytes, temporary_name
 
 __all__ = ["Predictions"]
+
+_AGAIN = "delete it and repeat the command"
 
 FloatArray = NDArray[np.float64]
 
@@ -43,7 +45,7 @@ class Predictions:
         """
         arrays = {f"propensity/{key}": values.astype(np.float32) for key, values in self.propensity.items()}
         arrays |= {f"std/{key}": values.astype(np.float32) for key, values in self.std.items()}
-        content = save(arrays, {"facts": json.dumps(self.facts)})
+        content = sealed_bytes(save(arrays, {"sealed": json.dumps({**UNSEALED, "facts": dict(self.facts)})}))
         temporary = temporary_name(path)
         with storage_errors(path):
             try:
@@ -55,20 +57,23 @@ class Predictions:
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
-        """Read a file.
+        """Read a file; those of earlier releases have no checksum.
 
         Raises:
             RunError: It is damaged.
         """
         found: dict[str, dict[str, FloatArray]] = {"propensity": {}, "std": {}}
         try:
-            with safe_open(path, framework="numpy") as file:
-                facts = json.loads(file.metadata()["facts"])
-                for name in file.keys():  # noqa: SIM118  (a file, not a mapping)
-                    kind, _, key = name.partition("/")
-                    found[kind][key] = file.get_tensor(name).astype(np.float64)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"could not read {path}: {error}", "predictions written by glassmd", "delete it and repeat the command"
-            ) from error
+            content = path.read_bytes()
+            metadata = metadata_of(content)
+            if set(metadata) == {"facts"}:
+                facts = json.loads(metadata["facts"])
+            else:
+                check_sealed_bytes(path, content, error=RunError, todo=_AGAIN)
+                facts = json.loads(metadata["sealed"])["facts"]
+            for name, values in load(content).items():
+                kind, _, key = name.partition("/")
+                found[kind][key] = values.astype(np.float64)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise RunError(f"could not read {path}: {error}", "predictions written by glassmd", _AGAIN) from error
         return cls(facts, found["propensity"], found["std"])

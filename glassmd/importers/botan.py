@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError, InputError
-from glassmd.importers.commit import Imported, commit_imported
+from glassmd.importers.commit import Imported, check_state, commit_imported
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import get_mixture
 
@@ -24,8 +23,9 @@ __all__ = ["import_botan"]
 TIME_OF_CODE = {"0.44": {"07": 4120.0}}
 """Times by temperature and the `tc` code of the file name; τ_α at T = 0.44 is 4120."""
 
-_NAME = re.compile(r"isoconfig_N(\d+)T([0-9.]+)_(\d+)_tc(\d+)\.npz$")
+_NAME = re.compile(r"isoconfig_N(\d+)T(\d+(?:\.\d+)?)_(\d+)_tc(\d+)\.npz$", re.ASCII)
 _SHAPES = {"types": 1, "initial_positions": 2, "positions": 3}
+_KINDS = ("iu", "iuf", "iuf")
 
 
 def _files(sources: Sequence[Path]) -> list[Path]:
@@ -62,7 +62,7 @@ def _read(path: Path, density: float, time: float) -> Imported:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _SHAPES}
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+    except Exception as error:  # a damaged archive can raise almost anything
         raise ImportDataError(f"{path} is not a BOTAN file ({error})", f"arrays {', '.join(_SHAPES)}") from error
     types, start, ends = (arrays[name] for name in _SHAPES)
     shapes = [array.shape for array in arrays.values()]
@@ -71,8 +71,20 @@ def _read(path: Path, density: float, time: float) -> Imported:
         [array.ndim for array in arrays.values()] != list(_SHAPES.values())
         or start.shape != (n, 3)
         or ends.shape[1:] != (n, 3)
+        or not n
+        or not len(ends)
     ):
         raise ImportDataError(f"{path} has shapes {shapes}", "(n,), (n, 3) and (replicas, n, 3)")
+    if any(array.dtype.kind not in kinds for array, kinds in zip(arrays.values(), _KINDS, strict=True)):
+        raise ImportDataError(
+            f"{path} has {[str(array.dtype) for array in arrays.values()]}", "numbers; whole ones as types"
+        )
+    claimed = _NAME.search(path.name)
+    if claimed is not None and n != int(claimed[1]):
+        raise ImportDataError(f"{path} has {n} particles", f"{claimed[1]} as its name says")
+    for name in ("initial_positions", "positions"):
+        if not np.isfinite(arrays[name]).all():
+            raise ImportDataError(f"{path} has {name} that are not finite", "finite positions")
     length = (n / density) ** (1 / 3)
     if start.min() < 0 or start.max() > length:
         raise ImportDataError(
@@ -108,6 +120,7 @@ def import_botan(
     if len(states) > 1:
         raise ImportDataError(f"found temperatures and times {sorted(states)}", "one", "import them one by one")
     ((temperature, at),) = states
+    check_state(files[0].name, float(temperature), [at])
 
     def items() -> Iterator[Imported]:
         for path in files:

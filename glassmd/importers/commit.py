@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.mixtures import Mixture
 from glassmd.trajectory import Frame, encode_identity
 
-__all__ = ["Imported", "commit_imported"]
+__all__ = ["Imported", "check_state", "commit_imported"]
 
 FloatArray = NDArray[np.float64]
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +67,66 @@ def _frames(item: Imported, identity: dict[str, Any]) -> list[Frame]:
     return frames
 
 
+def check_state(source: str, temperature: float, times: Sequence[float]) -> None:
+    """Refuse a temperature or output times that no experiment has.
+
+    Raises:
+        ImportDataError: Not finite, not positive, or times that are not increasing.
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ImportDataError(f"{source} has temperature {temperature}", "a finite temperature above 0")
+    if not times or not all(np.isfinite(time) and time > 0 for time in times):
+        raise ImportDataError(f"{source} has times {list(times)}", "finite times above 0")
+    # labels are kept under names with six digits of their time
+    if any(float(f"{a:g}") >= float(f"{b:g}") for a, b in pairwise(times)):
+        raise ImportDataError(f"{source} has times {list(times)}", "times that differ in their first six digits")
+
+
+def _check(item: Imported, temperature: float) -> None:
+    """Refuse numbers that are not finite, not in the range of their kind, or not those that others claim."""
+    parent, source, count = item.parent, item.source, len(item.times)
+    check_state(source, temperature, item.times)
+    if not 0 < round(parent.density, 9) < 1e9:
+        raise ImportDataError(f"{source} has a density of {parent.density:.3g}", "particles that fill their box")
+    if item.n_replicas < 1:
+        raise ImportDataError(f"{source} has {item.n_replicas} replicas", "at least one")
+    if item.ends is not None:
+        shape = item.n_replicas, count, *parent.positions.shape
+        _require(source, "end positions", item.ends, shape)
+        return
+    assert item.propensity is not None, "an importer gives replicas or labels"
+    shape = count, parent.n_particles
+    _require(source, "propensities", item.propensity, shape, lowest=0.0)
+    if item.variance is not None:
+        unknown = np.isnan(item.variance).all(axis=-1, keepdims=True)
+        _require(source, "variances", np.where(unknown, 0.0, item.variance), shape, lowest=0.0)
+
+
+def _require(source: str, what: str, values: FloatArray, shape: tuple[int, ...], lowest: float = -_LARGEST) -> None:
+    """`values` have this shape and lie between `lowest` and what single precision can hold."""
+    if values.shape != shape:
+        raise ImportDataError(f"{source} has {what} of shape {values.shape}", f"{shape}")
+    wrong = ~((values >= lowest) & (values <= _LARGEST))
+    if wrong.any():
+        least = "0 or more" if lowest == 0 else "in single precision"
+        raise ImportDataError(
+            f"{source} has {int(wrong.sum())} {what} such as {values[wrong][0]:g}", f"finite numbers, {least}"
+        )
+
+
 def commit_imported(
     items: Iterable[Imported], out: Path, mixture: Mixture, temperature: float, origin: str
 ) -> RunDirectory:
     """Write published configurations as a run; what is there already is kept.
 
     Raises:
-        ImportDataError: Nothing to import, or configurations that do not belong in one run.
+        ImportDataError: Nothing to import, numbers that are not finite or out of range, or configurations that do
+            not belong in one run.
         RunError: `out` holds another run.
     """
     run: RunDirectory | None = None
     for item in items:
+        _check(item, temperature)
         if run is None:
             run = RunDirectory.create(
                 out,

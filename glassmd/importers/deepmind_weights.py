@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from glassmd.errors import ImportDataError
+from glassmd.importers.commit import check_state
 from glassmd.mixtures import get_mixture
 from glassmd.models.bapst import BapstModel
 from glassmd.models.card import ModelCard
@@ -25,6 +25,9 @@ _NETWORKS = {
     "graph_network/node_block": ("node_network", 2),
     "graph_independent_1/node_model": ("decoder", 3),
 }
+_LARGEST = 1e6
+"""Weights of a network that was trained are of order one."""
+
 # the published decoder also decodes edges, which nothing reads
 _UNUSED = "Graph/graph_independent_1/edge_model/"
 
@@ -56,6 +59,7 @@ def import_deepmind_weights(
         StorageError: The disk is full or not writable.
     """
     path = Path(npz_path)
+    check_state(path.name, temperature, [time])
     variables = _read(path)
     model = BapstModel()
     state = model.state_dict()
@@ -91,7 +95,7 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise ImportDataError(f"found no file {path}", "an npz file of network weights", "check the path") from error
-    except (OSError, ValueError, AttributeError, EOFError, BadZipFile) as error:
+    except Exception as error:  # a damaged archive can raise almost anything
         raise ImportDataError(f"could not read {path}", "an npz file of network weights, without pickles") from error
 
 
@@ -106,4 +110,6 @@ def _take(
         raise ImportDataError(f"found {name!r} of {values.dtype} {values.shape} in {path}", f"float32 {shape}")
     if not np.isfinite(values).all():
         raise ImportDataError(f"found {name!r} with numbers that are not finite in {path}", "finite weights")
+    if values.size and np.abs(values).max() > _LARGEST:
+        raise ImportDataError(f"found {name!r} with {np.abs(values).max():g} in {path}", f"weights up to {_LARGEST:g}")
     return values

@@ -9,11 +9,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from glassmd.errors import ModelError
-from glassmd.fields import SCHEMA_VERSION
 
-__all__ = ["ModelCard"]
+__all__ = ["CARD_VERSION", "ModelCard"]
 
-_Number = Annotated[float, Field(allow_inf_nan=False)]
+CARD_VERSION = 2
+"""Format of the card that is written. 1 had no checksum of its own, and is still read."""
+
+_Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ModelCard(BaseModel):
@@ -47,13 +50,13 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", protected_namespaces=())
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = CARD_VERSION
     model: str
     hyperparameters: dict[str, Any] = {}
     mixture: dict[str, Any]
-    temperatures: list[_Number]
-    density: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    times: Annotated[list[_Number], Field(min_length=1)]
+    temperatures: Annotated[list[_Positive], Field(min_length=1)]
+    density: _Positive
+    times: Annotated[list[_Positive], Field(min_length=1)]
     trained_species: Annotated[list[str], Field(min_length=1)]
     residual_std: dict[str, list[_Number]] | None = None
     cage_protocols: dict[str, dict[str, Any]] = {}
@@ -63,6 +66,16 @@ class ModelCard(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> ModelCard:
         species = self.mixture.get("species", [])
+        if not isinstance(species, list) or not all(isinstance(name, str) for name in species):
+            raise ValueError(f"the mixture's species are {species!r:.60}, and no names")
+        if not all(isinstance(self.mixture.get(key), str) for key in ("name", "truncation")):
+            raise ValueError("the mixture has no name and truncation")
+        liquids = self.provenance.get("liquids", [])
+        if not isinstance(liquids, list) or not all(isinstance(name, str) for name in liquids):
+            raise ValueError("the liquids of its training are no list of names")
+        for temperature in self.cage_protocols:
+            if not _is_number(temperature):
+                raise ValueError(f"cage_protocols are of a temperature {temperature!r:.60}")
         for name in [*self.trained_species, *(self.residual_std or {})]:
             if name not in species:
                 raise ValueError(f"species {name!r} is not in the mixture's {species}")
@@ -110,6 +123,13 @@ class ModelCard(BaseModel):
                 )
             indices.append(nearest)
         return indices
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _same(found: Any, expected: Any) -> bool:

@@ -14,17 +14,17 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from glassmd.errors import ModelError, storage_errors
-from glassmd.fields import SCHEMA_VERSION
 from glassmd.models import MODELS, make_model
 from glassmd.models.base import PropensityModel
-from glassmd.models.card import ModelCard
-from glassmd.storage import publish, temporary_name, write_json
+from glassmd.models.card import CARD_VERSION, ModelCard
+from glassmd.storage import SEAL, check_seal, publish, remove_leftovers, sealed, temporary_name, write_json
 
 __all__ = ["CARD_FILE", "WEIGHTS_FILE", "LoadedModel", "load_model", "save_model"]
 
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 _AGAIN = "train or import the model again"
+_LARGEST = 64 * 2**20  # bytes of a card; real ones have thousands
 
 
 class LoadedModel(NamedTuple):
@@ -38,7 +38,7 @@ def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -
     """Write a model directory; an older model in it is replaced file by file, each whole or not at all.
 
     The card's `model`, `hyperparameters` and `glassmd_version` are taken from `model` and this program. It
-    also gets the weights' checksum, so that a card and weights of two models are never taken for one.
+    also gets the weights' checksum, so that a card and weights of two models are never taken for one, and its own.
 
     Args:
         directory: Made when missing.
@@ -56,6 +56,7 @@ def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -
     _check_card(model, card)
     weights = save({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()})
     content = card.model_dump() | {
+        "schema_version": CARD_VERSION,
         "model": model.name,
         "hyperparameters": model.hyperparameters(),
         "glassmd_version": version("glassmd"),
@@ -64,6 +65,7 @@ def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -
     path = directory / WEIGHTS_FILE
     with storage_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(directory, below=False)
     temporary = temporary_name(path)
     with storage_errors(path):
         try:
@@ -71,7 +73,7 @@ def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -
             publish(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    write_json(directory / CARD_FILE, content)
+    write_json(directory / CARD_FILE, sealed(content))
     return directory
 
 
@@ -105,8 +107,10 @@ def load_model(directory: str | Path) -> LoadedModel:
         model = make_model(card.model, **card.hyperparameters)
         model.load_state_dict(tensors)
         _check_card(model, card)
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[-1].strip()
+    except ModelError:
+        raise
+    except Exception as error:  # what hyperparameters of a wrong kind raise, each learner in its own way
+        reason = (str(error).splitlines() or [repr(error)])[-1].strip()
         raise ModelError(
             f"found weights in {directory} that do not fit its {CARD_FILE}: {reason}", f"a {card.model} model", _AGAIN
         ) from error
@@ -126,6 +130,8 @@ def _check_card(model: PropensityModel, card: ModelCard) -> None:
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > _LARGEST:
+            raise ModelError(f"found {path} of {path.stat().st_size} bytes", "a model card", _AGAIN)
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(
@@ -133,15 +139,18 @@ def _read_card(path: Path) -> dict[str, Any]:
             "a model directory",
             "try glassmd train … --out MODEL, or check the path",
         ) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"could not read {path}: {error}", "JSON written by glassmd", _AGAIN) from error
     if not isinstance(content, dict):
         raise ModelError(f"found {type(content).__name__} in {path}", "a JSON object", _AGAIN)
     schema = content.get("schema_version")
-    if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+    if type(schema) is not int or not 1 <= schema <= CARD_VERSION:
         raise ModelError(
-            f"found schema version {schema!r} in {path}", f"at most {SCHEMA_VERSION}", "install a newer glassmd"
+            f"found schema version {schema!r:.60} in {path}", f"1 to {CARD_VERSION}", "install a newer glassmd"
         )
+    if schema > 1:
+        check_seal(path, content, error=ModelError, todo=_AGAIN)
+        del content[SEAL]
     return content
 
 

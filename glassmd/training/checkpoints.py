@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from glassmd.errors import ModelError, storage_errors
-from glassmd.storage import publish, temporary_name
+from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, publish, sealed_bytes, temporary_name
 
 __all__ = [
     "latest_checkpoint",
@@ -26,6 +26,8 @@ __all__ = [
     "restore_optimizer",
     "save_checkpoint",
 ]
+
+_AGAIN = "delete it to resume from the one before"
 
 KEPT = 2
 """Checkpoints kept, in case the newest turns out to be damaged."""
@@ -46,7 +48,10 @@ def latest_checkpoint(directory: Path) -> Path | None:
 def save_checkpoint(directory: Path, step: int, tensors: Tensors, state: dict[str, Any]) -> Path:
     """Write a checkpoint and drop all but the newest two."""
     path = _folder(directory) / f"step-{step:09d}.safetensors"
-    content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, {"state": json.dumps(state)})
+    sealed = json.dumps({**UNSEALED, "state": state})
+    content = sealed_bytes(
+        save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, {"sealed": sealed})
+    )
     temporary = temporary_name(path)
     with storage_errors(path):
         try:
@@ -61,21 +66,22 @@ def save_checkpoint(directory: Path, step: int, tensors: Tensors, state: dict[st
 
 
 def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Read a checkpoint.
+    """Read a checkpoint; those of earlier releases have no checksum.
 
     Raises:
         ModelError: The file is damaged.
     """
     try:
-        with safe_open(str(path), framework="pt") as file:
-            state = json.loads(file.metadata()["state"])
-            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118  (not a dict)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{path} is damaged ({error})",
-            "a checkpoint written by glassmd",
-            "delete it to resume from the one before",
-        ) from error
+        content = path.read_bytes()
+        metadata = metadata_of(content)
+        if set(metadata) == {"state"}:
+            state = json.loads(metadata["state"])
+        else:
+            check_sealed_bytes(path, content, error=ModelError, todo=_AGAIN)
+            state = json.loads(metadata["sealed"])["state"]
+        return load(content), state
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path} is damaged ({error})", "a checkpoint written by glassmd", _AGAIN) from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:

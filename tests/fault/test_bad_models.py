@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from glassmd.storage import sealed
 from glassmd.stream.dataset import Run
 from tests.conftest import TINY
 from tests.fault.refusals import TRAIN_FLAGS, Command, assert_refused, frame, write
@@ -33,7 +34,7 @@ def test_a_model_that_does_not_exist(glassmd: Command, tiny_run: Run, tmp_path: 
 def change_card(model: Path, **mixture: Any) -> None:
     card = json.loads((model / "model.json").read_text())
     card["mixture"].update(mixture)
-    (model / "model.json").write_text(json.dumps(card))
+    (model / "model.json").write_text(json.dumps(sealed(card)))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_times_that_a_model_does_not_know(glassmd: Command, tiny_model: Path, ti
 
 def test_evaluating_at_times_that_a_model_does_not_know(glassmd: Command, model_copy: Path, tiny_run: Run) -> None:
     card = json.loads((model_copy / "model.json").read_text())
-    (model_copy / "model.json").write_text(json.dumps({**card, "times": [0.1, 0.7]}))
+    (model_copy / "model.json").write_text(json.dumps(sealed({**card, "times": [0.1, 0.7]})))
     assert_refused(glassmd("evaluate", model_copy, tiny_run.path), "0.5", "expected", "0.7")
 
 

@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from glassmd.inputs import CageProtocol, cages_of
 
 from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
@@ -13,6 +12,7 @@ from glassmd.errors import EngineError
 from glassmd.metrics import intraclass_correlation, pearson, reliability
 from glassmd.mixtures import MIXTURES, get_mixture
 from glassmd.simulation.start import draw_velocities, random_start
+from glassmd.simulation.structures import CageProtocol, cages_of
 
 try:
     ENGINES = {"lammps": get_engine("lammps"), "hoomd": get_engine("hoomd", "cpu", packed=8, buffer=0.3)}

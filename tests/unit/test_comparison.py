@@ -24,6 +24,7 @@ from glassmd.metrics import pearson
 from glassmd.models.baselines import DensityModel
 from glassmd.models.store import load_model
 from glassmd.prediction import predict
+from glassmd.storage import sealed
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.training.source import SampleSource
@@ -142,7 +143,7 @@ def test_a_finished_model_is_scored_on_liquids_that_it_has_not_seen(compared: tu
 def test_a_model_that_has_seen_everything_is_refused(tiny_run: Run, model_copy: Path, tmp_path: Path) -> None:
     card = json.loads((model_copy / "model.json").read_text())
     card["provenance"]["liquids"] = [tiny_run.fingerprint(lineage) for lineage in range(4)]
-    (model_copy / "model.json").write_text(json.dumps(card))
+    (model_copy / "model.json").write_text(json.dumps(sealed(card)))
     with pytest.raises(ModelError, match="has seen every liquid"):
         compare([tiny_run.path, model_copy], ["density:thermal"], out=tmp_path / "out")
     assert not (tmp_path / "out" / "trainings").exists()

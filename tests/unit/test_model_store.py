@@ -17,6 +17,7 @@ from glassmd.models import make_model
 from glassmd.models.bapst import BapstModel
 from glassmd.models.card import ModelCard
 from glassmd.models.store import CARD_FILE, WEIGHTS_FILE, load_model, save_model
+from glassmd.storage import sealed
 
 
 def card_of(**changes: object) -> ModelCard:
@@ -40,7 +41,7 @@ def saved(tmp_path: Path) -> Path:
 
 def edit(directory: Path, **changes: object) -> None:
     path = directory / CARD_FILE
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), **changes})))
 
 
 def test_a_model_comes_back_as_it_was(tmp_path):
