@@ -25,6 +25,7 @@ __all__ = [
     "Settings",
     "TrainSettings",
     "build_settings",
+    "continued",
     "load_settings",
     "parse_times",
     "steps_of_times",
@@ -287,6 +288,25 @@ def build_settings(model: type[_Model], values: Mapping[str, Any], where: str) -
         ) from error
 
 
+def continued(made_with: RunSettings, said: Mapping[str, Any]) -> RunSettings:
+    """The settings of a run that is there, under what is said now.
+
+    A wall-clock limit is of one call: it is not taken from the run.
+
+    Args:
+        made_with: The run's.
+        said: Values by key, of those that somebody gave.
+
+    Raises:
+        SettingsError: An unknown key, a value out of range.
+
+    Example:
+        >>> continued(RunSettings(temperature=0.5, seed=1), {"lineages": 9}).temperature
+        0.5
+    """
+    return build_settings(RunSettings, {**made_with.model_dump(exclude={"walltime"}), **said}, "")
+
+
 def _spread(values: dict[str, Any], key: str, value: Any) -> None:
     """Put one `--set key=value` where it belongs; a bare key of the training settings finds its table."""
     if key.startswith("train."):
@@ -301,12 +321,18 @@ def _spread(values: dict[str, Any], key: str, value: Any) -> None:
             values[key] = value
 
 
-def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    made_with: RunSettings | None = None,
+) -> Settings:
     """Settings from a TOML file with overrides on top.
 
     Args:
         path: TOML file, or None for the defaults.
         overrides: Flag values by key; `None` values are ignored. Training keys need no `train.` in front.
+        made_with: Of the run that goes on, which says what nobody says now; None where a new one is made. Only what
+            is said is in the `model_fields_set` of a new one's settings.
 
     Raises:
         SettingsError: A missing or malformed file, an unknown key, a value out of range.
@@ -329,16 +355,19 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
         if value is not None:
             _spread(values, key, value)
     train = values.pop("train", {})
-    run = build_settings(RunSettings, _snap_times(values), "")
+    if made_with is None:
+        run = build_settings(RunSettings, _snap_times(values, RunSettings.model_fields["time_step"].default), "")
+    else:
+        run = continued(made_with, _snap_times(values, made_with.time_step))
     return Settings(run=run, train=build_settings(TrainSettings, train, "train."))
 
 
-def _snap_times(values: dict[str, Any]) -> dict[str, Any]:
+def _snap_times(values: dict[str, Any], time_step: float) -> dict[str, Any]:
     """Move logarithmic times, which nobody means to the last digit, to the nearest step."""
     times = values.get("times")
     if isinstance(times, str) and times.startswith("log:"):
         try:
-            step = float(values.get("time_step", RunSettings.model_fields["time_step"].default))
+            step = float(values.get("time_step", time_step))
             snapped = sorted({max(1, round(t / step)) for t in parse_times(times)})
         except (ValueError, TypeError, OverflowError, ZeroDivisionError):
             return values  # reported by the validation that follows

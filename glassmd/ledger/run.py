@@ -210,9 +210,20 @@ class RunDirectory:
                     f"{now} as asked for now",
                     "choose another --out",
                 )
-        stored, asked = self.identity.get("settings"), wanted["settings"]
-        if stored is None or asked is None:
+        if self.identity.get("settings") is None or wanted["settings"] is None:
             return
+        grown = self.grown(wanted["settings"])
+        if any(grown[key] != self.identity["settings"].get(key) for key in GROWABLE):
+            self.identity = {**self.identity, "settings": grown}
+            write_json(self.path / "run.json", self.identity)
+
+    def grown(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of this run after it has grown to those asked for.
+
+        Raises:
+            RunError: They differ in more than a run can grow by.
+        """
+        stored = self.identity["settings"]
         # Runs of earlier releases lack settings that came later.
         stored = {key: field.get_default() for key, field in RunSettings.model_fields.items()} | stored
         grown = dict(stored)
@@ -227,9 +238,7 @@ class RunDirectory:
                 f"{value} as asked for now",
                 f"give {key} = {stored.get(key)} or choose another --out",
             )
-        if grown != stored:
-            self.identity = {**self.identity, "settings": grown}
-            write_json(self.path / "run.json", self.identity)
+        return grown
 
     @property
     def settings(self) -> RunSettings | None:

@@ -14,7 +14,8 @@ from glassmd.errors import Interrupted, RunError
 from glassmd.inputs import InputProgress
 from glassmd.interrupt import StopRequest
 from glassmd.settings import Settings
-from glassmd.simulation.pool import Pool, make_run
+from glassmd.simulation.batch import settings_of
+from glassmd.simulation.pool import Pool, as_made, make_run
 from glassmd.simulation.preparation import available_cores, default_workers
 from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
@@ -164,7 +165,9 @@ def train_stream(
     out = Path(out)
     training_device(settings.train)  # one that is not there is refused before anything is simulated
     stop = stop or StopRequest(walltime=settings.run.walltime)
-    made = make_run(settings.run, run_directory or out / "run", stop.check)
+    place = run_directory or out / "run"
+    settings = settings.model_copy(update={"run": as_made(settings.run, place)})
+    made = make_run(settings.run, place, stop.check)
     run = open_run(made.path)
     workers = default_workers(settings.run, spared=1)
     _threads(settings, workers)
@@ -189,7 +192,7 @@ def train_stream(
             settings.train,
             out,
             structures=Structures(source, settings, stop.check),
-            seed=settings.run.seed,
+            seed=settings_of(made).seed,  # which given configurations may have chosen
             follow=True,
             stop=stop,
             show=watch,
