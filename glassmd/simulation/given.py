@@ -20,7 +20,7 @@ from glassmd.analysis.crystallinity import crystalline_fraction
 from glassmd.configuration import Configuration
 from glassmd.errors import RunError, SettingsError
 from glassmd.ledger.run import ParentKey, RunDirectory
-from glassmd.mixtures import MIXTURES
+from glassmd.mixtures import MIXTURES, Mixture, get_mixture
 from glassmd.settings import RunSettings, build_settings
 from glassmd.simulation.batch import frame_of
 from glassmd.simulation.protocol import Protocol
@@ -108,7 +108,8 @@ def settled(settings: RunSettings, stored: RunSettings | None = None) -> tuple[R
         stored: Of the run where all of them are committed already: it says as much as they do.
 
     Raises:
-        InputError: They cannot be read, or are not the liquid of the settings.
+        InputError: They cannot be read, or are not the liquid of the settings, or neither they nor the settings say
+            which liquid they are.
         SettingsError: More lineages are asked for than there are.
     """
     if settings.start is None:
@@ -117,6 +118,7 @@ def settled(settings: RunSettings, stored: RunSettings | None = None) -> tuple[R
     if stored is not None and stored.start == settings.start:
         return build_settings(RunSettings, {**stored.model_dump(), **said}, ""), []
     lineages = given_lineages(settings.start)
+    _require_known(lineages[0][0], said)
     settings = build_settings(RunSettings, {**_facts(lineages, said), **said}, "")
     if len(lineages) < settings.lineages:
         raise SettingsError(
@@ -154,6 +156,37 @@ def _facts(lineages: Sequence[Sequence[Given]], said: Mapping[str, Any]) -> dict
     return {key: value for key, value in facts.items() if value is not None}
 
 
+def _require_known(given: Given, said: Mapping[str, Any]) -> None:
+    """Refuse a file of another program where the defaults would be taken for what it is.
+
+    Raises:
+        SettingsError: Nobody says its temperature, or its mixture where it is not the default one.
+    """
+    configuration, file = given.configuration, given.source.rpartition(" frame ")[0] or given.source
+    default = get_mixture(RunSettings.model_fields["mixture"].default)
+    if "mixture" not in given.identity and "mixture" not in said and not _composed_as(configuration, default):
+        names = [name for name, mixture in MIXTURES.items() if _composed_as(configuration, mixture)]
+        counts = ", ".join(
+            f"{n} {name}" for n, name in zip(_counts(configuration), configuration.species_names, strict=True)
+        )
+        raise SettingsError(
+            f"found no mixture in {file}, and the composition ({counts}, {configuration.dimensions}D) is not that of "
+            f"{default.name}",
+            f"the name of the mixture, one of {', '.join(MIXTURES)}",
+            f"try --mixture {' or '.join(names)}" if names else "try --mixture NAME, with the species named as its",
+        )
+    if "temperature" not in given.identity and "temperature" not in said:
+        raise SettingsError(f"found no temperature in {file}", "the temperature of the liquid", "try --temperature T")
+
+
+def _composed_as(configuration: Configuration, mixture: Mixture) -> bool:
+    """Whether a configuration has a mixture's dimension and species, in about its composition."""
+    if (configuration.dimensions, tuple(configuration.species_names)) != (mixture.dimensions, mixture.species):
+        return False
+    counts, wanted = _counts(configuration), mixture.counts(configuration.n_particles)
+    return max(abs(a - b) for a, b in zip(counts, wanted, strict=True)) <= max(1, _COMPOSITION * sum(wanted))
+
+
 def _require_liquid(given: Given, settings: RunSettings) -> None:
     mixture, configuration = settings.liquid(), given.configuration
     checks: list[tuple[str, Any, Any]] = [
@@ -173,11 +206,10 @@ def _require_liquid(given: Given, settings: RunSettings) -> None:
                 f"{expected} as in the settings",
                 f"set {what} to that of the file",
             )
-    counts, wanted = _counts(configuration), mixture.counts(configuration.n_particles)
-    if max(abs(a - b) for a, b in zip(counts, wanted, strict=True)) > max(1, _COMPOSITION * sum(wanted)):
+    if not _composed_as(configuration, mixture):
         raise SettingsError(
-            f"{given.source} has {counts} particles of {', '.join(mixture.species)}",
-            f"about {list(wanted)}, the composition of {mixture.name}",
+            f"{given.source} has {_counts(configuration)} particles of {', '.join(mixture.species)}",
+            f"about {list(mixture.counts(configuration.n_particles))}, the composition of {mixture.name}",
             "choose another --mixture",
         )
     crystalline = crystalline_fraction(configuration)

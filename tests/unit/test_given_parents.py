@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glassmd.configuration import Configuration
 from glassmd.fields import GSD_IDENTITY
+from glassmd.mixtures import get_mixture
 from glassmd.settings import RunSettings
 from glassmd.simulation.given import settled
 from glassmd.simulation.pool import simulate
+from glassmd.simulation.start import random_start
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import Frame, encode_identity, write_frames
 from tests.conftest import TINY, Outcome, needs_lammps
@@ -150,6 +153,50 @@ def test_files_of_other_programs_need_to_be_told_what_they_are(tiny_run: Run, tm
     made, (lineage,) = settled(RunSettings(start=[str(tmp_path / "foreign.gsd")], temperature=1.3))
     assert (made.temperature, made.particles, made.lineages, made.validation_lineages) == (1.3, 200, 1, 0)
     np.testing.assert_array_equal(lineage[0].configuration.positions, liquid.positions)
+
+
+def foreign(path: Path, liquid: Configuration) -> Path:
+    """A snapshot of another program: nothing but particles in a box."""
+    write_frames(path, [Frame(liquid, 0)])
+    return path
+
+
+def test_a_foreign_file_without_a_temperature_is_refused_at_once(
+    glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path
+) -> None:
+    """Not taken for a liquid at the default 0.64."""
+    path = foreign(tmp_path / "foreign.gsd", tiny_run.entries("parents")[0].read([0])[0].configuration)
+    for dry in ((), ("--dry-run",)):
+        found = given_run(glassmd, tmp_path / "run", "--start", path, *dry)
+        assert found.code == 2
+        assert "found no temperature in foreign.gsd" in found.err
+        assert "try --temperature" in found.err
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("mixture", ["kob-andersen-2d", "kob-andersen-2d-ternary", "wahnstrom"])
+def test_a_foreign_file_that_is_no_kob_andersen_liquid_needs_a_mixture(
+    glassmd: Callable[..., Outcome], tmp_path: Path, mixture: str
+) -> None:
+    chosen = get_mixture(mixture)
+    path = foreign(tmp_path / "x.gsd", random_start(chosen, 400, chosen.density, np.random.default_rng(1)))
+    found = given_run(glassmd, tmp_path / "run", "--start", path, "--temperature", 1.0)
+    assert found.code == 2
+    assert "found no mixture in x.gsd" in found.err
+    assert f"try --mixture {mixture}" in found.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_foreign_file_of_unknown_species_lists_the_mixtures(
+    glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path
+) -> None:
+    liquid = tiny_run.entries("parents")[0].read([0])[0].configuration
+    path = foreign(tmp_path / "x.gsd", replace(liquid, species_names=("Ni", "P")))
+    found = given_run(glassmd, tmp_path / "run", "--start", path, "--temperature", 1.5)
+    assert found.code == 2
+    assert "Ni" in found.err
+    assert "found no mixture in x.gsd" in found.err
+    assert "wahnstrom" in found.err
 
 
 @pytest.fixture(scope="module")
