@@ -3,13 +3,14 @@
 A lineage of a run directory stays a lineage, with its parents in their order and the evidence for its
 equilibrium; the frames of one GSD file are taken for parents of one lineage, because nobody knows better and
 configurations of one liquid must not end up on both sides of a split. Whoever gives a GSD file or imported data
-vouches for their equilibrium; a crystal is refused all the same.
+vouches for their equilibrium: they are committed as *unchecked*, with what the engine sees of them. A crystal is
+refused all the same, and what is no liquid of this mixture and temperature (:mod:`glassmd.simulation.inspection`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,17 @@ import numpy as np
 
 from glassmd.analysis.crystallinity import crystalline_fraction
 from glassmd.configuration import Configuration
+from glassmd.engines.base import Engine
 from glassmd.errors import RunError, SettingsError
 from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.mixtures import MIXTURES, Mixture, get_mixture
 from glassmd.settings import RunSettings, build_settings
 from glassmd.simulation.batch import frame_of
-from glassmd.simulation.protocol import Protocol
+from glassmd.simulation.inspection import Inspected, inspect
+from glassmd.simulation.protocol import Protocol, standing
 from glassmd.trajectory import check_overlaps, read_frames
 
-__all__ = ["Given", "commit_given", "given_lineages", "settled"]
+__all__ = ["Given", "all_given_are_committed", "commit_given", "given_lineages", "inspect_given", "settled"]
 
 _COMPOSITION = 0.01
 """Share of the particles by which a composition may differ from the mixture's."""
@@ -48,6 +51,11 @@ class Given:
     identity: Mapping[str, Any]
     evidence: Mapping[str, Any] | None = None
 
+    @property
+    def unchecked(self) -> bool:
+        """Whether nobody has looked whether its lineage is in equilibrium."""
+        return self.evidence is None or standing(self.evidence) is None
+
 
 def _of_run(path: Path) -> Iterator[list[Given]]:
     run = RunDirectory.open(path)
@@ -58,6 +66,7 @@ def _of_run(path: Path) -> Iterator[list[Given]]:
         lineage = entry.key.lineage
         evidence.setdefault(lineage, entry.sidecar.get("equilibration"))
         configuration = entry.read([0])[0].configuration.with_images_zero()
+        check_overlaps(entry.path, configuration)
         source = f"{path.name}/{entry.path.stem}"
         by_lineage.setdefault(lineage, []).append(Given(configuration, source, identity, evidence[lineage]))
     yield from by_lineage.values()
@@ -229,12 +238,59 @@ def all_given_are_committed(run: RunDirectory, settings: RunSettings) -> bool:
     )
 
 
-def commit_given(run: RunDirectory, settings: RunSettings, lineages: Sequence[Sequence[Given]]) -> None:
-    """Commit given configurations as parents, as many of each lineage as the settings ask for."""
+def inspect_given(
+    lineages: Sequence[Sequence[Given]], settings: RunSettings, engine: Engine, check: Callable[[], None] | None = None
+) -> dict[ParentKey, Inspected]:
+    """Have the engine look at those that will be parents and come without evidence.
+
+    Raises:
+        EngineError: The engine cannot evaluate one.
+        InputError: One that is not the liquid of the settings.
+    """
+    unchecked = {key: given for key, given in _taken(lineages, settings) if given.unchecked}
+    configurations, sources = ([getattr(g, name) for g in unchecked.values()] for name in ("configuration", "source"))
+    return dict(zip(unchecked, inspect(configurations, sources, settings, engine, check), strict=True))
+
+
+def _taken(lineages: Sequence[Sequence[Given]], settings: RunSettings) -> Iterator[tuple[ParentKey, Given]]:
+    """As many of each lineage as the settings ask for."""
     for number, lineage in enumerate(lineages[: settings.lineages]):
         for parent, given in enumerate(lineage[: settings.parents]):
-            facts: dict[str, Any] = {"seeds": [], "steps": 0, "given": given.source}
-            if parent == 0:
-                evidence = given.evidence or {"equilibrated": True, "reasons": []}
-                facts["equilibration"] = {**evidence, "given": given.source, "given_parents": len(lineage)}
-            run.commit("parents", ParentKey(number, parent), [frame_of(given.configuration, run)], facts)
+            yield ParentKey(number, parent), given
+
+
+def commit_given(
+    run: RunDirectory,
+    settings: RunSettings,
+    lineages: Sequence[Sequence[Given]],
+    inspected: Mapping[ParentKey, Inspected],
+) -> None:
+    """Commit given configurations as parents, as many of each lineage as the settings ask for.
+
+    Args:
+        run: Where to.
+        settings: Of the run.
+        lineages: Of :func:`settled`.
+        inspected: Of :func:`inspect_given`.
+    """
+    for key, given in _taken(lineages, settings):
+        facts: dict[str, Any] = {"seeds": [], "steps": 0, "given": given.source}
+        if key.parent == 0:
+            known = {"given": given.source, "given_parents": len(lineages[key.lineage])}
+            of_lineage = [found for at, found in inspected.items() if at.lineage == key.lineage]
+            facts["equilibration"] = {**(given.evidence or {}), **_judged(of_lineage), **known}
+        elif key in inspected:
+            facts["checked"] = inspected[key].facts
+        run.commit("parents", key, [frame_of(given.configuration, run)], facts)
+
+
+def _judged(of_lineage: Sequence[Inspected]) -> dict[str, Any]:
+    """What the report of a lineage says that came without evidence; nothing where it came with some."""
+    if not of_lineage:
+        return {}
+    against = [found.against for found in of_lineage if found.against]
+    return {
+        "equilibrated": False if against else None,
+        "reasons": against or ["given, not checked by glassmd"],
+        "checked": of_lineage[0].facts,
+    }

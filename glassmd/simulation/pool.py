@@ -24,7 +24,7 @@ from glassmd.interrupt import StopRequest
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings, continued
 from glassmd.simulation.batch import settings_of
-from glassmd.simulation.given import Given, all_given_are_committed, commit_given, settled
+from glassmd.simulation.given import Given, all_given_are_committed, commit_given, inspect_given, settled
 from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, prepare, prepared_engine, with_runtime
 from glassmd.simulation.summary import Progress, committed, progress_of, summary_of
 from glassmd.simulation.worker import Worker, settings_flags
@@ -88,6 +88,7 @@ def make_run(settings: RunSettings, out: Path, check: Callable[[], None] | None 
     """
     there, settings, given = _going_on(settings, out)
     engine = _fitting_engine(settings)
+    inspected = inspect_given(given, settings, engine, check)
     prepared, chosen = {}, {}
     if there is None:
         prepared = prepare(engine, settings, check)
@@ -107,7 +108,7 @@ def make_run(settings: RunSettings, out: Path, check: Callable[[], None] | None 
     )
     if prepared:
         run.record_prepared(engine.name, engine.device, prepared)
-    commit_given(run, settings, given)
+    commit_given(run, settings, given, inspected)
     return run
 
 
