@@ -46,7 +46,9 @@ def train(
     data: Annotated[
         list[Path] | None, typer.Argument(metavar="DATA... | [RUN.toml]", help="Run directories, settings.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Model directory; continues where it stopped.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Model directory, no run; continues where it stopped.")
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Train while simulations run.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="Which learner.", show_default=False)] = None,
     input_: Annotated[
@@ -69,14 +71,16 @@ def train(
     others are writing are followed.
     """
     # torch takes seconds to load, and what does not need it should not wait for it
+    from glassmd.training.session import refuse_run, train_stream
     from glassmd.training.session import train as run_training
-    from glassmd.training.session import train_stream
 
     file, runs = _sort(data or [])
     if not runs and not stream:
         raise InputError(
             "found no DATA", "run directories, or --stream to simulate", "try glassmd train RUN --out MODEL"
         )
+    if out is not None:
+        refuse_run(out)
     simulated = None if runs or out is None else out / "run"  # where --stream lets simulations run
     settings = load_settings(
         file,

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from glassmd.errors import SettingsError
 from glassmd.mixtures import Mixture, get_mixture
+from glassmd.storage import is_special
 from glassmd.structure import INPUTS
 
 __all__ = [
@@ -38,6 +39,12 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
+_MOST_REPLICAS = 10**7
+"""In a run: its ledger is a list in memory, and every block of replicas a file."""
+
+_MOST_TIMES = 10**4
+
+
 def parse_times(text: Any) -> Any:
     """Output times from `0.1,1,10`, `log:FIRST:LAST:COUNT` or a list of numbers.
 
@@ -55,10 +62,14 @@ def parse_times(text: Any) -> Any:
             bounds = float(first), float(last)
             if not (0 < bounds[0] < bounds[1] < float("inf")):
                 raise ValueError
-            return [float(t) for t in np.geomspace(*bounds, int(count))]
-        return [float(part) for part in text.split(",")]
+            number = int(count)
+            if number <= _MOST_TIMES:
+                return [float(t) for t in np.geomspace(*bounds, number)]
+        else:
+            return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise ValueError(f"times {text!r} are neither '0.1,1,10' nor 'log:FIRST:LAST:COUNT'") from error
+    raise ValueError(f"times {text!r} are too many: at most {_MOST_TIMES:,} times")
 
 
 def times_of(text: str) -> list[float]:
@@ -177,6 +188,15 @@ class RunSettings(_Strict):
     def _consistent(self) -> RunSettings:
         steps_of_times(self.times, self.time_step)
         get_mixture(self.mixture, self.truncation)
+        held_out = min(self.lineages, self.validation_lineages + self.test_lineages)
+        per_parent = (self.lineages - held_out) * self.replicas + held_out * self.held_out_replicas
+        if per_parent * self.parents > _MOST_REPLICAS:
+            raise SettingsError(
+                f"found {self.lineages} lineages of {self.parents} parents with {self.replicas} replicas, "
+                f"{self.held_out_replicas} for held-out lineages: {per_parent * self.parents:,} replicas in all",
+                f"at most {_MOST_REPLICAS:,}",
+                "make several runs, which train and evaluate take together",
+            )
         # Given configurations say how many lineages there are.
         if self.start is None and self.validation_lineages + self.test_lineages >= self.lineages:
             raise SettingsError(
@@ -343,6 +363,8 @@ def load_settings(
     """
     values: dict[str, Any] = {}
     if path is not None:
+        if is_special(path):
+            raise SettingsError(f"{path} is no regular file", "a TOML file", "write it to a file first")
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from glassmd.errors import ImportDataError
+from glassmd.storage import is_special
 
 __all__ = ["load_numpy_pickle"]
 
@@ -53,6 +54,8 @@ def load_numpy_pickle(path: Path) -> Any:
     Raises:
         ImportDataError: The file is missing, damaged, or holds anything else; nothing of it is run.
     """
+    if is_special(path):
+        raise ImportDataError(f"{path} is no regular file", "a pickle file", "write it to a file first")
     try:
         with path.open("rb") as file:
             return _NumpyUnpickler(file, encoding="latin1").load()

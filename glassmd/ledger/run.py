@@ -43,6 +43,9 @@ RUNTIME = ("engine", "device", "packed", "neighbor_buffer", "workers", "walltime
 """Settings that say how to run and not what: they may differ between calls."""
 
 
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
 class ParentKey(NamedTuple):
     """A parent configuration: number `parent` of lineage number `lineage`."""
 
@@ -146,6 +149,12 @@ class RunDirectory:
         missing = [key for key in ("id", "mixture", "temperature", "times") if key not in identity]
         if missing:
             raise RunError(f"{path}/run.json lacks {missing}", "a file written by glassmd", "restore it")
+        if not (isinstance(identity["id"], str) and _ID.fullmatch(identity["id"])):  # it names folders
+            raise RunError(
+                f"{path}/run.json has id {str(identity['id'])[:80]!r}",
+                "lowercase letters, digits and dashes, 64 at most",
+                "restore it",
+            )
         return cls(path, identity)
 
     @classmethod

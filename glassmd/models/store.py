@@ -18,7 +18,7 @@ from glassmd.fields import SCHEMA_VERSION
 from glassmd.models import MODELS, make_model
 from glassmd.models.base import PropensityModel
 from glassmd.models.card import ModelCard
-from glassmd.storage import publish, temporary_name, write_json
+from glassmd.storage import is_special, publish, temporary_name, write_json
 
 __all__ = ["CARD_FILE", "WEIGHTS_FILE", "LoadedModel", "load_model", "save_model"]
 
@@ -125,6 +125,8 @@ def _check_card(model: PropensityModel, card: ModelCard) -> None:
 
 
 def _read_card(path: Path) -> dict[str, Any]:
+    if is_special(path):
+        raise ModelError(f"{path} is no regular file", "JSON written by glassmd", _AGAIN)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

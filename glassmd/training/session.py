@@ -27,7 +27,7 @@ from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
 from glassmd.training.structures import Structures
 
-__all__ = ["Show", "train", "train_stream"]
+__all__ = ["Show", "refuse_run", "train", "train_stream"]
 
 Show = Callable[[TrainingProgress, Progress | None], None]
 
@@ -50,6 +50,16 @@ def _open(data: Sequence[Path | str], *, follow: bool) -> list[Run]:
             "simulate first, or add --stream to wait for them",
         )
     return runs
+
+
+def refuse_run(out: Path) -> None:
+    """Refuse to write a model into a run directory.
+
+    Raises:
+        RunError: `out` is one.
+    """
+    if (out / "run.json").exists():
+        raise RunError(f"{out} is a run", "a model directory, or a new one", "choose another --out")
 
 
 def _threads(settings: Settings, workers: int) -> None:
@@ -87,6 +97,7 @@ def train(
         InputError: Data or directory that cannot be used.
         Interrupted: Stopped early with a checkpoint saved.
     """
+    refuse_run(Path(out))
     settings = settings or Settings()
     stop = stop or StopRequest(walltime=settings.run.walltime)
     training_device(settings.train)  # one that is not there is refused before anything is computed
@@ -163,6 +174,7 @@ def train_stream(
         What `glassmd train --stream --json` prints: as :func:`train`, with the run and the overlap.
     """
     out = Path(out)
+    refuse_run(out)
     training_device(settings.train)  # one that is not there is refused before anything is simulated
     stop = stop or StopRequest(walltime=settings.run.walltime)
     place = run_directory or out / "run"
