@@ -67,8 +67,10 @@ def _keep_traceback() -> Path:
         path = folder / "traceback.txt"
         path.write_text(traceback.format_exc(), encoding="utf-8")
     except OSError:
-        path = Path(tempfile.gettempdir()) / "glassmd-traceback.txt"
-        with path.open("w", encoding="utf-8") as file:
+        # A name that nobody could guess, made anew: a folder that everybody writes to may hold a link with a known one.
+        handle, name = tempfile.mkstemp(prefix="glassmd-traceback-", suffix=".txt")
+        path = Path(name)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             traceback.print_exc(file=file)
     return path
 

@@ -27,6 +27,9 @@ def info(
         emit(facts)
     else:
         dynamics = facts.pop("dynamics", None)
+        for lineage in facts.get("equilibration", []):
+            if lineage["equilibrated"] is None:
+                lineage["equilibrated"] = "unchecked"
         console().print(key_value_table(str(path), facts))
         if dynamics:
             console().print(dynamics_table(dynamics))

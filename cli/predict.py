@@ -17,7 +17,7 @@ __all__ = ["predict"]
 def predict(
     snapshot: Annotated[Path, typer.Argument(metavar="SNAPSHOT.gsd", help="What to predict for.")],
     model: Annotated[Path, typer.Option("--model", help="Model directory.")],
-    out: Annotated[Path | None, typer.Option("--out", help="GSD file to write.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="GSD file to write, outside of a run's folders.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draw a slice of the box.")] = None,
     frame: Annotated[int, typer.Option("--frame", help="Frame of the snapshot, from the end if negative.")] = -1,
     times: Annotated[str | None, typer.Option("--times", help="Some of the model's times.")] = None,

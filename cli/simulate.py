@@ -13,7 +13,7 @@ from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import dynamics_table, key_value_table
 from glassmd.settings import Settings, load_settings
-from glassmd.simulation.pool import plan
+from glassmd.simulation.pool import made_with, plan
 from glassmd.simulation.pool import simulate as run_simulation
 
 __all__ = ["simulate"]
@@ -22,16 +22,20 @@ __all__ = ["simulate"]
 @run_options
 def simulate(
     settings_file: Annotated[Path | None, typer.Argument(metavar="[RUN.toml]", help="Settings.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Run directory; continues where it stopped.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run directory; one that is there goes on.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")] = False,
     json_mode: JsonFlag = False,
     *,
     overrides: dict[str, Any],
 ) -> None:
-    """Equilibrate lineages, then generate isoconfigurational data into a run directory."""
-    settings = load_settings(settings_file, overrides)
+    """Equilibrate lineages, then generate isoconfigurational data into a run directory.
+
+    A run that is there goes on with the settings it was made with: --out RUN is enough. What is said again has to be
+    the same, but for --lineages and --parents, by which a run grows, and for how to run it.
+    """
+    settings = load_settings(settings_file, overrides, made_with(out))
     if dry_run:
-        show_plan(settings, json_mode)
+        show_plan(settings, json_mode, out)
         return
     if out is None:
         raise typer.BadParameter("missing; try --out RUN", param_hint="--out")
@@ -48,9 +52,9 @@ def simulate(
             console().print(dynamics_table(dynamics))
 
 
-def show_plan(settings: Settings, json_mode: bool) -> None:
-    """Print what a simulation would do, without doing it."""
-    facts = plan(settings.run)
+def show_plan(settings: Settings, json_mode: bool, out: Path | None = None) -> None:
+    """Print what a simulation into `out` would do, without doing it."""
+    facts = plan(settings.run, out)
     if json_mode:
         emit({**facts, "settings": settings.model_dump()})
     else:

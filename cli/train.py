@@ -14,6 +14,7 @@ from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import key_value_table
 from glassmd.settings import Settings, load_settings
+from glassmd.simulation.pool import made_with
 
 __all__ = ["train"]
 
@@ -26,12 +27,12 @@ def _sort(paths: list[Path]) -> tuple[Path | None, list[Path]]:
     return (files[0] if files else None), [path for path in paths if path not in files]
 
 
-def _show_dry_run(runs: list[Path], settings: Settings, json_mode: bool) -> None:
+def _show_dry_run(runs: list[Path], settings: Settings, json_mode: bool, simulated: Path | None) -> None:
     """What would be done."""
     from glassmd.stream.dataset import open_run
 
     if not runs:
-        show_plan(settings, json_mode)
+        show_plan(settings, json_mode, simulated)
         return
     facts = {"data": [str(open_run(run).path) for run in runs], "settings": settings.train.model_dump()}
     if json_mode:
@@ -45,7 +46,9 @@ def train(
     data: Annotated[
         list[Path] | None, typer.Argument(metavar="DATA... | [RUN.toml]", help="Run directories, settings.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Model directory; continues where it stopped.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Model directory, no run; continues where it stopped.")
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Train while simulations run.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="Which learner.", show_default=False)] = None,
     input_: Annotated[
@@ -68,19 +71,24 @@ def train(
     others are writing are followed.
     """
     # torch takes seconds to load, and what does not need it should not wait for it
+    from glassmd.training.session import refuse_run, train_stream
     from glassmd.training.session import train as run_training
-    from glassmd.training.session import train_stream
 
     file, runs = _sort(data or [])
-    settings = load_settings(
-        file, {**overrides, "train.model": model, "train.input": input_, "train.max_steps": max_steps}
-    )
     if not runs and not stream:
         raise InputError(
             "found no DATA", "run directories, or --stream to simulate", "try glassmd train RUN --out MODEL"
         )
+    if out is not None:
+        refuse_run(out)
+    simulated = None if runs or out is None else out / "run"  # where --stream lets simulations run
+    settings = load_settings(
+        file,
+        {**overrides, "train.model": model, "train.input": input_, "train.max_steps": max_steps},
+        made_with(simulated),
+    )
     if dry_run:
-        _show_dry_run(runs, settings, json_mode)
+        _show_dry_run(runs, settings, json_mode, simulated)
         return
     if out is None:
         raise typer.BadParameter("missing; try --out MODEL", param_hint="--out")

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.engines import DeviceChoice, EngineChoice, get_engine
-from glassmd.errors import ModelError, TrajectoryError
+from glassmd.errors import ModelError, RunError, TrajectoryError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_STD
 from glassmd.graphs import batch_graphs
+from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import mixture_of
 from glassmd.models.store import LoadedModel, load_model
@@ -26,6 +27,10 @@ from glassmd.structure import Structure
 from glassmd.trajectory import Frame, check_overlaps, read_frames, write_frames
 
 __all__ = ["Prediction", "predict", "predict_file", "structures_for"]
+
+
+_LEDGER = ("parents", "structures", "segments", "index", "requests", "engines", "claims", "workers")
+"""Folders of a run that hold what glassmd commits, and nothing else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +175,8 @@ def predict_file(
     Args:
         snapshot: GSD file.
         model: Model directory.
-        out: GSD file to write; `<snapshot>.predicted.gsd` by default.
+        out: GSD file to write; `<snapshot>.predicted.gsd` by default, beside the snapshot, or in the current directory
+            where that lies in a run.
         frame: Which frame of the snapshot, from the end if negative.
         times: Some of the model's times; all by default.
         temperature: k_B T / ε_AA; what the snapshot says by default, or the model's.
@@ -181,14 +187,17 @@ def predict_file(
         What `glassmd predict --json` prints, the configuration, and the prediction.
 
     Raises:
+        RunError: `out` lies among the files of a run, or the snapshot is not the one that its sidecar describes.
         TrajectoryError: The snapshot cannot be used.
         ModelError: The model does not fit the snapshot, or does not know the times.
     """
     started = time.monotonic()
-    out = out or snapshot.with_suffix(".predicted.gsd")
+    out = out or _beside(snapshot)
+    _refuse_ledger(out)
     if out.exists() and snapshot.exists() and out.samefile(snapshot):
         raise TrajectoryError(f"found --out {out}, the snapshot itself", "another file", "choose another --out")
     loaded = load_model(model)
+    _verify(snapshot)
     found = read_frames(snapshot, loaded.card.mixture["species"], [frame])[0]
     configuration = found.configuration
     check_overlaps(snapshot, configuration)
@@ -212,6 +221,37 @@ def predict_file(
         "seconds": time.monotonic() - started,
     }
     return facts, configuration, prediction
+
+
+def _run_around(path: Path) -> Path | None:
+    """The run directory that a path lies in, links followed; None where it lies in none."""
+    return next((folder for folder in path.resolve().parents if (folder / "run.json").exists()), None)
+
+
+def _beside(snapshot: Path) -> Path:
+    """Where a prediction goes if nobody says: never into a run."""
+    out = snapshot.with_suffix(".predicted.gsd")
+    return out if _run_around(snapshot) is None else Path(out.name)
+
+
+def _refuse_ledger(out: Path) -> None:
+    run = _run_around(out)
+    part = None if run is None else out.resolve().relative_to(run).parts[0]
+    if run is not None and part in _LEDGER:
+        raise RunError(
+            f"found --out {out} in {run}/{part}", "a place outside of the run's files", "choose another --out"
+        )
+
+
+def _verify(snapshot: Path) -> None:
+    """Check a committed file of a run against its sidecar; other snapshots have none."""
+    root = snapshot.resolve().parent.parent
+    if snapshot.resolve().parent.name not in KINDS or not (root / "run.json").is_file():
+        return
+    key = key_of(snapshot.name.split(".")[0])
+    entry = RunDirectory.open(root).entry(key.kind, key.name)
+    if entry is not None:
+        entry.verify()
 
 
 def _at_times(prediction: Prediction, columns: Sequence[int]) -> Prediction:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from glassmd.errors import SettingsError
 from glassmd.mixtures import Mixture, get_mixture
+from glassmd.storage import is_special
 from glassmd.structure import INPUTS
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Settings",
     "TrainSettings",
     "build_settings",
+    "continued",
     "load_settings",
     "parse_times",
     "steps_of_times",
@@ -35,6 +37,12 @@ __all__ = [
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+_MOST_REPLICAS = 10**7
+"""In a run: its ledger is a list in memory, and every block of replicas a file."""
+
+_MOST_TIMES = 10**4
 
 
 def parse_times(text: Any) -> Any:
@@ -54,10 +62,14 @@ def parse_times(text: Any) -> Any:
             bounds = float(first), float(last)
             if not (0 < bounds[0] < bounds[1] < float("inf")):
                 raise ValueError
-            return [float(t) for t in np.geomspace(*bounds, int(count))]
-        return [float(part) for part in text.split(",")]
+            number = int(count)
+            if number <= _MOST_TIMES:
+                return [float(t) for t in np.geomspace(*bounds, number)]
+        else:
+            return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise ValueError(f"times {text!r} are neither '0.1,1,10' nor 'log:FIRST:LAST:COUNT'") from error
+    raise ValueError(f"times {text!r} are too many: at most {_MOST_TIMES:,} times")
 
 
 def times_of(text: str) -> list[float]:
@@ -176,6 +188,15 @@ class RunSettings(_Strict):
     def _consistent(self) -> RunSettings:
         steps_of_times(self.times, self.time_step)
         get_mixture(self.mixture, self.truncation)
+        held_out = min(self.lineages, self.validation_lineages + self.test_lineages)
+        per_parent = (self.lineages - held_out) * self.replicas + held_out * self.held_out_replicas
+        if per_parent * self.parents > _MOST_REPLICAS:
+            raise SettingsError(
+                f"found {self.lineages} lineages of {self.parents} parents with {self.replicas} replicas, "
+                f"{self.held_out_replicas} for held-out lineages: {per_parent * self.parents:,} replicas in all",
+                f"at most {_MOST_REPLICAS:,}",
+                "make several runs, which train and evaluate take together",
+            )
         # Given configurations say how many lineages there are.
         if self.start is None and self.validation_lineages + self.test_lineages >= self.lineages:
             raise SettingsError(
@@ -287,6 +308,25 @@ def build_settings(model: type[_Model], values: Mapping[str, Any], where: str) -
         ) from error
 
 
+def continued(made_with: RunSettings, said: Mapping[str, Any]) -> RunSettings:
+    """The settings of a run that is there, under what is said now.
+
+    A wall-clock limit is of one call: it is not taken from the run.
+
+    Args:
+        made_with: The run's.
+        said: Values by key, of those that somebody gave.
+
+    Raises:
+        SettingsError: An unknown key, a value out of range.
+
+    Example:
+        >>> continued(RunSettings(temperature=0.5, seed=1), {"lineages": 9}).temperature
+        0.5
+    """
+    return build_settings(RunSettings, {**made_with.model_dump(exclude={"walltime"}), **said}, "")
+
+
 def _spread(values: dict[str, Any], key: str, value: Any) -> None:
     """Put one `--set key=value` where it belongs; a bare key of the training settings finds its table."""
     if key.startswith("train."):
@@ -301,12 +341,18 @@ def _spread(values: dict[str, Any], key: str, value: Any) -> None:
             values[key] = value
 
 
-def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    made_with: RunSettings | None = None,
+) -> Settings:
     """Settings from a TOML file with overrides on top.
 
     Args:
         path: TOML file, or None for the defaults.
         overrides: Flag values by key; `None` values are ignored. Training keys need no `train.` in front.
+        made_with: Of the run that goes on, which says what nobody says now; None where a new one is made. Only what
+            is said is in the `model_fields_set` of a new one's settings.
 
     Raises:
         SettingsError: A missing or malformed file, an unknown key, a value out of range.
@@ -317,6 +363,8 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
     """
     values: dict[str, Any] = {}
     if path is not None:
+        if is_special(path):
+            raise SettingsError(f"{path} is no regular file", "a TOML file", "write it to a file first")
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -329,16 +377,19 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
         if value is not None:
             _spread(values, key, value)
     train = values.pop("train", {})
-    run = build_settings(RunSettings, _snap_times(values), "")
+    if made_with is None:
+        run = build_settings(RunSettings, _snap_times(values, RunSettings.model_fields["time_step"].default), "")
+    else:
+        run = continued(made_with, _snap_times(values, made_with.time_step))
     return Settings(run=run, train=build_settings(TrainSettings, train, "train."))
 
 
-def _snap_times(values: dict[str, Any]) -> dict[str, Any]:
+def _snap_times(values: dict[str, Any], time_step: float) -> dict[str, Any]:
     """Move logarithmic times, which nobody means to the last digit, to the nearest step."""
     times = values.get("times")
     if isinstance(times, str) and times.startswith("log:"):
         try:
-            step = float(values.get("time_step", RunSettings.model_fields["time_step"].default))
+            step = float(values.get("time_step", time_step))
             snapped = sorted({max(1, round(t / step)) for t in parse_times(times)})
         except (ValueError, TypeError, OverflowError, ZeroDivisionError):
             return values  # reported by the validation that follows

@@ -21,6 +21,7 @@ __all__ = [
     "check_seal",
     "check_sealed_bytes",
     "claim",
+    "is_special",
     "metadata_of",
     "publish",
     "read_json",
@@ -113,12 +114,19 @@ def write_json(path: Path, content: dict[str, Any], *, exclusive: bool = False) 
     return write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n", exclusive=exclusive)
 
 
+def is_special(path: Path) -> bool:
+    """Whether something is there that is neither file nor folder: a pipe or a device may never end."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        RunError: The file is missing or is not a JSON object.
+        RunError: The file is missing, no regular one, or not a JSON object.
     """
+    if is_special(path):
+        raise RunError(f"{path} is no regular file", "JSON written by glassmd", "check the path")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError, TrajectoryError, storage_errors
 from glassmd.fields import GSD_IDENTITY, GSD_TIME
-from glassmd.storage import publish, temporary_name
+from glassmd.storage import is_special, publish, temporary_name
 
 __all__ = ["Frame", "read_configuration", "read_frames", "write_frames"]
 
@@ -62,6 +62,8 @@ def _opened(path: Path) -> Iterator[gsd.hoomd.HOOMDTrajectory]:
         raise TrajectoryError(f"{path} is a directory", "a GSD file")
     if not path.exists():
         raise TrajectoryError(f"found no file {path}", "a GSD file", "check the path")
+    if is_special(path):
+        raise TrajectoryError(f"{path} is no regular file", "a GSD file", "write it to a file first")
     if path.stat().st_size == 0:
         raise TrajectoryError(f"{path} is empty (0 bytes)", "a GSD file", "write it again")
     try:

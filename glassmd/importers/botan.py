@@ -17,6 +17,7 @@ from glassmd.errors import ImportDataError, InputError
 from glassmd.importers.commit import Imported, check_state, commit_imported
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import get_mixture
+from glassmd.storage import is_special
 
 __all__ = ["import_botan"]
 
@@ -59,6 +60,8 @@ def _state(path: Path, time: float | None) -> tuple[str, float]:
 
 
 def _read(path: Path, density: float, time: float) -> Imported:
+    if is_special(path):
+        raise ImportDataError(f"{path} is no regular file", "an npz file", "write it to a file first")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _SHAPES}

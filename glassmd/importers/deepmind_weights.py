@@ -14,6 +14,7 @@ from glassmd.mixtures import get_mixture
 from glassmd.models.bapst import BapstModel
 from glassmd.models.card import ModelCard
 from glassmd.models.store import save_model
+from glassmd.storage import is_special
 
 __all__ = ["import_deepmind_weights"]
 
@@ -90,6 +91,8 @@ def import_deepmind_weights(
 
 
 def _read(path: Path) -> dict[str, NDArray[np.float32]]:
+    if is_special(path):
+        raise ImportDataError(f"{path} is no regular file", "an npz file", "write it to a file first")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.errors import ImportDataError
+from glassmd.storage import is_special
 
 __all__ = ["load_numpy_pickle"]
 
@@ -202,6 +203,8 @@ def load_numpy_pickle(path: Path) -> Any:
     Raises:
         ImportDataError: The file is missing, damaged, or holds anything else; nothing of it is run.
     """
+    if is_special(path):
+        raise ImportDataError(f"{path} is no regular file", "a pickle file", "write it to a file first")
     try:
         content = path.read_bytes()
         _check_claims(content)

@@ -42,6 +42,8 @@ from glassmd.trajectory import Frame, write_frames
 
 __all__ = ["Entry", "Kind", "ParentKey", "RunDirectory", "SegmentKey", "StructureKey"]
 
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
 GROWABLE = ("lineages", "parents")
 """Settings that a later call may raise: a run grows by lineages and parents, never changes otherwise."""
 
@@ -160,9 +162,22 @@ class RunDirectory:
                     f"{now} as asked for now",
                     "choose another --out",
                 )
-        stored, asked = self.identity.get("settings"), wanted["settings"]
-        if stored is None or asked is None:
+        if self.identity.get("settings") is None or wanted["settings"] is None:
             return
+        grown = self.grown(wanted["settings"])
+        if any(grown[key] != self.identity["settings"].get(key) for key in GROWABLE):
+            self.identity = {**self.identity, "settings": grown}
+            if self.identity["schema_version"] >= RUN_SCHEMA_VERSION:
+                self.identity = sealed(self.identity)
+            write_json(self.path / "run.json", self.identity)
+
+    def grown(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of this run after it has grown to those asked for.
+
+        Raises:
+            RunError: They differ in more than a run can grow by.
+        """
+        stored = self.identity["settings"]
         # Runs of earlier releases lack settings that came later.
         stored = {key: field.get_default() for key, field in RunSettings.model_fields.items()} | stored
         grown = dict(stored)
@@ -177,11 +192,7 @@ class RunDirectory:
                 f"{value} as asked for now",
                 f"give {key} = {stored.get(key)} or choose another --out",
             )
-        if grown != stored:
-            self.identity = {**self.identity, "settings": grown}
-            protected = self.identity["schema_version"] == RUN_SCHEMA_VERSION
-            self.identity = sealed(self.identity) if protected else self.identity
-            write_json(self.path / "run.json", self.identity)
+        return grown
 
     @property
     def home(self) -> Path:
@@ -386,6 +397,9 @@ def _identity(path: Path) -> dict[str, Any]:
     missing = [key for key in ("id", "mixture", "temperature", "times") if key not in identity]
     if missing:
         raise RunError(f"{path} lacks {missing}", "a file written by glassmd", "restore it")
+    if not (isinstance(identity["id"], str) and _ID.fullmatch(identity["id"])):  # it names folders
+        expected = "lowercase letters, digits and dashes, 64 at most"
+        raise RunError(f"{path} has id {str(identity['id'])[:80]!r}", expected, "restore it")
     return identity
 
 

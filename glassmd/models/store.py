@@ -17,7 +17,7 @@ from glassmd.errors import ModelError, storage_errors
 from glassmd.models import MODELS, make_model
 from glassmd.models.base import PropensityModel
 from glassmd.models.card import CARD_VERSION, ModelCard
-from glassmd.storage import SEAL, check_seal, publish, remove_leftovers, sealed, temporary_name, write_json
+from glassmd.storage import SEAL, check_seal, is_special, publish, remove_leftovers, sealed, temporary_name, write_json
 
 __all__ = ["CARD_FILE", "WEIGHTS_FILE", "LoadedModel", "load_model", "save_model"]
 
@@ -129,6 +129,8 @@ def _check_card(model: PropensityModel, card: ModelCard) -> None:
 
 
 def _read_card(path: Path) -> dict[str, Any]:
+    if is_special(path):
+        raise ModelError(f"{path} is no regular file", "JSON written by glassmd", _AGAIN)
     try:
         if path.stat().st_size > _LARGEST:
             raise ModelError(f"found {path} of {path.stat().st_size} bytes", "a model card", _AGAIN)

@@ -10,6 +10,7 @@ from glassmd.errors import RunError
 from glassmd.evaluation import label_quality
 from glassmd.ledger.run import ParentKey
 from glassmd.models.store import load_model
+from glassmd.simulation.protocol import standing
 from glassmd.simulation.summary import dynamics_of, spread
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import read_frames
@@ -84,12 +85,15 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
             {
                 "lineage": entry.key.lineage,
                 "role": run.role(entry.key.lineage),
-                **{k: report.get(k) for k in ("equilibrated", "tau_alpha", "run_tau_alphas", "reasons")},
+                "equilibrated": standing(report),  # None: unchecked
+                **{k: report.get(k) for k in ("tau_alpha", "run_tau_alphas", "reasons")},
             }
             for entry in run.entries("parents")
             if entry.key == ParentKey(entry.key.lineage, 0)
             and (report := entry.sidecar.get("equilibration")) is not None
         ]
+    if off := [entry.path.stem for entry in looked_at if "kinetic_temperature_off" in entry.sidecar]:
+        facts["kinetic_temperature_off"] = off
     if verify:
         facts["verified_files"] = run.verify()
     return facts

@@ -111,7 +111,9 @@ class Block:
         settings, (kinetic, energy, pressure) = self._settings, self._measured
         if self._equilibrated:
             _require_temperature(kinetic, settings, self._parent)
+        off = _temperature_off(kinetic, settings, self._parent)
         facts = {
+            **({} if off is None else {"kinetic_temperature_off": off}),
             "holds": "replicas" if settings.keep == "positions" else "propensity",
             "replicas": list(self.replicas),
             "seeds": {"momenta": self.momenta, "thermostat": self.baths},
@@ -152,8 +154,10 @@ class Block:
         return log
 
 
-def _require_temperature(found: NDArray[np.float64], settings: RunSettings, parent: Configuration) -> None:
-    """Refuse replicas whose mean kinetic temperature has left T by more than 1%, fluctuations aside.
+def _temperature_off(
+    found: NDArray[np.float64], settings: RunSettings, parent: Configuration
+) -> dict[str, float] | None:
+    """Whether the replicas' mean kinetic temperature has left T by more than 1%, fluctuations aside.
 
     One replica's kinetic temperature fluctuates by √(2/d(N−1)) around T. At constant energy all replicas of a parent
     share its potential energy, whose own fluctuation shifts them together by as much at the most.
@@ -162,15 +166,27 @@ def _require_temperature(found: NDArray[np.float64], settings: RunSettings, pare
         found: (n_replicas, n_times) kinetic temperatures, ε_AA.
         settings: Of the run.
         parent: What the replicas started from.
+
+    Returns:
+        The `time` at which it is off most, by how much (`off`) and what is `allowed`, both relative; None where it has
+        not left.
     """
     one = np.sqrt(2 / (parent.dimensions * (parent.n_particles - 1)))
     shared = one if settings.ensemble == "nve" else 0.0
     allowed = 0.01 + 5 * np.hypot(one / np.sqrt(len(found)), shared)
     off = found.mean(axis=0) / settings.temperature - 1
-    if np.abs(off).max() > allowed:
-        worst = int(np.abs(off).argmax())
+    worst = int(np.abs(off).argmax())
+    if abs(off[worst]) <= allowed:
+        return None
+    return {"time": settings.times[worst], "off": float(off[worst]), "allowed": float(allowed)}
+
+
+def _require_temperature(found: NDArray[np.float64], settings: RunSettings, parent: Configuration) -> None:
+    """Refuse what :func:`_temperature_off` finds: in equilibrium the time step is at fault."""
+    off = _temperature_off(found, settings, parent)
+    if off is not None:
         raise EngineError(
-            f"the replicas' mean kinetic temperature at t = {settings.times[worst]:g} is off by {off[worst]:.1%}",
-            f"at most {allowed:.1%}",
+            f"the replicas' mean kinetic temperature at t = {off['time']:g} is off by {off['off']:.1%}",
+            f"at most {off['allowed']:.1%}",
             "use --set ensemble=nvt or a smaller --set time_step=…",
         )

@@ -3,13 +3,14 @@
 A lineage of a run directory stays a lineage, with its parents in their order and the evidence for its
 equilibrium; the frames of one GSD file are taken for parents of one lineage, because nobody knows better and
 configurations of one liquid must not end up on both sides of a split. Whoever gives a GSD file or imported data
-vouches for their equilibrium; a crystal is refused all the same.
+vouches for their equilibrium: they are committed as *unchecked*, with what the engine sees of them. A crystal is
+refused all the same, and what is no liquid of this mixture and temperature (:mod:`glassmd.simulation.inspection`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,17 @@ import numpy as np
 
 from glassmd.analysis.crystallinity import crystalline_fraction
 from glassmd.configuration import Configuration
+from glassmd.engines.base import Engine
 from glassmd.errors import RunError, SettingsError
 from glassmd.ledger.run import ParentKey, RunDirectory
-from glassmd.mixtures import MIXTURES
+from glassmd.mixtures import MIXTURES, Mixture, get_mixture
 from glassmd.settings import RunSettings, build_settings
 from glassmd.simulation.batch import frame_of
-from glassmd.simulation.protocol import Protocol
+from glassmd.simulation.inspection import Inspected, inspect
+from glassmd.simulation.protocol import Protocol, standing
 from glassmd.trajectory import check_overlaps, read_frames
 
-__all__ = ["Given", "commit_given", "given_lineages", "settled"]
+__all__ = ["Given", "all_given_are_committed", "commit_given", "given_lineages", "inspect_given", "settled"]
 
 _COMPOSITION = 0.01
 """Share of the particles by which a composition may differ from the mixture's."""
@@ -48,6 +51,11 @@ class Given:
     identity: Mapping[str, Any]
     evidence: Mapping[str, Any] | None = None
 
+    @property
+    def unchecked(self) -> bool:
+        """Whether nobody has looked whether its lineage is in equilibrium."""
+        return self.evidence is None or standing(self.evidence) is None
+
 
 def _of_run(path: Path) -> Iterator[list[Given]]:
     run = RunDirectory.open(path)
@@ -58,6 +66,7 @@ def _of_run(path: Path) -> Iterator[list[Given]]:
         lineage = entry.key.lineage
         evidence.setdefault(lineage, entry.sidecar.get("equilibration"))
         configuration = entry.read([0])[0].configuration.with_images_zero()
+        check_overlaps(entry.path, configuration)
         source = f"{path.name}/{entry.path.stem}"
         by_lineage.setdefault(lineage, []).append(Given(configuration, source, identity, evidence[lineage]))
     yield from by_lineage.values()
@@ -108,7 +117,8 @@ def settled(settings: RunSettings, stored: RunSettings | None = None) -> tuple[R
         stored: Of the run where all of them are committed already: it says as much as they do.
 
     Raises:
-        InputError: They cannot be read, or are not the liquid of the settings.
+        InputError: They cannot be read, or are not the liquid of the settings, or neither they nor the settings say
+            which liquid they are.
         SettingsError: More lineages are asked for than there are.
     """
     if settings.start is None:
@@ -117,6 +127,7 @@ def settled(settings: RunSettings, stored: RunSettings | None = None) -> tuple[R
     if stored is not None and stored.start == settings.start:
         return build_settings(RunSettings, {**stored.model_dump(), **said}, ""), []
     lineages = given_lineages(settings.start)
+    _require_known(lineages[0][0], said)
     settings = build_settings(RunSettings, {**_facts(lineages, said), **said}, "")
     if len(lineages) < settings.lineages:
         raise SettingsError(
@@ -154,6 +165,37 @@ def _facts(lineages: Sequence[Sequence[Given]], said: Mapping[str, Any]) -> dict
     return {key: value for key, value in facts.items() if value is not None}
 
 
+def _require_known(given: Given, said: Mapping[str, Any]) -> None:
+    """Refuse a file of another program where the defaults would be taken for what it is.
+
+    Raises:
+        SettingsError: Nobody says its temperature, or its mixture where it is not the default one.
+    """
+    configuration, file = given.configuration, given.source.rpartition(" frame ")[0] or given.source
+    default = get_mixture(RunSettings.model_fields["mixture"].default)
+    if "mixture" not in given.identity and "mixture" not in said and not _composed_as(configuration, default):
+        names = [name for name, mixture in MIXTURES.items() if _composed_as(configuration, mixture)]
+        counts = ", ".join(
+            f"{n} {name}" for n, name in zip(_counts(configuration), configuration.species_names, strict=True)
+        )
+        raise SettingsError(
+            f"found no mixture in {file}, and the composition ({counts}, {configuration.dimensions}D) is not that of "
+            f"{default.name}",
+            f"the name of the mixture, one of {', '.join(MIXTURES)}",
+            f"try --mixture {' or '.join(names)}" if names else "try --mixture NAME, with the species named as its",
+        )
+    if "temperature" not in given.identity and "temperature" not in said:
+        raise SettingsError(f"found no temperature in {file}", "the temperature of the liquid", "try --temperature T")
+
+
+def _composed_as(configuration: Configuration, mixture: Mixture) -> bool:
+    """Whether a configuration has a mixture's dimension and species, in about its composition."""
+    if (configuration.dimensions, tuple(configuration.species_names)) != (mixture.dimensions, mixture.species):
+        return False
+    counts, wanted = _counts(configuration), mixture.counts(configuration.n_particles)
+    return max(abs(a - b) for a, b in zip(counts, wanted, strict=True)) <= max(1, _COMPOSITION * sum(wanted))
+
+
 def _require_liquid(given: Given, settings: RunSettings) -> None:
     mixture, configuration = settings.liquid(), given.configuration
     checks: list[tuple[str, Any, Any]] = [
@@ -173,11 +215,10 @@ def _require_liquid(given: Given, settings: RunSettings) -> None:
                 f"{expected} as in the settings",
                 f"set {what} to that of the file",
             )
-    counts, wanted = _counts(configuration), mixture.counts(configuration.n_particles)
-    if max(abs(a - b) for a, b in zip(counts, wanted, strict=True)) > max(1, _COMPOSITION * sum(wanted)):
+    if not _composed_as(configuration, mixture):
         raise SettingsError(
-            f"{given.source} has {counts} particles of {', '.join(mixture.species)}",
-            f"about {list(wanted)}, the composition of {mixture.name}",
+            f"{given.source} has {_counts(configuration)} particles of {', '.join(mixture.species)}",
+            f"about {list(mixture.counts(configuration.n_particles))}, the composition of {mixture.name}",
             "choose another --mixture",
         )
     crystalline = crystalline_fraction(configuration)
@@ -197,12 +238,59 @@ def all_given_are_committed(run: RunDirectory, settings: RunSettings) -> bool:
     )
 
 
-def commit_given(run: RunDirectory, settings: RunSettings, lineages: Sequence[Sequence[Given]]) -> None:
-    """Commit given configurations as parents, as many of each lineage as the settings ask for."""
+def inspect_given(
+    lineages: Sequence[Sequence[Given]], settings: RunSettings, engine: Engine, check: Callable[[], None] | None = None
+) -> dict[ParentKey, Inspected]:
+    """Have the engine look at those that will be parents and come without evidence.
+
+    Raises:
+        EngineError: The engine cannot evaluate one.
+        InputError: One that is not the liquid of the settings.
+    """
+    unchecked = {key: given for key, given in _taken(lineages, settings) if given.unchecked}
+    configurations, sources = ([getattr(g, name) for g in unchecked.values()] for name in ("configuration", "source"))
+    return dict(zip(unchecked, inspect(configurations, sources, settings, engine, check), strict=True))
+
+
+def _taken(lineages: Sequence[Sequence[Given]], settings: RunSettings) -> Iterator[tuple[ParentKey, Given]]:
+    """As many of each lineage as the settings ask for."""
     for number, lineage in enumerate(lineages[: settings.lineages]):
         for parent, given in enumerate(lineage[: settings.parents]):
-            facts: dict[str, Any] = {"seeds": [], "steps": 0, "given": given.source}
-            if parent == 0:
-                evidence = given.evidence or {"equilibrated": True, "reasons": []}
-                facts["equilibration"] = {**evidence, "given": given.source, "given_parents": len(lineage)}
-            run.commit(ParentKey(number, parent), [frame_of(given.configuration, run)], facts)
+            yield ParentKey(number, parent), given
+
+
+def commit_given(
+    run: RunDirectory,
+    settings: RunSettings,
+    lineages: Sequence[Sequence[Given]],
+    inspected: Mapping[ParentKey, Inspected],
+) -> None:
+    """Commit given configurations as parents, as many of each lineage as the settings ask for.
+
+    Args:
+        run: Where to.
+        settings: Of the run.
+        lineages: Of :func:`settled`.
+        inspected: Of :func:`inspect_given`.
+    """
+    for key, given in _taken(lineages, settings):
+        facts: dict[str, Any] = {"seeds": [], "steps": 0, "given": given.source}
+        if key.parent == 0:
+            known = {"given": given.source, "given_parents": len(lineages[key.lineage])}
+            of_lineage = [found for at, found in inspected.items() if at.lineage == key.lineage]
+            facts["equilibration"] = {**(given.evidence or {}), **_judged(of_lineage), **known}
+        elif key in inspected:
+            facts["checked"] = inspected[key].facts
+        run.commit(key, [frame_of(given.configuration, run)], facts)
+
+
+def _judged(of_lineage: Sequence[Inspected]) -> dict[str, Any]:
+    """What the report of a lineage says that came without evidence; nothing where it came with some."""
+    if not of_lineage:
+        return {}
+    against = [found.against for found in of_lineage if found.against]
+    return {
+        "equilibrated": False if against else None,
+        "reasons": against or ["given, not checked by glassmd"],
+        "checked": of_lineage[0].facts,
+    }

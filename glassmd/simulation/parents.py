@@ -16,6 +16,7 @@ from glassmd.settings import RunSettings
 from glassmd.simulation.batch import Check, Outcome, SharedTime, frame_of, settings_of
 from glassmd.simulation.equilibration import Protocol, Unfinished, draw_velocities, equilibrate_together
 from glassmd.simulation.equilibrium_run import moved
+from glassmd.simulation.protocol import standing
 from glassmd.simulation.seeds import Purpose, momentum_seed, thermostat_seed
 
 __all__ = ["equilibrate_lineages", "make_next_parents", "parent_of", "refuse_unequilibrated"]
@@ -161,17 +162,19 @@ def parent_of(key: SegmentKey, run: RunDirectory) -> Configuration:
 
 
 def refuse_unequilibrated(run: RunDirectory, lineage: int, *, accept: bool) -> bool:
-    """Raise :class:`EquilibrationError` unless the lineage was shown to be an equilibrated liquid.
+    """Raise :class:`EquilibrationError` unless the lineage was shown to be an equilibrated liquid, or given.
 
-    `accept` lets a liquid pass that may not be in equilibrium, never a crystal. Returns whether it is in equilibrium.
+    Whoever gives a lineage vouches for it, unless something was found against it. `accept` lets a liquid pass that may
+    not be in equilibrium, never a crystal. Returns whether it was shown to be in equilibrium.
     """
     entry = run.entry("parents", ParentKey(lineage, 0).name)
     report = {} if entry is None else entry.sidecar.get("equilibration", {})
-    if report.get("equilibrated"):
+    known = standing(report)
+    if known:
         return True
     if report.get("crystalline_fraction", 0.0) > Protocol().max_crystalline:
         raise _crystallised(lineage, 0, report["crystalline_fraction"])
-    if accept:
+    if accept or (known is None and "given" in report):
         return False
     raise EquilibrationError(
         f"lineage {lineage} of {run.path} is not equilibrated: {'; '.join(report.get('reasons', ['no report']))}",

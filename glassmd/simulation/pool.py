@@ -22,25 +22,63 @@ from glassmd.errors import (
 )
 from glassmd.interrupt import StopRequest
 from glassmd.ledger.run import RunDirectory
-from glassmd.settings import RunSettings
-from glassmd.simulation.given import all_given_are_committed, commit_given, settled
+from glassmd.settings import RunSettings, continued
+from glassmd.simulation.batch import settings_of
+from glassmd.simulation.given import Given, all_given_are_committed, commit_given, inspect_given, settled
 from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, prepare, prepared_engine, with_runtime
 from glassmd.simulation.summary import Progress, Tally, summary_of
 from glassmd.simulation.tasks import Wanted
 from glassmd.simulation.worker import Worker, settings_flags
 from glassmd.storage import read_json, remove_leftovers, write_text
 
-__all__ = ["Pool", "Progress", "make_run", "make_wanted", "plan", "simulate"]
+__all__ = ["Pool", "Progress", "as_made", "made_with", "make_run", "make_wanted", "plan", "simulate"]
 
 RESTARTS = 3
 """A worker that dies without a word (out of memory, killed) is started again this often between two commits."""
+
+
+def made_with(out: Path | None) -> RunSettings | None:
+    """The settings that the run in `out` was made with; None where there is no run yet.
+
+    Raises:
+        RunError: It holds imported data, or is damaged.
+    """
+    if out is None or not (out / "run.json").exists():
+        return None
+    return settings_of(RunDirectory.open(out))
+
+
+def as_made(settings: RunSettings, out: Path) -> RunSettings:
+    """The settings, with what nobody said now as the run in `out` was made, where there is one.
+
+    Raises:
+        RunError: It holds imported data, or others were given to start from.
+    """
+    known = made_with(out)
+    if known is None:
+        return settings
+    said = settings.model_dump(include=settings.model_fields_set)
+    if "start" in said and said["start"] != known.start:  # before anything is read that is not needed
+        raise RunError(
+            f"{out} was made with start = {known.start}", f"{said['start']} as asked for now", "choose another --out"
+        )
+    return continued(known, said)
+
+
+def _going_on(settings: RunSettings, out: Path) -> tuple[RunDirectory | None, RunSettings, list[list[Given]]]:
+    """The run in `out`, if there is one, its settings from now on, and the configurations that are given to it."""
+    settings = as_made(settings, out)
+    there = RunDirectory.open(out) if (out / "run.json").exists() else None
+    # What is committed already need not be read again.
+    read = there is None or not settings.start or not all_given_are_committed(there, settings)
+    return there, *settled(settings, None if read else settings)
 
 
 def make_run(settings: RunSettings, out: Path, check: Callable[[], None] | None = None) -> RunDirectory:
     """Make the run directory of `settings`, or open the one that is there.
 
     Args:
-        settings: What was asked for.
+        settings: What was asked for. Of a run that is there, what was not set explicitly is as the run was made.
         out: Run directory.
         check: Called while something is measured for a new run; what it raises ends it, nothing made.
 
@@ -49,12 +87,9 @@ def make_run(settings: RunSettings, out: Path, check: Callable[[], None] | None 
         InputError: Given configurations cannot be read, or are another liquid.
         RunError: `out` holds a run made with other settings.
     """
-    there = RunDirectory.open(out) if (out / "run.json").exists() else None
-    known = None if there is None else there.settings
-    if there is not None and known is not None and not (known.start and all_given_are_committed(there, known)):
-        known = None  # nothing was given, or it has to be read again
-    settings, given = settled(settings, known)
+    there, settings, given = _going_on(settings, out)
     engine = _fitting_engine(settings)
+    inspected = inspect_given(given, settings, engine, check)
     prepared, chosen = {}, {}
     if there is None:
         prepared = prepare(engine, settings, check)
@@ -74,7 +109,7 @@ def make_run(settings: RunSettings, out: Path, check: Callable[[], None] | None 
     )
     if prepared:
         run.record_prepared(engine.name, engine.device, prepared)
-    commit_given(run, settings, given)
+    commit_given(run, settings, given, inspected)
     return run
 
 
@@ -278,7 +313,8 @@ def simulate(
     """Equilibrate lineages and generate isoconfigurational data into `out`; continue where it stopped.
 
     Args:
-        settings: What to simulate.
+        settings: What to simulate. Where `out` holds a run already, only what is set explicitly counts: it is compared
+            with what the run was made with, or lets it grow.
         out: Run directory.
         stop: A request to stop to listen to.
         show: Called about twice a second with the progress.
@@ -292,6 +328,7 @@ def simulate(
     """
     out = Path(out)
     stop = stop or StopRequest(walltime=settings.walltime)
+    settings = as_made(settings, out)
     run = make_run(settings, out, stop.check)
     settings = with_runtime(run, settings)
     started = time.monotonic()
@@ -316,13 +353,23 @@ def simulate(
     return summary_of(run, tally.progress(time.monotonic() - started))
 
 
-def plan(settings: RunSettings) -> dict[str, Any]:
+def plan(settings: RunSettings, out: Path | str | None = None) -> dict[str, Any]:
     """What a simulation would do, without doing it (JSON types only).
+
+    Args:
+        settings: As for :func:`simulate`.
+        out: Run directory; a run that is there says what the settings do not.
 
     Raises:
         EngineError: No engine for it is installed, or the box is too small.
+        RunError: `out` holds a run made with other settings.
     """
-    settings, _ = settled(settings)
+    if out is None:
+        settings, _ = settled(settings)
+    else:
+        there, settings, _ = _going_on(settings, Path(out))
+        if there is not None:
+            there.grown(settings.model_dump())
     engine = _fitting_engine(settings)
     replicas = settings.parents * sum(settings.n_replicas(lineage) for lineage in range(settings.lineages))
     roles = [settings.role(lineage) for lineage in range(settings.lineages)]

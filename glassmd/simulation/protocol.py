@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from glassmd.errors import SettingsError
 from glassmd.simulation.equilibrium_run import EquilibriumRun, agree
 
-__all__ = ["Protocol", "judge", "next_length", "verdict"]
+__all__ = ["Protocol", "judge", "next_length", "standing", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,25 @@ def judge(run: EquilibriumRun, temperature: float, protocol: Protocol) -> dict[s
     }
 
 
+def standing(report: Mapping[str, Any]) -> bool | None:
+    """Whether a lineage was shown to be an equilibrated liquid; None where nobody has looked.
+
+    Earlier releases said True of every configuration that was given, without evidence; that is nothing shown.
+
+    Example:
+        >>> standing({"equilibrated": None, "given": "a.gsd frame 0"}) is None
+        True
+    """
+    found = report.get("equilibrated")
+    if found is None or (found and "given" in report and "tau_alpha" not in report):
+        return None
+    return bool(found)
+
+
 def verdict(report: dict[str, Any]) -> str:
     """A report in one line."""
+    if standing(report) is None:
+        return "unchecked"
     if report["equilibrated"]:
         return f"equilibrated: {report['run_tau_alphas']:.1f} τ_α of {report['tau_alpha']:.3g}"
     return "not equilibrated: " + "; ".join(report["reasons"])

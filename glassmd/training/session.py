@@ -14,7 +14,8 @@ from glassmd.errors import Interrupted, RunError
 from glassmd.interrupt import StopRequest
 from glassmd.models import model_class
 from glassmd.settings import Settings
-from glassmd.simulation.pool import Pool, make_run
+from glassmd.simulation.batch import settings_of
+from glassmd.simulation.pool import Pool, as_made, make_run
 from glassmd.simulation.preparation import available_cores, default_workers
 from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
@@ -27,7 +28,7 @@ from glassmd.training.loop import Trainer
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
 
-__all__ = ["Show", "train", "train_stream"]
+__all__ = ["Show", "refuse_run", "train", "train_stream"]
 
 Show = Callable[[TrainingProgress, Progress | None], None]
 
@@ -50,6 +51,16 @@ def _open(data: Sequence[Path | str], *, follow: bool) -> list[Run]:
             "simulate first, or add --stream to wait for them",
         )
     return runs
+
+
+def refuse_run(out: Path) -> None:
+    """Refuse to write a model into a run directory.
+
+    Raises:
+        RunError: `out` is one.
+    """
+    if (out / "run.json").exists():
+        raise RunError(f"{out} is a run", "a model directory, or a new one", "choose another --out")
 
 
 def _threads(settings: Settings, workers: int) -> None:
@@ -87,6 +98,7 @@ def train(
         InputError: Data or directory that cannot be used.
         Interrupted: Stopped early with a checkpoint saved.
     """
+    refuse_run(Path(out))
     settings = settings or Settings()
     stop = stop or StopRequest(walltime=settings.run.walltime)
     training_device(settings.train)  # one that is not there is refused before anything is computed
@@ -178,9 +190,12 @@ def train_stream(
         What `glassmd train --stream --json` prints: as :func:`train`, with the run and the overlap.
     """
     out = Path(out)
+    refuse_run(out)
     training_device(settings.train)  # one that is not there is refused before anything is simulated
     stop = stop or StopRequest(walltime=settings.run.walltime)
-    made = make_run(settings.run, run_directory or out / "run", stop.check)
+    place = run_directory or out / "run"
+    settings = settings.model_copy(update={"run": as_made(settings.run, place)})
+    made = make_run(settings.run, place, stop.check)
     run = open_run(made.path)
     workers = default_workers(settings.run, spared=1)
     _threads(settings, workers)
@@ -207,7 +222,7 @@ def train_stream(
             settings.train,
             out,
             structures=structures,
-            seed=settings.run.seed,
+            seed=settings_of(made).seed,  # which given configurations may have chosen
             follow=True,
             stop=stop,
             show=watch,

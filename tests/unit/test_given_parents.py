@@ -11,10 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glassmd.configuration import Configuration, minimum_image
+from glassmd.engines.lammps import LammpsEngine
+from glassmd.engines.reduced import Displacements
+from glassmd.errors import EngineError
 from glassmd.fields import GSD_IDENTITY
+from glassmd.ledger.run import RunDirectory, SegmentKey
+from glassmd.mixtures import MIXTURES, Mixture, get_mixture
 from glassmd.settings import RunSettings
+from glassmd.simulation.block import Block
 from glassmd.simulation.given import settled
+from glassmd.simulation.inspection import inspect
 from glassmd.simulation.pool import simulate
+from glassmd.simulation.preparation import typical_liquid
+from glassmd.simulation.start import random_start
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import Frame, encode_identity, write_frames
 from tests.conftest import TINY, Outcome, needs_lammps
@@ -151,6 +161,217 @@ def test_files_of_other_programs_need_to_be_told_what_they_are(tiny_run: Run, tm
     made, (lineage,) = settled(RunSettings(start=[str(tmp_path / "foreign.gsd")], temperature=1.3))
     assert (made.temperature, made.particles, made.lineages, made.validation_lineages) == (1.3, 200, 1, 0)
     np.testing.assert_array_equal(lineage[0].configuration.positions, liquid.positions)
+
+
+def foreign(path: Path, liquid: Configuration) -> Path:
+    """A snapshot of another program: nothing but particles in a box."""
+    write_frames(path, [Frame(liquid, 0)])
+    return path
+
+
+def test_a_foreign_file_without_a_temperature_is_refused_at_once(
+    glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path
+) -> None:
+    """Not taken for a liquid at the default 0.64."""
+    path = foreign(tmp_path / "foreign.gsd", tiny_run.entries("parents")[0].read([0])[0].configuration)
+    for dry in ((), ("--dry-run",)):
+        found = given_run(glassmd, tmp_path / "run", "--start", path, *dry)
+        assert found.code == 2
+        assert "found no temperature in foreign.gsd" in found.err
+        assert "try --temperature" in found.err
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("mixture", ["kob-andersen-2d", "kob-andersen-2d-ternary", "wahnstrom"])
+def test_a_foreign_file_that_is_no_kob_andersen_liquid_needs_a_mixture(
+    glassmd: Callable[..., Outcome], tmp_path: Path, mixture: str
+) -> None:
+    chosen = get_mixture(mixture)
+    path = foreign(tmp_path / "x.gsd", random_start(chosen, 400, chosen.density, np.random.default_rng(1)))
+    found = given_run(glassmd, tmp_path / "run", "--start", path, "--temperature", 1.0)
+    assert found.code == 2
+    assert "found no mixture in x.gsd" in found.err
+    assert f"try --mixture {mixture}" in found.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_foreign_file_of_unknown_species_lists_the_mixtures(
+    glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path
+) -> None:
+    liquid = tiny_run.entries("parents")[0].read([0])[0].configuration
+    path = foreign(tmp_path / "x.gsd", replace(liquid, species_names=("Ni", "P")))
+    found = given_run(glassmd, tmp_path / "run", "--start", path, "--temperature", 1.5)
+    assert found.code == 2
+    assert "Ni" in found.err
+    assert "found no mixture in x.gsd" in found.err
+    assert "wahnstrom" in found.err
+
+
+def as_imported(run: Path, **equilibration: object) -> Path:
+    """Turn a run into one whose parents come without evidence, as imported ones do."""
+    stored = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**stored, "settings": None, "origin": "botan"}))
+    for sidecar in (run / "parents").glob("*.json"):
+        content = json.loads(sidecar.read_text())
+        content.pop("equilibration", None)
+        sidecar.write_text(json.dumps({**content, **({"equilibration": equilibration} if equilibration else {})}))
+    return run
+
+
+@pytest.mark.parametrize("kind", ["file", "imported"])
+def test_what_is_given_without_evidence_is_unchecked_until_the_engine_has_looked(
+    glassmd: Callable[..., Outcome], tiny_run: Run, run_copy: Path, tmp_path: Path, kind: str
+) -> None:
+    start = gsd_of(tiny_run, tmp_path / "two.gsd", 2) if kind == "file" else as_imported(run_copy)
+    made = given_run(glassmd, tmp_path / "run2", "--start", start, "--replicas", 1, "--set", "held_out_replicas=1")
+    assert made.code == 0, made.err
+    first, second = (entry.sidecar for entry in open_run(tmp_path / "run2").entries("parents")[:2])
+    report = first["equilibration"]
+    assert report["equilibrated"] is None
+    assert report["reasons"] == ["given, not checked by glassmd"]
+    segments = open_run(tmp_path / "run2").entries("segments")
+    for checked, segment in zip((report["checked"], second["checked"]), segments, strict=False):
+        assert checked.keys() == {"energy_per_particle", "pressure", "neighbours", "crystalline_fraction", "density"}
+        # -5.287 is the mean at T = 1.5; one liquid of 200 scatters by 0.12, and relaxes a little until t = 0.1.
+        assert checked["energy_per_particle"] == pytest.approx(-5.287, abs=0.65)
+        assert checked["energy_per_particle"] == pytest.approx(segment.sidecar["potential_energy"][0][0], abs=0.5)
+        assert checked["pressure"] == pytest.approx(segment.sidecar["pressure"][0][0], abs=3.0)
+        assert checked["density"] == pytest.approx(1.2)
+        assert checked["crystalline_fraction"] < 0.05
+    facts = glassmd("info", tmp_path / "run2", "--json").json["equilibration"]
+    assert facts[0]["equilibrated"] is None
+    shown = glassmd("info", tmp_path / "run2").out
+    assert "equilibrated unchecked" in shown
+    assert "equilibrated yes" not in shown
+
+
+def test_given_configurations_of_earlier_releases_are_unchecked_too(run_copy: Path) -> None:
+    """They were committed as equilibrated without any evidence."""
+    old = as_imported(run_copy, equilibrated=True, reasons=[], given="x.gsd frame 0", given_parents=2)
+    _, lineages = settled(RunSettings(start=[str(old)]))
+    assert lineages[0][0].unchecked
+
+
+def test_a_lineage_with_evidence_keeps_it(glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path) -> None:
+    given_run(glassmd, tmp_path / "run", "--start", tiny_run.path, "--replicas", 1, "--set", "held_out_replicas=1")
+    for before, after in zip(tiny_run.entries("parents"), open_run(tmp_path / "run").entries("parents"), strict=True):
+        if before.key.parent == 0:
+            found = after.sidecar["equilibration"]
+            assert {key: found[key] for key in before.sidecar["equilibration"]} == before.sidecar["equilibration"]
+    assert "equilibrated yes" in glassmd("info", tmp_path / "run").out
+
+
+def scaled(liquid: Configuration, factor: float) -> Configuration:
+    """The same liquid in another unit of length."""
+    return replace(liquid, box=liquid.box * factor, positions=liquid.positions * factor)
+
+
+def test_a_snapshot_in_angstrom_is_refused(glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path) -> None:
+    liquid = tiny_run.entries("parents")[0].read([0])[0].configuration
+    path = foreign(tmp_path / "argon.gsd", scaled(liquid, 3.405))
+    found = given_run(glassmd, tmp_path / "run", "--start", path, "--temperature", 1.5)
+    assert found.code == 2
+    assert "argon.gsd frame 0 has U/N = 0.0000 with 0.0 neighbours within the cutoff" in found.err
+    assert "reduced units" in found.err
+    assert "--density" in found.err
+    assert not (tmp_path / "run").exists()
+
+
+def disordered(mixture: Mixture, n_particles: int, density: float, closest: float) -> Configuration:
+    """Particles at random, but not closer than `closest`: neither a crystal, nor do any overlap."""
+    generator = np.random.default_rng(1)
+    lattice = random_start(mixture, n_particles, density, generator)
+    points = np.empty((0, mixture.dimensions))
+    while len(points) < n_particles:
+        point = generator.uniform(-lattice.box / 2, lattice.box / 2)
+        if (np.linalg.norm(minimum_image(points - point, lattice.box), axis=1) > closest).all():
+            points = np.vstack([points, point])
+    return replace(lattice, positions=points)
+
+
+@pytest.mark.parametrize("mixture", ["kob-andersen", "kob-andersen-2d", "wca", "wahnstrom"])
+@pytest.mark.parametrize("thinner", [True, False])
+def test_what_is_no_dense_liquid_is_refused(
+    glassmd: Callable[..., Outcome], tmp_path: Path, mixture: str, thinner: bool
+) -> None:
+    """Some percent of the density, where particles hardly meet, or particles that are pressed into each other."""
+    chosen = get_mixture(mixture)
+    density, closest = (0.04, 1.1) if thinner else (1.6, 0.4)
+    path = foreign(tmp_path / "x.gsd", disordered(chosen, 300, density, closest))
+    found = given_run(glassmd, tmp_path / "run", "--start", path, "--temperature", 1, "--mixture", mixture)
+    assert found.code == 2
+    assert re.search(r"x.gsd frame 0 has U/N = .* neighbours .* reduced units", found.err), found.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_a_liquid_of_any_mixture_and_truncation_is_taken_for_one(mixture: str) -> None:
+    engine = LammpsEngine()
+    for truncation in get_mixture(mixture).truncations:
+        for temperature in (0.5, 1.9, 4.0):
+            settings = RunSettings(
+                mixture=mixture, truncation=truncation, particles=400, temperature=temperature,
+                accept_unequilibrated=True,
+            )  # fmt: skip
+            (found,) = inspect([typical_liquid(engine, settings)], ["it"], settings, engine)
+            assert found.facts["neighbours"] > 2
+            if temperature == 4.0:  # beyond the curve
+                assert not found.against
+
+
+def test_a_liquid_of_another_temperature_is_not_taken_for_equilibrated(
+    glassmd: Callable[..., Outcome], tiny_run: Run, tmp_path: Path
+) -> None:
+    """At T = 0.64 and N = 200, U/N = -6.63 ± 0.06; this is a liquid at T = 1.5."""
+    path = foreign(tmp_path / "hot.gsd", tiny_run.entries("parents")[0].read([0])[0].configuration)
+    options = ("--start", path, "--temperature", 0.64, "--replicas", 1)
+    found = given_run(glassmd, tmp_path / "run", *options)
+    assert found.code == 2
+    assert "U/N = -5." in found.err
+    assert "-6.63" in found.err
+    assert "--accept-unequilibrated" in found.err
+    assert not (tmp_path / "run").exists()
+    assert given_run(glassmd, tmp_path / "run", *options, "--accept-unequilibrated").code == 0
+    report = open_run(tmp_path / "run").entries("parents")[0].sidecar["equilibration"]
+    assert report["equilibrated"] is False
+    assert "-6.63" in report["reasons"][0]
+
+
+@pytest.mark.parametrize(("equilibrated", "off"), [(None, True), (False, True), (True, None)])
+def test_replicas_of_unchecked_parents_may_leave_their_temperature_but_not_unnoticed(
+    run_copy: Path, equilibrated: bool | None, off: bool | None
+) -> None:
+    """Proven equilibrium keeps it, so that there the time step is at fault and it is an error."""
+    run = RunDirectory.open(run_copy)
+    parent = run_copy / "parents" / "L0002-P0000.json"
+    content = json.loads(parent.read_text())
+    content["equilibration"] |= {"equilibrated": equilibrated, "given": "x.gsd frame 0"}
+    parent.write_text(json.dumps(content))
+    for path in (run_copy / "segments").glob("L0002-P0000-B0000.*"):
+        path.unlink()
+    run.identity["settings"]["accept_unequilibrated"] = True
+    block = Block(SegmentKey(2, 0, 0), run)
+    block.add([0, 1, 2], moved_by(block, 20))
+    block.add([0, 1, 2], moved_by(block, 100))
+    block._measured[0] = 1.5 * 0.8
+    if off is None:
+        with pytest.raises(EngineError, match="is off by -20"):
+            block.commit({})
+        return
+    block.commit({})
+    found = json.loads((run_copy / "segments" / "L0002-P0000-B0000.json").read_text())["kinetic_temperature_off"]
+    assert found["off"] == pytest.approx(-0.2)
+    assert found["time"] in TINY.times
+    assert found["allowed"] < 0.2
+
+
+def moved_by(block: Block, step: int) -> Displacements:
+    """Of replicas that all stayed where they were."""
+    still = np.zeros(200)
+    return Displacements(
+        group=0, systems=(0, 1, 2), step=step, mean=still, deviation=still, scattering=np.ones(2),
+        potential_energy=np.full(3, -5.0), temperature=np.full(3, 1.5), pressure=np.full(3, 10.0),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
