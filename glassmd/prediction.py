@@ -193,9 +193,9 @@ def predict_file(
     """
     started = time.monotonic()
     out = out or _beside(snapshot)
-    _refuse_ledger(out)
     if out.exists() and snapshot.exists() and out.samefile(snapshot):
         raise TrajectoryError(f"found --out {out}, the snapshot itself", "another file", "choose another --out")
+    _refuse_ledger(out)
     loaded = load_model(model)
     _verify(snapshot)
     found = read_frames(snapshot, loaded.card.mixture["species"], [frame])[0]

@@ -135,3 +135,15 @@ def imported_run(run_copy: Path, tmp_path: Path) -> Path:
     stored = json.loads((path / "run.json").read_text())
     (path / "run.json").write_text(json.dumps({**stored, "settings": None, "origin": "botan"}))
     return path
+
+
+def test_training_beside_a_simulation_goes_on_with_its_settings(glassmd: Command, tmp_path: Path) -> None:
+    made = {"particles": 200, "temperature": 1.5, "lineages": 3, "parents": 1, "replicas": 2, "seed": 5,
+            "times": "0.1,0.5", "engine": "lammps", "workers": 1}  # fmt: skip
+    flags = [f"--{key}={value}" for key, value in made.items()]
+    train = ["train", "--stream", "--out", tmp_path / "m", "--json", "--model", "bapst", "--set", "validate_every=2"]
+    train += ["--set", "message_steps=1", "--set", "train_threads=1", "--max-steps"]
+    assert glassmd(*train, 2, "--set", "held_out_replicas=2", *flags).code == 0
+    again = glassmd(*train, 4)
+    assert again.code == 0, again.err
+    assert again.json["steps"] == 4
