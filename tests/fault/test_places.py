@@ -18,6 +18,7 @@ from glassmd.importers.botan import import_botan
 from glassmd.importers.deepmind_weights import import_deepmind_weights
 from glassmd.importers.restricted_pickle import load_numpy_pickle
 from glassmd.settings import RunSettings, Settings, load_settings
+from glassmd.storage import sealed
 from glassmd.stream.dataset import Run
 from glassmd.training.session import train, train_stream
 from glassmd.trajectory import read_frames
@@ -96,7 +97,7 @@ def test_a_parent_is_checked_against_its_sidecar(
 @pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "", "a/b", "..", "A B", 5, None, "x" * 300, "a\n"])
 def test_the_id_of_a_run_is_no_path(glassmd: Command, run_copy: Path, name: object) -> None:
     stored = json.loads((run_copy / "run.json").read_text())
-    (run_copy / "run.json").write_text(json.dumps({**stored, "id": name}))
+    (run_copy / "run.json").write_text(json.dumps(sealed({**stored, "id": name})))
     assert_refused(glassmd("info", run_copy), "run.json has id", "lowercase letters, digits and dashes")
 
 
@@ -141,7 +142,7 @@ def test_more_replicas_than_any_run_holds(settings: dict[str, int]) -> None:
 def test_a_run_json_that_asks_for_more_is_refused(glassmd: Command, run_copy: Path) -> None:
     stored = json.loads((run_copy / "run.json").read_text())
     stored["settings"]["lineages"] = 10**12
-    (run_copy / "run.json").write_text(json.dumps(stored))
+    (run_copy / "run.json").write_text(json.dumps(sealed(stored)))
     assert_refused(glassmd("info", run_copy), "replicas in all", "at most 10,000,000")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from glassmd.settings import RunSettings, load_settings
 from glassmd.simulation.pool import plan, simulate
+from glassmd.storage import sealed
 from glassmd.stream.dataset import open_run
 from tests.conftest import TINY, Outcome, needs_lammps
 
@@ -115,7 +116,7 @@ def test_times_and_splits_are_read_beside_the_step_and_the_lineages_of_the_run(
 def test_a_wall_clock_limit_is_of_one_call(run_copy: Path) -> None:
     stored = json.loads((run_copy / "run.json").read_text())
     stored["settings"]["walltime"] = 1e-6
-    (run_copy / "run.json").write_text(json.dumps(stored))
+    (run_copy / "run.json").write_text(json.dumps(sealed(stored)))
     without_a_segment(run_copy)
     assert simulate(RunSettings(), run_copy)["segments"] == 12
 
@@ -133,7 +134,7 @@ def imported_run(run_copy: Path, tmp_path: Path) -> Path:
     """A run without settings, as imports are."""
     path = Path(shutil.copytree(run_copy, tmp_path / "imported"))
     stored = json.loads((path / "run.json").read_text())
-    (path / "run.json").write_text(json.dumps({**stored, "settings": None, "origin": "botan"}))
+    (path / "run.json").write_text(json.dumps(sealed({**stored, "settings": None, "origin": "botan"})))
     return path
 
 

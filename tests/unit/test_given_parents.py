@@ -25,6 +25,7 @@ from glassmd.simulation.inspection import inspect
 from glassmd.simulation.pool import simulate
 from glassmd.simulation.preparation import typical_liquid
 from glassmd.simulation.start import random_start
+from glassmd.storage import sealed
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import Frame, encode_identity, write_frames
 from tests.conftest import TINY, Outcome, needs_lammps
@@ -210,11 +211,13 @@ def test_a_foreign_file_of_unknown_species_lists_the_mixtures(
 def as_imported(run: Path, **equilibration: object) -> Path:
     """Turn a run into one whose parents come without evidence, as imported ones do."""
     stored = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**stored, "settings": None, "origin": "botan"}))
+    (run / "run.json").write_text(json.dumps(sealed({**stored, "settings": None, "origin": "botan"})))
     for sidecar in (run / "parents").glob("*.json"):
         content = json.loads(sidecar.read_text())
         content.pop("equilibration", None)
-        sidecar.write_text(json.dumps({**content, **({"equilibration": equilibration} if equilibration else {})}))
+        sidecar.write_text(
+            json.dumps(sealed({**content, **({"equilibration": equilibration} if equilibration else {})}))
+        )
     return run
 
 
@@ -346,7 +349,7 @@ def test_replicas_of_unchecked_parents_may_leave_their_temperature_but_not_unnot
     parent = run_copy / "parents" / "L0002-P0000.json"
     content = json.loads(parent.read_text())
     content["equilibration"] |= {"equilibrated": equilibrated, "given": "x.gsd frame 0"}
-    parent.write_text(json.dumps(content))
+    parent.write_text(json.dumps(sealed(content)))
     for path in (run_copy / "segments").glob("L0002-P0000-B0000.*"):
         path.unlink()
     run.identity["settings"]["accept_unequilibrated"] = True
