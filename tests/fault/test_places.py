@@ -63,7 +63,7 @@ def test_a_prediction_of_a_parent_goes_to_the_current_directory(
     assert outcome.json["output"] == str(tmp_path / "mine.predicted.gsd"), "beside a snapshot that is in no run"
 
 
-@pytest.mark.parametrize("folder", ["parents", "segments", "inputs"])
+@pytest.mark.parametrize("folder", ["parents", "segments", "structures"])
 def test_a_prediction_is_never_written_among_the_files_of_a_run(
     glassmd: Command, tiny_model: Path, tiny_run: Run, run_copy: Path, tmp_path: Path, folder: str
 ) -> None:
