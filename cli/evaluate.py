@@ -134,6 +134,15 @@ def _score(
         return
     for species in result["species"]:
         console().print(score_table(result, species))
+    if inside := [f"{t:g}" for t, marked in zip(result["times"], result["inside_cage"], strict=True) if marked]:
+        console().print(
+            f"* t = {', '.join(inside)}: the cages that the model sees last longer than a tenth of that, and so "
+            "measure part of what it predicts.",
+            soft_wrap=True,
+        )
+    for name, cost in result["input_cost"].items():
+        if (share := cost.get("share_of_label")) is not None:
+            console().print(f"{name} positions cost {share:.2%} of the label's steps")
     if (published := published_table(result)) is not None:
         console().print(published)
     if result["seen_in_training"]:

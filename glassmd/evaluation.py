@@ -19,6 +19,7 @@ from glassmd.models.store import LoadedModel, load_model
 from glassmd.prediction import Prediction, predict, structures_for
 from glassmd.published import PUBLISHED_DENSITY, published_scores
 from glassmd.settings import RunSettings
+from glassmd.simulation.structures import CageProtocol
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures
@@ -79,6 +80,7 @@ def evaluate(
         "species": result,
         "published": published_beside(loaded.card.mixture, samples),
         "inputs": list(loaded.model.inputs),
+        "inside_cage": inside_cage(loaded, times.tolist()),
         "input_cost": tested.cost,
         "seconds_per_configuration": float(np.median(tested.seconds)),
         "seconds": time.monotonic() - started,
@@ -126,7 +128,8 @@ def _together(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, An
     """Costs of an input in two runs."""
     if one is None:
         return other
-    return {key: value if key == "engine" else one[key] + value for key, value in other.items()}
+    kept = ("engine", "share_of_label")
+    return {key: value if key in kept else one[key] + value for key, value in other.items()}
 
 
 def _predicted(loaded: LoadedModel, run: Run, samples: list[Sample], structures: Structures) -> Iterator[Prediction]:
@@ -136,6 +139,12 @@ def _predicted(loaded: LoadedModel, run: Run, samples: list[Sample], structures:
     for sample in samples:
         found = predict(sample.parent, loaded, structure=structures.of(sample))
         yield replace(found, times=run.times, propensity=found.propensity[columns], std=found.std[columns])
+
+
+def inside_cage(loaded: LoadedModel, times: Sequence[float]) -> list[bool]:
+    """Per time: whether the model's cages last so long that they measure part of what is predicted there."""
+    protocols = [CageProtocol.from_dict(stored) for stored in loaded.card.cage_protocols.values()]
+    return [any(protocol.is_inside(time) for protocol in protocols) for time in times]
 
 
 def published_beside(mixture: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
         table.add_column(heading, justify="right")
     for index, time in enumerate(result["times"]):
         table.add_row(
-            f"{time:g}",
+            f"{time:g}" + ("*" if result.get("inside_cage", [False] * (index + 1))[index] else ""),
             _with_spread(found["pearson_per_configuration"], index),
             _number(found["pearson_pooled"][index]),
             _number(found["reliability"][index]),

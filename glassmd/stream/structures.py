@@ -89,10 +89,35 @@ class Structures:
 
     @property
     def cost(self) -> dict[str, dict[str, Any]]:
-        """By input: `configurations` read so far, what making them took (`seconds`, `replica_steps`; for `inherent`
-        evaluations of all forces), and the `engine` of the last one (JSON types only).
+        """By input: what making what was read so far took (JSON types only).
+
+        `configurations`, `seconds`, `replica_steps` (for `inherent` evaluations of all forces), the `engine` of the
+        last one, and `share_of_label`: its steps over those of the same runs' replicas per parent, None where the data
+        do not say.
         """
-        return {name: dict(numbers) for name, numbers in self._cost.items()}
+        label = self._label_steps()
+        return {
+            name: {
+                **numbers,
+                "share_of_label": numbers["replica_steps"] / numbers["configurations"] / label if label else None,
+            }
+            for name, numbers in self._cost.items()
+        }
+
+    def _label_steps(self) -> float:
+        """Steps of the replicas of a parent, mean over the runs' parents."""
+        steps, parents = 0, set()
+        for name, run in self._runs.items():
+            for line in run.index.log:
+                if line.key.kind == "segments":
+                    steps += line.steps
+                    parents.add((name, line.key.of))
+        return steps / len(parents) if parents else 0.0
+
+    def inside_cage(self, times: Sequence[float]) -> list[bool]:
+        """Per time: whether cages last so long that they measure part of what is predicted there."""
+        protocols = [CageProtocol.from_dict(stored) for stored in self.cage_protocols().values()]
+        return [any(protocol.is_inside(time) for protocol in protocols) for time in times]
 
     def cage_protocols(self) -> dict[str, dict[str, Any]]:
         """By temperature: how cages were measured (JSON types only); empty where the learner sees none."""

@@ -278,6 +278,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
         },
         "cross_validated": trainer.validation.cross_validated,
         "inputs": list(trainer.model.inputs),
+        "inside_cage": trainer.structures.inside_cage(trainer.source.times),
         "input_cost": trainer.structures.cost,
         "seconds": seconds,
     }

@@ -18,7 +18,7 @@ from glassmd.simulation.structures.cage import content_of, parents_at_once
 from glassmd.stream.dataset import open_run
 from tests.conftest import TINY, needs_lammps
 from tests.sidecars import rewrite
-from tests.unit.conftest import MIXTURE, SHORT
+from tests.unit.conftest import MIXTURE, SHORT, import_into
 from tests.unit.test_minimise import liquid_of
 
 
@@ -53,9 +53,9 @@ def test_a_protocol_that_leaves_nothing_to_average_is_refused(wrong):
         CageProtocol.from_dict({"colour": 1})
 
 
-def test_imported_data_of_unknown_relaxation_time_get_the_default(imported):
-    assert protocol_of(imported) == CageProtocol()
-    assert shared_protocol([imported]) == CageProtocol()
+def test_imported_data_of_unknown_relaxation_time_get_what_their_shortest_time_allows(imported):
+    assert protocol_of(imported) == CageProtocol.for_state(shortest=1.0)
+    assert shared_protocol([imported]) == CageProtocol.for_state(shortest=1.0)
 
 
 @needs_lammps
@@ -63,9 +63,9 @@ def test_a_run_writes_its_protocol_down_and_keeps_it(run_copy):
     run = open_run(run_copy)
     sidecar = run.entries("parents")[0].path.with_suffix(".json")
     tau = json.loads(sidecar.read_text())["equilibration"]["tau_alpha"]
-    assert protocol_of(run) == CageProtocol.for_state(tau, TINY.time_step)
+    assert protocol_of(run) == CageProtocol.for_state(tau, TINY.time_step, min(TINY.times))
     rewrite(sidecar, equilibration={"tau_alpha": 100 * tau})
-    assert protocol_of(open_run(run_copy)) == CageProtocol.for_state(tau, TINY.time_step)
+    assert protocol_of(open_run(run_copy)) == CageProtocol.for_state(tau, TINY.time_step, min(TINY.times))
 
 
 class Scripted(Engine):
@@ -234,3 +234,17 @@ def test_two_engines_draw_the_same_replicas_and_find_the_same_cage(four_liquids)
     np.testing.assert_allclose(other.positions, one.positions, atol=1e-5)
     np.testing.assert_allclose(other.debye_waller, one.debye_waller, rtol=1e-3)
     np.testing.assert_allclose(other.p_hop_max, one.p_hop_max, rtol=1e-3)
+
+
+@pytest.mark.parametrize("tau", [None, 16.0, 4100.0])
+@pytest.mark.parametrize("shortest", [0.13, 0.5, 4.0, 4120.0])
+def test_a_cage_is_no_longer_than_a_tenth_of_the_shortest_time_or_says_so(tau, shortest):
+    protocol = CageProtocol.for_state(tau, 0.005, shortest)
+    assert protocol.time <= max(0.1 * shortest, 10 * 0.005) + 1e-9
+    assert protocol.is_inside(shortest) == (protocol.time > 0.1 * shortest + 1e-9)
+    assert not protocol.is_inside(10 * protocol.time)
+
+
+def test_given_parents_of_unknown_relaxation_time_get_cages_shorter_than_their_labels(four_liquids, tmp_path):
+    run = import_into(tmp_path / "run", four_liquids[:1], MIXTURE)  # its labels are of t = 1
+    assert protocol_of(run).time <= 0.1

@@ -19,6 +19,9 @@ _REPLICAS = 32
 _LONGEST = 5.0  # √(mσ²/ε): within the plateau of F_s at T = 0.44, where τ_α is 4100
 _OF_TAU_ALPHA = 0.1  # by then one particle in ten has left its cage at the most
 _SNAPSHOTS = 50
+OF_SHORTEST = 0.1
+"""Of an output time, the longest cage that it may be predicted from: a longer one measures what it should predict."""
+
 _FEWEST = 10  # steps: hotter liquids have no cages, and a mean of fewer snapshots says nothing
 _LEFT_OUT = 0.2  # of the time: the replicas forget where they all started
 _STEP = 0.01  # √(mσ²/ε): twice the default of a run, for a mean over snapshots asks less of a trajectory
@@ -104,6 +107,10 @@ class CageProtocol:
         """Steps of single systems that one parent takes."""
         return self.replicas * self.steps[-1]
 
+    def is_inside(self, time: float) -> bool:
+        """Whether the cage lasts longer than a tenth of an output time, and so measures part of what is predicted."""
+        return self.time > OF_SHORTEST * time * (1 + 1e-9)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON types only."""
         return asdict(self)
@@ -121,20 +128,29 @@ class CageProtocol:
             raise SettingsError(f"found a cage protocol of {', '.join(stored)}", ", ".join(asdict(cls()))) from error
 
     @classmethod
-    def for_state(cls, tau_alpha: float | None = None, run_step: float | None = None) -> CageProtocol:
-        """The protocol for a liquid: a tenth of its relaxation time, and no longer than 5.
+    def for_state(
+        cls, tau_alpha: float | None = None, run_step: float | None = None, shortest: float | None = None
+    ) -> CageProtocol:
+        """The protocol for a liquid: a tenth of its relaxation time and of the shortest output time, and 5 at the most.
+
+        Where that leaves fewer than ten steps it is ten steps, and scores at the times that are too short for it are
+        marked (:meth:`is_inside`).
 
         Args:
             tau_alpha: √(mσ²/ε); None where it is not known, which is taken for long.
             run_step: √(mσ²/ε), of the run's own trajectories; None where it is not known. The cage takes that of
                 :func:`cage_step`, and the run's own where so many steps would be too few.
+            shortest: √(mσ²/ε), the shortest time that is to be predicted; None where nobody says.
 
         Example:
             >>> CageProtocol.for_state(16.0)
             CageProtocol(replicas=32, time=1.6, after=0.32, spacing=0.03, time_step=0.01)
+            >>> CageProtocol.for_state(16.0, shortest=4.0).time
+            0.4
         """
         time_step = cage_step(run_step)
         time = _LONGEST if tau_alpha is None else min(_LONGEST, _OF_TAU_ALPHA * tau_alpha)
+        time = time if shortest is None else min(time, OF_SHORTEST * shortest)
         if time < _FEWEST * time_step:
             time_step = _STEP / 2 if run_step is None else run_step
         steps = max(_FEWEST, round(time / time_step))
@@ -176,7 +192,9 @@ def protocol_of(run: RunDirectory) -> CageProtocol:
     times = [entry.sidecar.get("equilibration", {}).get("tau_alpha") for entry in found]
     known = [float(time) for time in times if time is not None]
     settings = run.settings
-    protocol = CageProtocol.for_state(known[0] if known else None, None if settings is None else settings.time_step)
+    protocol = CageProtocol.for_state(
+        known[0] if known else None, None if settings is None else settings.time_step, min(run.times)
+    )
     try:
         content = sealed({**protocol.to_dict(), "run": run.identity["id"]})
         written = write_json(run.home / "requests" / "protocol.json", content, exclusive=True)
