@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from glassmd.inputs import CageProtocol
 
 from glassmd.configuration import Configuration
 from glassmd.importers.commit import Imported, commit_imported
@@ -24,6 +23,7 @@ from glassmd.mixtures import get_mixture
 from glassmd.models import make_model
 from glassmd.models.card import ModelCard
 from glassmd.models.store import save_model
+from glassmd.simulation.structures import CageProtocol
 from tests.conftest import needs_lammps
 from tests.unit.test_importers import deepmind_file
 
