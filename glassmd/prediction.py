@@ -87,11 +87,9 @@ def predict(
         requests = requests_for(loaded.model.inputs, _cage_protocol(loaded, known))
         opened = get_engine(engine, device) if requests else None
         mixture = mixture_of(loaded.card.mixture)
-        began = time.monotonic()
         structure, made = structure_of_configuration(opened, requests, configuration, mixture, known, check)
         for name, one in made.items():
-            assert opened is not None
-            add_cost(cost, name, {**one.facts, **opened.facts, "seconds": time.monotonic() - began})
+            add_cost(cost, name, one.facts)
     started = time.monotonic()
     loaded.model.eval()
     with torch.no_grad():

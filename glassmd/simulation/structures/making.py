@@ -187,8 +187,9 @@ def structure_of_configuration(
     made: dict[str, Made] = {}
     for request in requests:
         assert engine is not None
-        settled = Request(request.structure, request.protocol or CageProtocol(), request.seed)
-        made[request.structure] = _made(settled, engine, configuration, mixture, temperature, check)
+        settled, clock = Request(request.structure, request.protocol or CageProtocol(), request.seed), SharedTime(1)
+        one = _made(settled, engine, configuration, mixture, temperature, check)
+        made[request.structure] = Made(one.arrays, {**one.facts, **engine.facts, "seconds": clock.take(1)})
     arrays = {name: of.arrays for name, of in made.items()}
     return _assembled(configuration, mixture, temperature, arrays), made
 
