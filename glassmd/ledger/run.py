@@ -278,14 +278,16 @@ class RunDirectory:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **facts,
         }
-        committed = False
         try:
             committed = write_json(sidecar, sealed(content), exclusive=True)
-        finally:
-            if not committed:
-                data.unlink(missing_ok=True)  # nobody else's: it was made under a name that was free
+        except BaseException:
+            if not sidecar.exists():  # else it may name these data: what came after the commit failed, or was stopped
+                data.unlink(missing_ok=True)
+            raise
         if committed:
             self.index.add(_committed(key, content))
+        else:
+            data.unlink(missing_ok=True)  # nobody else's: it was made under a name that was free
         return committed
 
     def _described(self, key: Key) -> Committed:

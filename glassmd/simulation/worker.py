@@ -112,7 +112,7 @@ class Worker:
             systems = task.systems(self.run)
             if batch and (task.activity != batch[0].activity or systems > room):
                 continue
-            if self._claim(task, claims, agenda):
+            if self._claim(task, claims):
                 batch.append(task)
                 room -= systems
         return batch
@@ -141,12 +141,13 @@ class Worker:
                 break
         return max(1, -(-ready // self._workers))
 
-    def _claim(self, task: Task, claims: ExitStack, agenda: Agenda) -> bool:
+    def _claim(self, task: Task, claims: ExitStack) -> bool:
         """Hold the claim on a task until `claims` is closed, unless somebody else has it or has done it."""
         with ExitStack() as attempt:
-            if not attempt.enter_context(self.run.claim(task.name)) or self.run.done(task.key):
-                if self.run.index.get(task.key) is None:  # whoever made it died before telling
-                    self.run.index.poll(thorough=True)
+            if not attempt.enter_context(self.run.claim(task.name)):
+                return False
+            if self.run.done(task.key):
+                self.run.index.poll(thorough=True)  # whoever made it may have died before telling
                 return False
             claims.push(attempt.pop_all())
             return True

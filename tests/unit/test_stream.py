@@ -258,3 +258,29 @@ def test_a_restored_reservoir_draws_what_the_first_would_have() -> None:
     second.restore(state, {s.key: s for s in map(sample, range(3))})
     assert [s.key for s in second.draw(5)] == expected
     assert (second.drawn, second.produced) == (7, 3)
+
+
+def test_data_stay_where_a_commit_was_stopped_after_its_sidecar_had_appeared(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from glassmd import storage
+
+    run = RunDirectory.open(run_copy)
+    entry = run.entry("segments", "L0000-P0000-B0000")
+    assert entry is not None
+    frames, facts = entry.read(), {key: entry.sidecar[key] for key in ("replicas", "times", "steps", "holds")}
+    for path in run_copy.glob("segments/L0000-P0000-B0000.*"):
+        path.unlink()
+    appeared = storage.sync_directory
+
+    def stopped(directory: Path) -> None:
+        appeared(directory)
+        if (run_copy / "segments" / "L0000-P0000-B0000.json").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "sync_directory", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run.commit(SegmentKey(0, 0, 0), frames, facts)
+    again = RunDirectory.open(run_copy).entry("segments", "L0000-P0000-B0000")
+    assert again is not None
+    again.verify()
