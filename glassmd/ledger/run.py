@@ -30,25 +30,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from glassmd.errors import RunError, StorageError
+from glassmd.errors import RunError, SegmentError, StorageError
 from glassmd.fields import RUN_SCHEMA_VERSION
 from glassmd.ledger.entry import Entry
+from glassmd.ledger.identity import GROWABLE, RUNTIME, check_same, grown_settings, read_identity
 from glassmd.ledger.index import Committed, Index
 from glassmd.ledger.keys import KINDS, Key, Kind, ParentKey, SegmentKey, StructureKey, key_of
 from glassmd.mixtures import Mixture
 from glassmd.settings import RunSettings, build_settings
-from glassmd.storage import check_seal, claim, read_json, sealed, sha256_of, write_json, write_text
+from glassmd.storage import claim, read_json, remove_leftovers, sealed, sha256_of, write_json, write_text
 from glassmd.trajectory import Frame, write_frames
 
-__all__ = ["Entry", "Kind", "ParentKey", "RunDirectory", "SegmentKey", "StructureKey"]
-
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-
-GROWABLE = ("lineages", "parents")
-"""Settings that a later call may raise: a run grows by lineages and parents, never changes otherwise."""
-
-RUNTIME = ("engine", "device", "packed", "neighbor_buffer", "workers", "walltime", "accept_unequilibrated")
-"""Settings that say how to run and not what: they may differ between calls."""
+__all__ = ["RUNTIME", "Entry", "Kind", "ParentKey", "RunDirectory", "SegmentKey", "StructureKey"]
 
 _README = """This is a run directory of glassmd: isoconfigurational data of a supercooled liquid.
 
@@ -97,7 +90,7 @@ class RunDirectory:
                 "a directory with run.json",
                 f"try glassmd simulate --out {path} or glassmd import",
             )
-        return cls(path, _identity(path / "run.json"))
+        return cls(path, read_identity(path / "run.json"))
 
     @classmethod
     def create(
@@ -136,7 +129,8 @@ class RunDirectory:
             "settings": None if settings is None else settings.model_dump(),
         }
         if not (path / "run.json").exists():
-            if path.is_dir() and any(not found.name.endswith(".tmp") for found in path.iterdir()):
+            others = path.is_dir() and any(not found.name.endswith(".tmp") for found in path.iterdir())
+            if others and not (path / "run.json").exists():  # else somebody has made the same run meanwhile
                 raise RunError(
                     f"{path} is not empty and holds no run",
                     "an empty or new directory",
@@ -151,48 +145,15 @@ class RunDirectory:
 
     def _adopt(self, wanted: dict[str, Any]) -> None:
         """Check that `wanted` is this run, and let the run grow."""
-        for key in ("mixture", "temperature", "times", "n_particles", "density", "origin"):
-            if self.identity[key] != wanted[key]:
-                found, now = self.identity[key], wanted[key]
-                if key == "mixture":
-                    key = "mixture or truncation"
-                    found, now = (f"{m['name']} ({m['truncation']})" for m in (found, now))
-                raise RunError(
-                    f"{self.path} was made with {key} {found}",
-                    f"{now} as asked for now",
-                    "choose another --out",
-                )
+        check_same(self.path, self.identity, wanted)
         if self.identity.get("settings") is None or wanted["settings"] is None:
             return
-        grown = self.grown(wanted["settings"])
+        grown = grown_settings(self.path, self.identity["settings"], wanted["settings"])
         if any(grown[key] != self.identity["settings"].get(key) for key in GROWABLE):
             self.identity = {**self.identity, "settings": grown}
             if self.identity["schema_version"] >= RUN_SCHEMA_VERSION:
                 self.identity = sealed(self.identity)
             write_json(self.path / "run.json", self.identity)
-
-    def grown(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of this run after it has grown to those asked for.
-
-        Raises:
-            RunError: They differ in more than a run can grow by.
-        """
-        stored = self.identity["settings"]
-        # Runs of earlier releases lack settings that came later.
-        stored = {key: field.get_default() for key, field in RunSettings.model_fields.items()} | stored
-        grown = dict(stored)
-        for key, value in asked.items():
-            if key in RUNTIME or stored.get(key) == value or (key == "block" and value is None):
-                continue
-            if key in GROWABLE and value > stored[key]:
-                grown[key] = value
-                continue
-            raise RunError(
-                f"{self.path} was made with {key} = {stored.get(key)}",
-                f"{value} as asked for now",
-                f"give {key} = {stored.get(key)} or choose another --out",
-            )
-        return grown
 
     @property
     def home(self) -> Path:
@@ -265,30 +226,49 @@ class RunDirectory:
         if sidecar.exists():
             return False
         data = _write_own(self.file(key.kind, key.name), frames)
-        content = {
-            "schema_version": RUN_SCHEMA_VERSION,
-            "run": self.identity["id"],
-            "kind": key.kind,
-            "file": data.name,
-            "sha256": sha256_of(data),
-            "size": data.stat().st_size,
-            **key._asdict(),
-            "mixture": self.identity["mixture"],
-            "temperature": self.identity["temperature"],
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            **facts,
-        }
         try:
+            content = {
+                "schema_version": RUN_SCHEMA_VERSION,
+                "run": self.identity["id"],
+                "kind": key.kind,
+                "file": data.name,
+                "sha256": sha256_of(data),
+                "size": data.stat().st_size,
+                **key._asdict(),
+                "mixture": self.identity["mixture"],
+                "temperature": self.identity["temperature"],
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                **facts,
+            }
             committed = write_json(sidecar, sealed(content), exclusive=True)
-        except BaseException:
+        except BaseException as error:
             if not sidecar.exists():  # else it may name these data: what came after the commit failed, or was stopped
                 data.unlink(missing_ok=True)
+            elif isinstance(error, FileNotFoundError):  # somebody else won, and has tidied up; see remove_leftovers
+                return False
             raise
         if committed:
             self.index.add(_committed(key, content))
         else:
             data.unlink(missing_ok=True)  # nobody else's: it was made under a name that was free
         return committed
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes of this machine left half written, and data that no sidecar will ever name.
+
+        Where an entry is committed, nobody else can commit it any more: its other data are a loser's.
+        """
+        for root in {self.path, self.home}:
+            remove_leftovers(root)
+        for kind in KINDS:
+            found: dict[str, list[Path]] = {}
+            for path in self._folder(kind).glob("L*.gsd"):
+                found.setdefault(path.name.split(".")[0], []).append(path)
+            for name, files in found.items():
+                if len(files) > 1 and (entry := self.entry(kind, name)) is not None:
+                    with suppress(SegmentError):
+                        for path in set(files) - {entry.path}:
+                            path.unlink(missing_ok=True)
 
     def _described(self, key: Key) -> Committed:
         return _committed(key, self._entry(key).sidecar)
@@ -354,7 +334,7 @@ class RunDirectory:
 
     def refresh(self) -> None:
         """Read `run.json` again: somebody may have let the run grow."""
-        self.identity = _identity(self.path / "run.json")
+        self.identity = read_identity(self.path / "run.json")
 
     def verify(self) -> int:
         """Check every committed file against its checksum; return how many there are."""
@@ -388,23 +368,6 @@ class RunDirectory:
             return
 
 
-def _identity(path: Path) -> dict[str, Any]:
-    """What `run.json` says, checked."""
-    identity = read_json(path)
-    version = identity.get("schema_version")
-    if version not in (1, RUN_SCHEMA_VERSION):
-        raise RunError(f"{path} has schema version {version}", f"at most {RUN_SCHEMA_VERSION}", "update glassmd")
-    if version == RUN_SCHEMA_VERSION or "checksum" in identity:
-        check_seal(path, identity)
-    missing = [key for key in ("id", "mixture", "temperature", "times") if key not in identity]
-    if missing:
-        raise RunError(f"{path} lacks {missing}", "a file written by glassmd", "restore it")
-    if not (isinstance(identity["id"], str) and _ID.fullmatch(identity["id"])):  # it names folders
-        expected = "lowercase letters, digits and dashes, 64 at most"
-        raise RunError(f"{path} has id {str(identity['id'])[:80]!r}", expected, "restore it")
-    return identity
-
-
 def _committed(key: Key, sidecar: Mapping[str, Any]) -> Committed:
     return Committed(key, int(sidecar.get("steps", 0)), len(sidecar.get("replicas", ())))
 
@@ -417,5 +380,5 @@ def _write_own(final: Path, frames: Sequence[Frame]) -> Path:
         os.link(own, final)
     except OSError:
         return own
-    own.unlink()
+    own.unlink(missing_ok=True)
     return final

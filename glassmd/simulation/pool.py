@@ -21,6 +21,7 @@ from glassmd.errors import (
     StorageError,
 )
 from glassmd.interrupt import StopRequest
+from glassmd.ledger.identity import grown_settings
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings, continued
 from glassmd.simulation.batch import settings_of
@@ -29,7 +30,7 @@ from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, 
 from glassmd.simulation.summary import Progress, Tally, summary_of
 from glassmd.simulation.tasks import Wanted
 from glassmd.simulation.worker import Worker, settings_flags
-from glassmd.storage import read_json, remove_leftovers, write_text
+from glassmd.storage import read_json, write_text
 
 __all__ = ["Pool", "Progress", "as_made", "made_with", "make_run", "make_wanted", "plan", "simulate"]
 
@@ -143,7 +144,7 @@ class Pool:
         self._only = None if only is None else self._folder / f"{os.uname().nodename}-{os.getpid()}.wanted"
         if self._only is not None and only is not None:
             write_text(self._only, only.to_json())
-        remove_leftovers(run.path)
+        run.remove_leftovers()
         self._tally = Tally(run)
         self._started = time.monotonic()
 
@@ -248,7 +249,7 @@ class Pool:
                     leftover.unlink()
         if self._only is not None:
             self._only.unlink(missing_ok=True)
-        remove_leftovers(self.run.path)  # of workers that were killed
+        self.run.remove_leftovers()  # of workers that were killed
 
     def progress(self) -> Progress:
         """How far the run is."""
@@ -335,7 +336,7 @@ def simulate(
     tally = Tally(run)
     workers = default_workers(settings)
     if workers == 1:
-        remove_leftovers(run.path)
+        run.remove_leftovers()
         engine = prepared_engine(run, settings, check=stop.check)
 
         def tell() -> None:
@@ -369,7 +370,7 @@ def plan(settings: RunSettings, out: Path | str | None = None) -> dict[str, Any]
     else:
         there, settings, _ = _going_on(settings, Path(out))
         if there is not None:
-            there.grown(settings.model_dump())
+            grown_settings(there.path, there.identity["settings"], settings.model_dump())
     engine = _fitting_engine(settings)
     replicas = settings.parents * sum(settings.n_replicas(lineage) for lineage in range(settings.lineages))
     roles = [settings.role(lineage) for lineage in range(settings.lineages)]

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from glassmd.configuration import Configuration
 from glassmd.errors import RunError, SegmentError
-from glassmd.ledger.run import RunDirectory, SegmentKey
+from glassmd.ledger.run import RunDirectory
 from glassmd.moments import Moments
 from glassmd.storage import sealed
 from glassmd.stream.dataset import Run, SegmentReader, open_run
@@ -189,15 +189,6 @@ def test_a_claim_is_granted_once(run_copy: Path) -> None:
         assert later
 
 
-def test_committing_twice_keeps_the_first(run_copy: Path) -> None:
-    run = RunDirectory.open(run_copy)
-    entry = run.entry("segments", "L0000-P0000-B0000")
-    assert entry is not None
-    before = entry.path.read_bytes()
-    assert run.commit(SegmentKey(0, 0, 0), [], {}) is False
-    assert entry.path.read_bytes() == before
-
-
 def test_every_kinetic_temperature_is_within_the_fluctuations(tiny_run: Run) -> None:
     measured = [np.ravel(e.sidecar["kinetic_temperature"]) for e in tiny_run.entries("segments")]
     found = np.concatenate(measured)
@@ -258,29 +249,3 @@ def test_a_restored_reservoir_draws_what_the_first_would_have() -> None:
     second.restore(state, {s.key: s for s in map(sample, range(3))})
     assert [s.key for s in second.draw(5)] == expected
     assert (second.drawn, second.produced) == (7, 3)
-
-
-def test_data_stay_where_a_commit_was_stopped_after_its_sidecar_had_appeared(
-    run_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from glassmd import storage
-
-    run = RunDirectory.open(run_copy)
-    entry = run.entry("segments", "L0000-P0000-B0000")
-    assert entry is not None
-    frames, facts = entry.read(), {key: entry.sidecar[key] for key in ("replicas", "times", "steps", "holds")}
-    for path in run_copy.glob("segments/L0000-P0000-B0000.*"):
-        path.unlink()
-    appeared = storage.sync_directory
-
-    def stopped(directory: Path) -> None:
-        appeared(directory)
-        if (run_copy / "segments" / "L0000-P0000-B0000.json").exists():
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(storage, "sync_directory", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        run.commit(SegmentKey(0, 0, 0), frames, facts)
-    again = RunDirectory.open(run_copy).entry("segments", "L0000-P0000-B0000")
-    assert again is not None
-    again.verify()

@@ -1,0 +1,91 @@
+"""What a run is: `run.json`, checked, and how it may grow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glassmd.errors import RunError
+from glassmd.fields import RUN_SCHEMA_VERSION
+from glassmd.settings import RunSettings
+from glassmd.storage import check_seal, read_json
+
+__all__ = ["GROWABLE", "RUNTIME", "check_same", "grown_settings", "read_identity"]
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+GROWABLE = ("lineages", "parents")
+"""Settings that a later call may raise: a run grows by lineages and parents, never changes otherwise."""
+
+RUNTIME = ("engine", "device", "packed", "neighbor_buffer", "workers", "walltime", "accept_unequilibrated")
+"""Settings that say how to run and not what: they may differ between calls."""
+
+
+def read_identity(path: Path) -> dict[str, Any]:
+    """What `run.json` says.
+
+    Raises:
+        RunError: It is missing, damaged, or of a newer program.
+    """
+    identity = read_json(path)
+    version = identity.get("schema_version")
+    if version not in (1, RUN_SCHEMA_VERSION):
+        raise RunError(f"{path} has schema version {version}", f"at most {RUN_SCHEMA_VERSION}", "update glassmd")
+    if version == RUN_SCHEMA_VERSION or "checksum" in identity:
+        check_seal(path, identity)
+    missing = [key for key in ("id", "mixture", "temperature", "times") if key not in identity]
+    if missing:
+        raise RunError(f"{path} lacks {missing}", "a file written by glassmd", "restore it")
+    if not (isinstance(identity["id"], str) and _ID.fullmatch(identity["id"])):  # it names folders
+        expected = "lowercase letters, digits and dashes, 64 at most"
+        raise RunError(f"{path} has id {str(identity['id'])[:80]!r}", expected, "restore it")
+    return identity
+
+
+def check_same(path: Path, identity: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse a run that is not the one that is wanted, whatever its settings.
+
+    Raises:
+        RunError: Its liquid, output times or origin are others.
+    """
+    for key in ("mixture", "temperature", "times", "n_particles", "density", "origin"):
+        if identity[key] != wanted[key]:
+            found, now = identity[key], wanted[key]
+            if key == "mixture":
+                key = "mixture or truncation"
+                found, now = (f"{m['name']} ({m['truncation']})" for m in (found, now))
+            raise RunError(
+                f"{path} was made with {key} {found}",
+                f"{now} as asked for now",
+                "choose another --out",
+            )
+
+
+def grown_settings(path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run after it has grown to those asked for.
+
+    Args:
+        path: Of the run, for errors.
+        stored: Its settings.
+        asked: Other ones.
+
+    Raises:
+        RunError: They differ in more than a run can grow by.
+    """
+    # Runs of earlier releases lack settings that came later.
+    stored = {key: field.get_default() for key, field in RunSettings.model_fields.items()} | dict(stored)
+    after = dict(stored)
+    for key, value in asked.items():
+        if key in RUNTIME or stored.get(key) == value or (key == "block" and value is None):
+            continue
+        if key in GROWABLE and value > stored[key]:
+            after[key] = value
+            continue
+        raise RunError(
+            f"{path} was made with {key} = {stored.get(key)}",
+            f"{value} as asked for now",
+            f"give {key} = {stored.get(key)} or choose another --out",
+        )
+    return after
