@@ -21,7 +21,7 @@ from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import mixture_of
 from glassmd.models.store import LoadedModel, load_model
-from glassmd.simulation.structures import CageProtocol, requests_for, structure_of_configuration
+from glassmd.simulation.structures import CAGE, CageProtocol, Request, requests_for, structure_of_configuration
 from glassmd.stream.structures import Structures, add_cost
 from glassmd.structure import Structure
 from glassmd.trajectory import Frame, check_overlaps, read_frames, write_frames
@@ -84,7 +84,7 @@ def predict(
     cost: dict[str, dict[str, Any]] = {}
     if structure is None:
         known = temperature if temperature is not None else _only_temperature(loaded)
-        requests = requests_for(loaded.model.inputs, _cage_protocol(loaded, known))
+        requests = requests_for(loaded.model.inputs, _cage(loaded, known))
         opened = get_engine(engine, device) if requests else None
         mixture = mixture_of(loaded.card.mixture)
         structure, made = structure_of_configuration(opened, requests, configuration, mixture, known, check)
@@ -111,15 +111,15 @@ def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:
 
 def structures_for(loaded: LoadedModel, run: RunDirectory) -> Structures:
     """Structures of a run as the model was trained on: cages as at the nearest temperature of the training."""
-    return Structures([run], loaded.model.inputs, _cage_protocol(loaded, float(run.identity["temperature"])))
+    return Structures([run], loaded.model.inputs, _cage(loaded, float(run.identity["temperature"])))
 
 
-def _cage_protocol(loaded: LoadedModel, temperature: float) -> CageProtocol | None:
+def _cage(loaded: LoadedModel, temperature: float) -> Request:
     known = loaded.card.cage_protocols
     if not known:
-        return None
+        return CAGE
     nearest = min(known, key=lambda name: abs(float(name) - temperature))
-    return CageProtocol.from_dict(known[nearest])
+    return Request("cage", CageProtocol.from_dict(known[nearest]))
 
 
 def _require_fit(configuration: Configuration, loaded: LoadedModel) -> None:

@@ -19,11 +19,11 @@ from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError
 from glassmd.evaluation import published_beside
 from glassmd.interrupt import StopRequest
-from glassmd.settings import RunSettings, Settings
+from glassmd.settings import RunSettings
 from glassmd.storage import claim, read_json, remove_leftovers, write_json
 from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
-from glassmd.stream.structures import Structures, protocol_asked
+from glassmd.stream.structures import Structures
 from glassmd.structure import INPUTS
 from glassmd.training.encoding import Encodings
 from glassmd.training.session import Show
@@ -147,10 +147,9 @@ def _prepare(laboratory: Laboratory, source: SampleSource, entries: Sequence[Ent
     if inputs and inputs != ["thermal"]:
         laboratory.announce(f"inputs: {', '.join(inputs)}")
         run = RunSettings(engine=laboratory.engine, device=laboratory.device)
-        protocol = protocol_asked(source.runs, Settings(run=run)) if "cage" in inputs else None
         keys = [sample.key for sample in laboratory.samples]
         show = _structures_shown(laboratory.announce)
-        Structures(source.runs, inputs, protocol).make(keys, run, check=laboratory.stop.check, show=show)
+        Structures(source.runs, inputs).make(keys, run, check=laboratory.stop.check, show=show)
 
 
 def _structures_shown(announce: Callable[[str], None]) -> Callable[[int, int], None]:

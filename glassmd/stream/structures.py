@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,13 @@ from glassmd.ledger.run import ParentKey, RunDirectory, StructureKey
 from glassmd.mixtures import mixture_of
 from glassmd.settings import RunSettings, Settings
 from glassmd.simulation.pool import make_wanted
-from glassmd.simulation.structures import CageProtocol, Request, ask, cage_step, requests_for, shared_protocol
+from glassmd.simulation.structures import CAGE, CageProtocol, Request, ask, cage_step, requests_for
 from glassmd.simulation.structures.making import read_structure
 from glassmd.simulation.tasks import Wanted
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.structure import Structure
 
-__all__ = ["Structures", "add_cost", "protocol_asked"]
+__all__ = ["Structures", "add_cost", "cage_asked"]
 
 
 class Structures:
@@ -28,16 +27,14 @@ class Structures:
     Args:
         runs: The runs.
         inputs: Some of :data:`glassmd.structure.INPUTS`.
-        protocol: Of cages; None leaves it to each run.
+        cage: How cages are wanted.
 
     Raises:
         InputError: An input that does not exist.
     """
 
-    def __init__(
-        self, runs: Sequence[RunDirectory], inputs: Sequence[str], protocol: CageProtocol | None = None
-    ) -> None:
-        self.inputs, self.requests = tuple(inputs), requests_for(inputs, protocol)
+    def __init__(self, runs: Sequence[RunDirectory], inputs: Sequence[str], cage: Request = CAGE) -> None:
+        self.inputs, self.requests = tuple(inputs), requests_for(inputs, cage)
         self._runs = {str(run.identity["id"]): run for run in runs}
         self._cost: dict[str, dict[str, Any]] = {}
         self._counted: set[tuple[str, StructureKey]] = set()
@@ -155,15 +152,13 @@ def add_cost(cost: dict[str, dict[str, Any]], name: str, facts: Mapping[str, Any
     mine["replica_steps"] += facts["steps"]
 
 
-def protocol_asked(runs: Sequence[RunDirectory], settings: Settings) -> CageProtocol | None:
-    """The cage protocol that the settings ask for, or None where they leave it to the runs."""
+def cage_asked(settings: Settings) -> Request:
+    """How the settings want cages: what they leave open is for the runs to say."""
     train = settings.train
     usual = CageProtocol()
-    if train.cage_time is None and train.cage_replicas == usual.replicas:
-        return None
     if train.cage_time is None:
-        return replace(shared_protocol(runs), replicas=train.cage_replicas)
+        return CAGE if train.cage_replicas == usual.replicas else Request("cage", replicas=train.cage_replicas)
     step = cage_step(settings.run.time_step)
     spacing = max(1, round(train.cage_time / (usual.time / usual.spacing) / step)) * step
     after = train.cage_time * usual.after / usual.time
-    return CageProtocol(train.cage_replicas, train.cage_time, after, spacing, step)
+    return Request("cage", CageProtocol(train.cage_replicas, train.cage_time, after, spacing, step))

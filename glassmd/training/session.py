@@ -20,7 +20,7 @@ from glassmd.simulation.preparation import available_cores, default_workers
 from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import SampleKey
-from glassmd.stream.structures import Structures, protocol_asked
+from glassmd.stream.structures import Structures, cage_asked
 from glassmd.training.choices import resolved
 from glassmd.training.device import training_device
 from glassmd.training.encoding import Encodings
@@ -136,8 +136,7 @@ def train(
 def _structures(runs: Sequence[Run], settings: Settings) -> Structures:
     """What the learner of the settings sees of the runs."""
     inputs = settings.train.input or model_class(settings.train.model).default_inputs
-    protocol = protocol_asked(runs, settings) if "cage" in inputs else None
-    return Structures(runs, inputs, protocol)
+    return Structures(runs, inputs, cage_asked(settings))
 
 
 def _structures_shown(show: Show | None) -> Callable[[int, int], None] | None:

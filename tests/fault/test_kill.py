@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from glassmd.ledger.keys import KINDS
 from glassmd.settings import Settings
-from glassmd.simulation.pool import simulate
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.journal import read_metrics
 from glassmd.training.session import train
@@ -26,25 +26,26 @@ KILLS = 10
 UNTRACED = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
 """Coverage doubles the time that a process takes to start, and a killed one has nothing to report."""
 STEPS = 60
+PARENTS = 8
 
 SETTINGS = Settings(
     run=TINY.model_copy(
         update={"lineages": 4, "parents": 2, "replicas": 2, "held_out_replicas": 4, "block": 1, "workers": 2}
     ),
-    train=TINY_TRAIN.model_copy(update={"max_steps": STEPS, "checkpoint_every": 5, "validate_every": 20}),
+    train=TINY_TRAIN.model_copy(
+        update={
+            "max_steps": STEPS,
+            "checkpoint_every": 5,
+            "validate_every": 20,
+            "input": ["cage"],
+            "cage_replicas": 2,
+        }
+    ),
 )
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Checksums of the same run when nobody disturbs it."""
-    path = tmp_path_factory.mktemp("undisturbed") / "run"
-    simulate(SETTINGS.run, path)
-    return checksums(open_run(path))
-
-
 def checksums(run: Run) -> dict[str, str]:
-    return {e.path.name: e.sidecar["sha256"] for kind in ("parents", "segments") for e in run.entries(kind)}  # type: ignore[arg-type]
+    return {entry.key.name: entry.sidecar["sha256"] for kind in KINDS for entry in run.entries(kind)}
 
 
 def start(model: Path) -> subprocess.Popen[bytes]:
@@ -67,6 +68,16 @@ def start(model: Path) -> subprocess.Popen[bytes]:
     ]
     with model.with_suffix(".log").open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, env=UNTRACED)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Checksums of the entries of the same run when nobody disturbs it."""
+    model = tmp_path_factory.mktemp("undisturbed") / "model"
+    assert start(model).wait(timeout=300) == 0, model.with_suffix(".log").read_text()[-2000:]
+    found = checksums(open_run(model / "run"))
+    assert sum("cage" in name for name in found) == PARENTS
+    return found
 
 
 def children(pid: int) -> list[int]:
@@ -106,13 +117,16 @@ def test_a_streaming_run_survives_ten_kills(
     strike: Callable[[subprocess.Popen[bytes], random.Random], bool],
     undisturbed: dict[str, str],
     tmp_path: Path,
+    repeats: int,
 ) -> None:
+    """`--repeats 10` kills a hundred times."""
+    wanted = KILLS * repeats
     dice, kills, starts, runs = random.Random(strike.__name__), 0, 0, 1
     model = tmp_path / "model1"
     while True:
         process = start(model)
         starts += 1
-        while kills < KILLS and process.poll() is None:
+        while kills < wanted and process.poll() is None:
             # uniform over the first seconds, in which imports, simulation, training and checkpoints take place
             deadline = time.monotonic() + dice.uniform(0.5, 6.0)
             while time.monotonic() < deadline and process.poll() is None:
@@ -122,14 +136,14 @@ def test_a_streaming_run_survives_ten_kills(
                 break
         if process.wait(timeout=120) == 0:
             assert_complete(model, undisturbed)
-            if kills >= KILLS:
+            if kills >= wanted:
                 break
             runs += 1  # it finished between two kills: go on killing a new one
             model = tmp_path / f"model{runs}"
-        assert starts < 4 * KILLS, model.with_suffix(".log").read_text()[-2000:]
+        assert starts < 4 * wanted, model.with_suffix(".log").read_text()[-2000:]
     print(f"\n{strike.__name__}: {kills} kills, {starts} starts, {runs} runs, all complete: "
-          f"{len(undisturbed)} files each, bit for bit those of the undisturbed run")  # fmt: skip
-    assert kills == KILLS
+          f"{len(undisturbed)} entries each, none lost or doubled, bit for bit as undisturbed")  # fmt: skip
+    assert kills == wanted
 
 
 def assert_complete(model: Path, undisturbed: dict[str, str]) -> None:
@@ -142,6 +156,8 @@ def assert_complete(model: Path, undisturbed: dict[str, str]) -> None:
     steps = [line["step"] for line in read_metrics(model / "metrics.jsonl") if line["kind"] == "train"]
     assert steps == list(range(1, STEPS + 1)), "every step once"
     assert not list((model / "run").rglob("*.tmp")), "no leftovers"
+    data = {path.name for kind in KINDS for path in (model / "run" / kind).glob("*.gsd")}
+    assert data == {entry.path.name for kind in KINDS for entry in run.entries(kind)}, "nor data that nobody committed"
 
 
 @pytest.mark.slow

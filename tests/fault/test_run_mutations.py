@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from glassmd.errors import GlassmdError
-from glassmd.simulation.structures import CageProtocol
+from glassmd.simulation.structures import CageProtocol, Request
 from glassmd.stream.dataset import open_run
 from glassmd.stream.structures import Structures
 from tests.conftest import TINY, needs_lammps
@@ -28,7 +28,7 @@ N_MUTATIONS = 100  # of one run; --repeats 20 makes 2,000
 def numbers(path: Path) -> bytes:
     """Everything that a learner gets from a run."""
     run = open_run(path)
-    structures = Structures([run], ("thermal", "inherent", "cage"), SHORT)
+    structures = Structures([run], ("thermal", "inherent", "cage"), Request("cage", SHORT))
     found = [path.name.encode(), repr(sorted(run.identity["mixture"].items())).encode(), repr(run.times).encode()]
     for sample in run.samples():
         seen = structures.of(sample)
@@ -43,7 +43,7 @@ def numbers(path: Path) -> bytes:
 def whole(run_copy: Path) -> Path:
     """A run with structures and an index."""
     run = open_run(run_copy)
-    structures = Structures([run], ("inherent", "cage"), SHORT)
+    structures = Structures([run], ("inherent", "cage"), Request("cage", SHORT))
     structures.make([sample.key for sample in run.samples()], TINY)
     return run_copy
 

@@ -11,7 +11,7 @@ import pytest
 
 from glassmd.ledger.run import RunDirectory
 from glassmd.simulation.pool import make_run
-from glassmd.simulation.structures import CageProtocol, ask, requests_for
+from glassmd.simulation.structures import CageProtocol, Request, ask, requests_for
 from tests.conftest import TINY, needs_lammps
 
 pytestmark = needs_lammps
@@ -35,7 +35,8 @@ def test_every_entry_is_committed_once_and_no_byte_of_a_winner_changes(
         settings = TINY.model_copy(update={"particles": 200, "lineages": 2, "parents": 2, "validation_lineages": 1})
         settings = settings.model_copy(update={"test_lineages": 0, "held_out_replicas": 3})
         run = make_run(settings, tmp_path / f"run{number}")
-        ask(run, requests_for(("inherent", "cage"), CageProtocol(replicas=2, time=0.2, after=0.04, spacing=0.02)))
+        cage = Request("cage", CageProtocol(replicas=2, time=0.2, after=0.04, spacing=0.02))
+        ask(run, requests_for(("inherent", "cage"), cage))
         command = [sys.executable, "-c", WITHOUT_LOCKS.format(error=error), str(run.path), "--name"]
         workers = [subprocess.Popen([*command, f"w{index}"]) for index in range(4)]
         seen: dict[Path, bytes] = {}

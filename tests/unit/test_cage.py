@@ -12,7 +12,7 @@ from glassmd.analysis.dynamics import remove_drift
 from glassmd.engines import Engine, Observation, Thermostat, get_engine
 from glassmd.errors import EngineError, SettingsError
 from glassmd.simulation.start import draw_velocities
-from glassmd.simulation.structures import CageProtocol, cage_of, cages_of, protocol_of, shared_protocol
+from glassmd.simulation.structures import CageProtocol, cage_of, cages_of, protocol_of
 from glassmd.simulation.structures import cage as cage_module
 from glassmd.simulation.structures.cage import content_of, parents_at_once
 from glassmd.stream.dataset import open_run
@@ -55,7 +55,6 @@ def test_a_protocol_that_leaves_nothing_to_average_is_refused(wrong):
 
 def test_imported_data_of_unknown_relaxation_time_get_what_their_shortest_time_allows(imported):
     assert protocol_of(imported) == CageProtocol.for_state(shortest=1.0)
-    assert shared_protocol([imported]) == CageProtocol.for_state(shortest=1.0)
 
 
 @needs_lammps

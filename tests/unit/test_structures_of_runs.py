@@ -14,7 +14,7 @@ from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.mixtures import get_mixture
 from glassmd.settings import RunSettings
 from glassmd.simulation import pool
-from glassmd.simulation.structures import CageProtocol, Request, ask, requests_for, requests_of
+from glassmd.simulation.structures import CageProtocol, Request, ask, protocol_of, requests_for, requests_of
 from glassmd.simulation.structures.making import structure_of_configuration
 from glassmd.simulation.tasks import Agenda
 from glassmd.stream.dataset import SegmentReader, open_run
@@ -34,7 +34,7 @@ def same(a, b):
 
 def made(run, inputs=BOTH, protocol=SHORT, workers=1):
     """Structures of all samples of a run, after workers have made what was missing."""
-    structures = Structures([run], inputs, protocol)
+    structures = Structures([run], inputs, Request("cage", protocol))
     structures.make([sample.key for sample in run.samples()], LAMMPS.model_copy(update={"workers": workers}))
     return structures
 
@@ -127,7 +127,7 @@ def test_a_run_that_may_only_be_read_leaves_its_structures_in_the_users_cache(im
 
 @needs_lammps
 def test_an_interrupted_preparation_leaves_no_process_and_keeps_what_is_finished(imported):
-    structures = Structures([imported], ("inherent", "cage"), replace(SHORT, time=2000.0))
+    structures = Structures([imported], ("inherent", "cage"), Request("cage", replace(SHORT, time=2000.0)))
     seen = []
 
     def stop():
@@ -168,7 +168,7 @@ def test_what_cannot_be_provided_is_refused(imported, tmp_path, four_liquids):
 
 
 def test_a_request_stays_with_its_run(imported, tmp_path, four_liquids):
-    ask(imported, requests_for(BOTH, SHORT))
+    ask(imported, requests_for(BOTH, Request("cage", SHORT)))
     assert requests_of(imported) == [Request("inherent"), Request("cage", SHORT)]
     other = import_into(tmp_path / "other", four_liquids[:1], MIXTURE)
     (other.path / "requests").mkdir()
@@ -207,3 +207,13 @@ def test_a_sample_arrives_with_its_structures(imported):
 def test_a_cage_is_settled_by_the_first_parent(tiny_run):
     assert Request("cage").settled(tiny_run).protocol.time <= CageProtocol().time
     assert Request("cage").settled(tiny_run).name.startswith("cage-")
+
+
+@needs_lammps
+def test_a_number_of_replicas_may_be_asked_for_before_the_first_parent_is_there(tiny_run, tmp_path):
+    of_two = Request("cage", replicas=2)
+    empty = pool.make_run(TINY, tmp_path / "run")
+    ask(empty, [of_two])
+    assert requests_of(empty) == [of_two]
+    assert of_two.settled(empty) is None
+    assert of_two.settled(tiny_run).protocol == replace(protocol_of(tiny_run), replicas=2)

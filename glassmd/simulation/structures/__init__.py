@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from glassmd.simulation.structures.cage import Cage, cage_of, cages_of
 from glassmd.simulation.structures.making import Made, make_structures, structure_of_configuration
-from glassmd.simulation.structures.protocol import CageProtocol, cage_step, protocol_of, shared_protocol
-from glassmd.simulation.structures.request import Request, ask, requests_for, requests_of
+from glassmd.simulation.structures.protocol import CageProtocol, cage_step, protocol_of
+from glassmd.simulation.structures.request import CAGE, Request, ask, requests_for, requests_of
 
 __all__ = [
+    "CAGE",
     "Cage",
     "CageProtocol",
     "Made",
@@ -20,6 +21,5 @@ __all__ = [
     "protocol_of",
     "requests_for",
     "requests_of",
-    "shared_protocol",
     "structure_of_configuration",
 ]

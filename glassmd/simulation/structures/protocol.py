@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from glassmd.errors import RunError, SettingsError, StorageError
 from glassmd.ledger.run import RunDirectory
 from glassmd.storage import check_seal, read_json, sealed, write_json
 
-__all__ = ["CageProtocol", "cage_step", "protocol_of", "shared_protocol"]
+__all__ = ["CageProtocol", "cage_step", "protocol_of"]
 
 _REPLICAS = 32
 _LONGEST = 5.0  # √(mσ²/ε): within the plateau of F_s at T = 0.44, where τ_α is 4100
@@ -174,21 +174,21 @@ def cage_step(run_step: float | None) -> float:
     return _STEP if run_step is None else max(run_step, min(2 * run_step, _STEP))
 
 
-def protocol_of(run: RunDirectory) -> CageProtocol:
-    """The cage protocol of a run, the same for all its parents and for ever.
+def protocol_of(run: RunDirectory) -> CageProtocol | None:
+    """The cage protocol of a run, the same for all its parents and for ever; None while there is no parent to tell.
 
     A simulated run knows its relaxation time from the equilibration of its lineages: that of the first one that is
     committed counts, and whoever asks first writes down what follows from it.
 
     Raises:
-        RunError: The run has no parent yet, or what was written down is damaged.
+        RunError: What was written down is damaged.
     """
     for path in (run.home / "requests" / "protocol.json", run.path / "inputs" / "protocol.json"):
         if path.exists():
             return _written(path, run)
     found = run.entries("parents")
     if not found:
-        raise RunError(f"found no parent in {run.path}", "at least one", "simulate first, or import data")
+        return None
     times = [entry.sidecar.get("equilibration", {}).get("tau_alpha") for entry in found]
     known = [float(time) for time in times if time is not None]
     settings = run.settings
@@ -212,12 +212,3 @@ def _written(path: Path, run: RunDirectory) -> CageProtocol:
             raise RunError(f"{path} is of another run", "a protocol of this one", f"delete {path}")
         del content["checksum"]
     return CageProtocol.from_dict(content)
-
-
-def shared_protocol(runs: Sequence[RunDirectory]) -> CageProtocol:
-    """One protocol for several runs: that of the run with the shortest, so that nothing rearranges in any.
-
-    Raises:
-        RunError: A run has no parent yet.
-    """
-    return min((protocol_of(run) for run in runs), key=lambda protocol: protocol.time)

@@ -6,6 +6,7 @@ look at the run's settings::
     RUN/requests/inherent.json
     RUN/requests/cage-1f2e3d4c.json      one per protocol and seed
     RUN/requests/cage.json               a cage as long as the liquid allows, which its first parent tells
+    RUN/requests/cage-8-replicas.json    the same of so many replicas
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from glassmd.errors import InputError, RunError
@@ -22,7 +23,7 @@ from glassmd.simulation.structures.protocol import CageProtocol, protocol_of
 from glassmd.storage import check_seal, read_json, sealed, write_json
 from glassmd.structure import INPUTS
 
-__all__ = ["CAGE_SEED", "Request", "ask", "requests_for", "requests_of"]
+__all__ = ["CAGE", "CAGE_SEED", "Request", "ask", "requests_for", "requests_of"]
 
 CAGE_SEED = 0
 """Of all cages: trainings with several seeds see the same positions, which are simulated once."""
@@ -36,6 +37,7 @@ class Request:
         structure: `inherent` or `cage`.
         protocol: How a cage is measured; None leaves it to the run (:func:`protocol_of`).
         seed: Of a cage.
+        replicas: Of a cage whose protocol is left to the run; None leaves them to it as well.
 
     Example:
         >>> Request("inherent").name, Request("cage", CageProtocol()).name, Request("cage").name
@@ -45,12 +47,13 @@ class Request:
     structure: str
     protocol: CageProtocol | None = None
     seed: int = CAGE_SEED
+    replicas: int | None = None
 
     @property
     def name(self) -> str:
         """Of its file, and at the end of the names of what is made for it where it is settled."""
         if self.structure == "inherent" or self.protocol is None:
-            return self.structure
+            return self.structure if self.replicas is None else f"{self.structure}-{self.replicas}-replicas"
         parameters = {"protocol": self.protocol.to_dict(), "seed": self.seed}
         text = json.dumps(parameters, sort_keys=True)
         return f"{self.structure}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -58,34 +61,38 @@ class Request:
     def to_dict(self) -> dict[str, Any]:
         """JSON types only."""
         protocol = None if self.protocol is None else self.protocol.to_dict()
-        return {"structure": self.structure, "protocol": protocol, "seed": self.seed}
+        return {"structure": self.structure, "protocol": protocol, "seed": self.seed, "replicas": self.replicas}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Request:
         """What :meth:`to_dict` gave."""
         protocol = None if stored["protocol"] is None else CageProtocol.from_dict(stored["protocol"])
-        return cls(stored["structure"], protocol, stored["seed"])
+        return cls(stored["structure"], protocol, stored["seed"], stored.get("replicas"))
 
     def settled(self, run: RunDirectory) -> Request | None:
         """The same with the protocol that it gets in a run; None while no parent is there to tell."""
         if self.structure == "inherent" or self.protocol is not None:
             return self
-        try:
-            return Request(self.structure, protocol_of(run), self.seed)
-        except RunError:
+        protocol = protocol_of(run)
+        if protocol is None:
             return None
+        return Request(self.structure, replace(protocol, replicas=self.replicas or protocol.replicas), self.seed)
 
     def key(self, parent: ParentKey) -> StructureKey:
         """Of the structure of a parent."""
         return StructureKey(*parent, self.name)
 
 
-def requests_for(inputs: Sequence[str], protocol: CageProtocol | None = None) -> tuple[Request, ...]:
+CAGE = Request("cage")
+"""A cage as each run's liquid allows."""
+
+
+def requests_for(inputs: Sequence[str], cage: Request = CAGE) -> tuple[Request, ...]:
     """What a learner with these inputs wants, cheapest first.
 
     Args:
         inputs: Some of :data:`glassmd.structure.INPUTS`.
-        protocol: Of cages; None leaves it to each run.
+        cage: How cages are wanted.
 
     Raises:
         InputError: A name that no input has.
@@ -98,7 +105,7 @@ def requests_for(inputs: Sequence[str], protocol: CageProtocol | None = None) ->
         if name not in INPUTS:
             raise InputError(f"found input {name!r}", ", ".join(INPUTS), "try --input thermal")
     wanted = [name for name in INPUTS if name in inputs and name != "thermal"]
-    return tuple(Request(name, protocol if name == "cage" else None) for name in wanted)
+    return tuple(cage if name == "cage" else Request(name) for name in wanted)
 
 
 def ask(run: RunDirectory, requests: Sequence[Request]) -> None:
