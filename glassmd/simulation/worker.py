@@ -13,7 +13,7 @@ from pathlib import Path
 
 from glassmd.engines.base import Engine
 from glassmd.errors import EquilibrationError, GlassmdError, Interrupted
-from glassmd.interrupt import StopRequest
+from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.ledger.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.preparation import engine_of, prepared_engine
@@ -196,8 +196,8 @@ def main(arguments: list[str] | None = None) -> int:
             workers=settings.workers or 1,
             only=None if options.only is None else Wanted.from_json(options.only.read_text()),
         ).work()
-    except Interrupted as error:
-        return error.exit_code
+    except (Interrupted, StoppedAtOnce):
+        return Interrupted.exit_code
     except GlassmdError as error:
         with suppress(GlassmdError):  # on a full disk the pool has to guess
             write_text(problem, f"{type(error).__name__}\n{error.found}\n{error.expected}\n{error.todo}\n")

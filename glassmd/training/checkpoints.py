@@ -22,8 +22,10 @@ __all__ = [
     "load_checkpoint",
     "optimizer_tensors",
     "part_of",
+    "random_tensors",
     "require_same",
     "restore_optimizer",
+    "restore_random",
     "save_checkpoint",
 ]
 
@@ -101,6 +103,21 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> Non
             _, number, moment = name.split(".")
             state.setdefault(int(number), {})[moment] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def random_tensors(device: torch.device) -> Tensors:
+    """The states of torch's random generators, `random.torch` and `random.cuda`."""
+    found = {"random.torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["random.cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def restore_random(tensors: Tensors, device: torch.device) -> None:
+    """Put the states of :func:`random_tensors` back, as far as the device is of the same kind."""
+    torch.set_rng_state(tensors["random.torch"])
+    if device.type == "cuda" and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
 
 
 def part_of(tensors: Tensors, prefix: str) -> Tensors:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from glassmd.errors import ModelError
 from glassmd.models.card import ModelCard
 from glassmd.models.store import save_model
@@ -15,8 +13,10 @@ from glassmd.training.checkpoints import (
     load_checkpoint,
     optimizer_tensors,
     part_of,
+    random_tensors,
     require_same,
     restore_optimizer,
+    restore_random,
     save_checkpoint,
 )
 
@@ -45,10 +45,8 @@ def keep_checkpoint(trainer: Trainer) -> None:
         **{f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()},
         **{f"best.{name}": tensor for name, tensor in trainer.best_weights.items()},
         **optimizer_tensors(trainer.optimizer),
-        "random.torch": torch.get_rng_state(),
+        **random_tensors(trainer.device),
     }
-    if trainer.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(trainer.device)
     state = {
         "identity": identity_of(trainer),
         "hyperparameters": trainer.model.hyperparameters(),
@@ -100,9 +98,7 @@ def resume(trainer: Trainer) -> None:
         if trainer.source.split(sample) == "validation":
             trainer.validation.add(sample)
     trainer.generator.bit_generator.state = state["generator"]
-    torch.set_rng_state(tensors["random.torch"])
-    if trainer.device.type == "cuda" and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"], trainer.device)
+    restore_random(tensors, trainer.device)
 
 
 def keep_model(trainer: Trainer) -> None:

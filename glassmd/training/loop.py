@@ -8,8 +8,8 @@ rounding, :func:`glassmd.training.keeping.resume`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch_geometric.data import Data
 
 from glassmd.errors import GlassmdError, ModelError, storage_errors
 from glassmd.graphs import batch_graphs
-from glassmd.interrupt import StopRequest
+from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.models.base import PropensityModel
 from glassmd.models.closed_form import Summing
 from glassmd.settings import TrainSettings
@@ -28,6 +28,7 @@ from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.stream.structures import Structures
 from glassmd.training.absorbing import Absorber
+from glassmd.training.checkpoints import random_tensors, restore_random
 from glassmd.training.choices import resolved, started
 from glassmd.training.device import training_device
 from glassmd.training.encoding import Encoder, Encodings
@@ -250,13 +251,14 @@ class Trainer:
             self.model.initialise(self.encoded(self.reservoir.samples[0]))
             self.model.to(self.device)
         self._schedule()
-        batch = self.reservoir.draw(self.settings.batch_size)
-        data, target, noise, mask = self._assemble(batch)
-        self.model.train()
-        self.optimizer.zero_grad()
-        loss = self.model.objective(data, target, noise if self.settings.noise_weighted else None, mask)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        with self._undone_if_stopped():
+            batch = self.reservoir.draw(self.settings.batch_size)
+            data, target, noise, mask = self._assemble(batch)
+            self.model.train()
+            self.optimizer.zero_grad()
+            loss = self.model.objective(data, target, noise if self.settings.noise_weighted else None, mask)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
         self.step += 1
         self._steps_here += 1
@@ -268,6 +270,23 @@ class Trainer:
             )
         self.progress.loss = value
         self.journal.train(self.step, value, len(self.reservoir))
+
+    @contextmanager
+    def _undone_if_stopped(self) -> Iterator[None]:
+        """A step that takes too long for a stop to wait for it has not begun: the checkpoint is that before it."""
+        reservoir, generator = self.reservoir.state(), self.generator.bit_generator.state
+        random = random_tensors(self.device)
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        try:
+            yield
+        except StoppedAtOnce:
+            self.reservoir.restore(reservoir, {sample.key: sample for sample in self.reservoir.samples})
+            self.generator.bit_generator.state = generator
+            restore_random(random, self.device)
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            self.stop.check()
+            raise
 
     def _assemble(self, batch: list[Sample]) -> tuple[Data, torch.Tensor, torch.Tensor, torch.Tensor]:
         graphs = [self.encoded(sample) for sample in batch]

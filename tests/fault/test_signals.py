@@ -11,20 +11,27 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from glassmd.configuration import Configuration
+from glassmd.errors import Interrupted
 from glassmd.importers.commit import Imported, commit_imported
-from glassmd.interrupt import StoppedAtOnce, stop_at_once
+from glassmd.interrupt import StoppedAtOnce, StopRequest, stop_at_once
 from glassmd.mixtures import get_mixture
-from glassmd.models import make_model
+from glassmd.models import make_model, model_class
+from glassmd.models.base import PropensityModel
 from glassmd.models.card import ModelCard
 from glassmd.models.store import save_model
+from glassmd.settings import Settings
 from glassmd.simulation.structures import CageProtocol
-from tests.conftest import needs_lammps
+from glassmd.stream.dataset import Run
+from glassmd.training.journal import read_metrics
+from glassmd.training.session import train
+from tests.conftest import TINY, TINY_TRAIN, needs_lammps
 from tests.unit.test_importers import deepmind_file
 
 MIXTURE = get_mixture("kob-andersen")
@@ -135,29 +142,67 @@ def assert_stops(process: subprocess.Popen[str], number: signal.Signals, after: 
     return took, len(known)
 
 
+SIMULATION = """
+particles = 1000
+temperature = 0.5
+lineages = 4
+times = [0.5, 100.0]
+engine = "lammps"
+workers = 2
+[train]
+model = "bapst"
+input = ["cage"]
+max_steps = 100000
+"""
+"""Minutes of work."""
+
+COMMANDS = {
+    "simulate": "simulate {settings} --out {out}",
+    "train": "train {data} --out {out} --set model=bapst --set max_steps=100000 --set checkpoint_every=20",
+    "train --stream": "train --stream {settings} --out {out}",
+    "predict": "predict {snapshot} --model {model} --out {out}/predicted.gsd --engine lammps",
+    "evaluate": "evaluate {model} {data} --engine lammps",
+    "evaluate --compare": "evaluate --compare {data} --models cage,bapst --out {out} --engine lammps",
+    "demo": "demo --out {out}",
+}
+LATEST = 8.0
+"""Seconds after a command has begun to listen; by then each is at what takes long."""
+
+
+@pytest.fixture(scope="module")
+def stops(request: pytest.FixtureRequest) -> Iterator[list[float]]:
+    """How long stops took, of all commands together."""
+    took: list[float] = []
+    yield took
+    if took:
+        print(
+            f"\n{len(took)} signals: exit 75 after {np.median(took):.2f} s (median), {np.quantile(took, 0.99):.2f} s "
+            f"(99%), {max(took):.2f} s (largest); no process left"
+        )
+
+
 @needs_lammps
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("command", ["predict", "evaluate"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_signal_at_a_random_moment(
-    model: Path, data: Path, tmp_path: Path, command: str, number: signal.Signals
+    model: Path, data: Path, tmp_path: Path, command: str, number: signal.Signals, stops: list[float], repeats: int
 ) -> None:
+    """`--repeats 5` sends seventy signals in all."""
     dice = random.Random(f"{command} {number}")
+    settings = tmp_path / "settings.toml"
+    settings.write_text(SIMULATION)
+    snapshot = next((data / "parents").glob("*.gsd"))
     seen = []
-    for moment in (0.0, dice.uniform(0.1, 2), dice.uniform(2, 4), dice.uniform(5, 8)):
-        out = tmp_path / "out.gsd"
-        snapshot = next((data / "parents").glob("*.gsd"))
-        arguments = {
-            "predict": ("predict", snapshot, "--model", model, "--out", out),
-            "evaluate": ("evaluate", model, data),
-        }[command]
-        seen.append((round(moment, 1), *assert_stops(start(*arguments, "--engine", "lammps"), number, moment)))
-        assert not out.exists()
-        assert not [*tmp_path.rglob("*.tmp"), *data.rglob("*.tmp")]
+    for moment in (0.0, *(dice.uniform(0, LATEST) for _ in range(repeats))):
+        out = tmp_path / f"out{len(seen)}"
+        words = COMMANDS[command].format(settings=settings, out=out, data=data, model=model, snapshot=snapshot)
+        seen.append((round(moment, 1), *assert_stops(start(*words.split()), number, moment)))
+        stops.append(seen[-1][1])
+        assert not [path for folder in (tmp_path, data) for path in folder.rglob("*.tmp")]
+    assert not list(tmp_path.rglob("predicted.gsd"))
     print(f"\n{command}, {number.name}: after s, took s, children: {[(a, round(b, 2), c) for a, b, c in seen]}")
-    if command == "evaluate":
-        assert max(children for *_, children in seen) > 0, "its workers were never there"
 
 
 @linux
@@ -188,6 +233,44 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("glassmd.interrupt._AGAIN", (0.2, 0.1))
     yield
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("model", ["bapst", "botan"])  # botan counts its steps while it takes them
+def test_a_step_too_long_for_a_stop_is_left_out_and_taken_later(
+    quick: None, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    small = {"width": 4, "n_steps": 1}
+    settings = Settings(
+        run=TINY, train=TINY_TRAIN.model_copy(update={"model": model, "max_steps": 8, "hyperparameters": small})
+    )
+    train([tiny_run.path], tmp_path / "whole", settings)
+    objective, calls = model_class(model).objective, 0
+
+    def long(self: PropensityModel, *arguments: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        loss = objective(self, *arguments)
+        if calls == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        return loss
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(model_class(model), "objective", long)
+    try:
+        with pytest.raises(Interrupted, match="stopped by SIGTERM"):
+            train([tiny_run.path], tmp_path / "parts", settings, stop=StopRequest().install())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    monkeypatch.undo()
+    steps = [line["step"] for line in read_metrics(tmp_path / "parts" / "metrics.jsonl") if line["kind"] == "train"]
+    assert steps == [1, 2, 3, 4]
+    train([tiny_run.path], tmp_path / "parts", settings)
+    whole, parts = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
+    assert whole == parts
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
