@@ -23,6 +23,8 @@ __all__ = ["Frame", "read_configuration", "read_frames", "write_frames"]
 OVERLAP = 0.3
 """Closest distance accepted in a snapshot, σ_AA. A pair with σ = 0.8 and ε = 1.5 has an energy of 8·10^5 there."""
 
+_BYTES_OF_A_POSITION = 12
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -76,6 +78,21 @@ def _opened(path: Path) -> Iterator[gsd.hoomd.HOOMDTrajectory]:
         if len(trajectory) == 0:
             raise TrajectoryError(f"{path} holds no frames", "a GSD file with at least one frame", "write it again")
         yield trajectory
+
+
+def _check_number(path: Path, trajectory: gsd.hoomd.HOOMDTrajectory, index: int) -> None:
+    """Refuse a frame that claims more particles than the file has room for, before memory is taken for them."""
+    frame = index if trajectory.file.chunk_exists(index, "particles/N") else 0
+    if not trajectory.file.chunk_exists(frame, "particles/N"):
+        return
+    found, size = int(trajectory.file.read_chunk(frame, "particles/N")[0]), path.stat().st_size
+    most = size // _BYTES_OF_A_POSITION
+    if found > most:
+        raise TrajectoryError(
+            f"frame {index} of {path} claims {found:,} particles",
+            f"at most {most:,} in {size:,} bytes",
+            "write it again",
+        )
 
 
 def _checked_box(path: Path, box: Any, dimensions: int) -> NDArray[np.float64]:
@@ -178,6 +195,7 @@ def read_frames(
         # gsd cannot go back to a first frame that lacks a log of later ones, as glassmd wrote them once: it is read
         # first, and once.
         for index in sorted({index % count for index in asked}):
+            _check_number(path, trajectory, index)
             try:
                 raw = trajectory[index]
                 log = {name: np.asarray(value) for name, value in raw.log.items()}

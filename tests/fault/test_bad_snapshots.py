@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gsd.fl
 import numpy as np
 
 from tests.fault.refusals import Command, assert_refused, frame, write
@@ -13,6 +14,16 @@ def test_a_good_snapshot_is_predicted(glassmd: Command, tiny_model: Path, tmp_pa
     outcome = glassmd("predict", write(tmp_path / "good.gsd", frame()), "--model", tiny_model, "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json["n_particles"] == 64
+
+
+def test_a_frame_that_claims_more_particles_than_it_has_room_for(glassmd: Command, tmp_path: Path) -> None:
+    path = tmp_path / "huge.gsd"
+    with gsd.fl.open(path, "w", application="x", schema="hoomd", schema_version=(1, 4)) as file:
+        file.write_chunk("particles/N", np.array([4_000_000_000], np.uint32))
+        file.write_chunk("configuration/box", np.array([5, 5, 5, 0, 0, 0], np.float32))
+        file.end_frame()
+    for command in (("info", path), ("simulate", "--start", path, "--temperature", "1", "--out", tmp_path / "run")):
+        assert_refused(glassmd(*command), "huge.gsd claims 4,000,000,000 particles", "expected at most")
 
 
 def test_a_truncated_gsd_file(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
