@@ -27,7 +27,7 @@ from glassmd.features import describe, displacement_features
 from glassmd.features.rattling import rattling_features
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings
-from glassmd.simulation.structures import Cage, CageProtocol, cage_of
+from glassmd.simulation.structures import Cage, CageProtocol, cages_of
 from glassmd.stream.dataset import open_run
 from glassmd.stream.structures import Structures
 from glassmd.structure import INPUTS, Rattling, Structure
@@ -75,7 +75,7 @@ def measured(
     """ρ_A by number of replicas, and what each doubling gains."""
     started, cages = time.perf_counter(), []
     for k, one in enumerate(structures):
-        cages.append(cage_of(engine, one.thermal, one.mixture, one.temperature, protocol))
+        cages += dict(cages_of(engine, [one.thermal], one.mixture, one.temperature, protocol)).values()
         print(f"{protocol.replicas} x {protocol.time:g}: cage {k + 1} of {len(structures)}", flush=True)
     seconds = (time.perf_counter() - started) / len(structures)
     found: dict[int, NDArray[np.float64]] = {}
@@ -89,7 +89,7 @@ def measured(
     return {
         "protocol": protocol.to_dict(),
         "seconds_per_configuration": round(seconds, 1),
-        "debye_waller": float(np.mean([cage.debye_waller.mean() for cage in cages])),
+        "debye_waller": float(np.mean([cage.rattling.debye_waller.mean() for cage in cages])),
         "replicas": {
             str(number): {
                 "rho": _mean_error(of.mean(axis=0)),

@@ -3,8 +3,8 @@
 An engine has to `evolve`. Equilibration evolves lineages, the isoconfigurational protocol copies of parents that
 differ in their velocities. An engine is free to run the systems one after the other or packed into one
 simulation, and to report them in any order; one that can reduce displacements where they are overrides
-`displacements` and `rattling`, one that goes downhill faster in company `minimise_many`, and one that has something
-to choose, `prepare` and `adopt`. Files, seeds, protocols and retries belong to `glassmd.simulation`.
+`displacements` and `rattling`, and one that has something to choose, `prepare` and `adopt`. Files, seeds, protocols
+and retries belong to `glassmd.simulation`.
 """
 
 from __future__ import annotations
@@ -148,29 +148,6 @@ class Engine(ABC):
         """
         raise EngineError(f"the {self.name} engine cannot minimise energies", "one that can", "try --engine lammps")
 
-    def minimise_many(
-        self,
-        configurations: Sequence[Configuration],
-        mixture: Mixture,
-        *,
-        check: Callable[[], None] | None = None,
-    ) -> Iterator[tuple[int, Minimum]]:
-        """Go downhill from every configuration on its own, as :meth:`minimise` does.
-
-        Args:
-            configurations: The starts, of any box and number of particles.
-            mixture: Pair potential and masses.
-            check: Called about once a second; what it raises ends it.
-
-        Yields:
-            Index into `configurations` and minimum, each as soon as it is found, in any order.
-
-        Raises:
-            EngineError: As :meth:`minimise`, when it comes to that configuration.
-        """
-        for index, configuration in enumerate(configurations):
-            yield index, self.minimise(configuration, mixture, check=check)
-
     def displacements(
         self,
         systems: Sequence[Configuration],
@@ -221,9 +198,8 @@ class Engine(ABC):
         Args:
             systems: As in :meth:`evolve`; displacements are counted from them.
             mixture: Pair potential and masses.
-            steps: At which there is a snapshot; at least two. Otherwise as in :meth:`evolve`, as are the other
-                arguments.
-            left_out: Snapshots at the beginning that count in the halves only.
+            steps: At which there is a snapshot. Otherwise as in :meth:`evolve`, as are the other arguments.
+            left_out: Snapshots at the beginning that do not count.
             time_step: √(mσ²/ε).
             thermostat: None evolves at constant energy.
             check: Called about once a second.
@@ -242,7 +218,7 @@ class Engine(ABC):
             of_system = sums.setdefault(seen.system, RattlingSums(len(steps), left_out))
             of_system.add(remove_drift(seen.positions - start.unwrapped, masses[start.species]))
             if of_system.complete:
-                yield sums.pop(seen.system).rattled(seen.system, of_system.arrays)
+                yield sums.pop(seen.system).rattled(seen.system, *of_system.arrays)
 
     def prepare(
         self,

@@ -145,21 +145,6 @@ class HoomdEngine(Engine):
             configuration, mixture, min(self.buffer, _thickest(mixture, configuration)), check
         )
 
-    def minimise_many(
-        self,
-        configurations: Sequence[Configuration],
-        mixture: Mixture,
-        *,
-        check: Callable[[], None] | None = None,
-    ) -> Iterator[tuple[int, Minimum]]:
-        """Those of one box and number one after the other; see :meth:`glassmd.engines.base.Engine.minimise_many`."""
-        alike: dict[tuple[float, ...], list[int]] = {}
-        for index, one in enumerate(configurations):
-            alike.setdefault((one.n_particles, *one.box), []).append(index)
-        for indices in alike.values():
-            for index in indices:
-                yield index, self.minimise(configurations[index], mixture, check=check)
-
     def displacements(
         self,
         systems: Sequence[Configuration],

@@ -81,9 +81,9 @@ def displacements(
 
 def rattled(simulation: PackedSimulation, pack: range, step: int, sums: RattlingSums) -> Iterator[Rattled]:
     """What was added up of every system of a pack; an :class:`EngineError` where one has come apart on the way."""
-    arrays = [simulation.collected(values) for values in sums.arrays]
+    total, dyads = (simulation.collected(values) for values in sums.arrays)
     for slot, system in enumerate(pack):
-        found = sums.rattled(system, tuple(of_pack[slot] for of_pack in arrays))
-        if not np.isfinite(found.half_squares).all():  # what is not a number stays in a sum
+        found = sums.rattled(system, total[slot], dyads[slot])
+        if not np.isfinite(found.mean).all():  # what is not a number stays in a sum
             raise unstable("HOOMD-blue", system, step, "displacements that are not numbers")
         yield found

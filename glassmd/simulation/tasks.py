@@ -75,10 +75,11 @@ class Task:
             return self.key.structure
         return "equilibration" if self.key.parent == 0 else "spacing"
 
-    def systems(self, run: RunDirectory) -> int:
-        """How many systems it evolves at once."""
+    def systems(self, run: RunDirectory, requests: Mapping[str, Request]) -> int:
+        """How many systems it evolves at once; for `requests` see :attr:`Agenda.requests`."""
         if isinstance(self.key, StructureKey):
-            return _ALL  # its own replicas fill the engine
+            protocol = requests[self.key.structure].protocol
+            return _ALL if protocol is None else protocol.replicas  # minima are found one after the other
         return len(replicas_of(self.key, settings_of(run))) if isinstance(self.key, SegmentKey) else 1
 
     @property

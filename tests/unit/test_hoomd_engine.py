@@ -217,9 +217,8 @@ def test_rattling_added_up_on_the_device_is_that_of_the_positions(liquids, packe
     assert sorted(on_device) == sorted(on_host) == [0, 1, 2, 3, 4]
     for system, one in on_device.items():
         other = on_host[system]
-        assert (one.count, one.half_counts) == (other.count, other.half_counts) == (3, (2, 3))
         assert np.abs(one.mean).max() > 0.05, "nothing moved"
-        for name in ("total", "dyads", "half_totals", "half_squares", "mean", "covariance", "p_hop"):
+        for name in ("mean", "covariance"):
             np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=1e-9)
 
 
@@ -267,10 +266,9 @@ def test_cages_of_parents_packed_together_are_those_added_up_on_the_host(liquids
     assert sorted(found) == sorted(expected) == [0, 1, 2]
     for index, cage in found.items():
         one, other = cage, expected[index]
-        for name in ("positions", "debye_waller", "p_hop_mean", "p_hop_max"):
-            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=1e-6)
-        np.testing.assert_allclose(one.rattling.means, other.rattling.means, rtol=0, atol=1e-6)
-        np.testing.assert_allclose(one.covariances, other.covariances, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(one.positions, other.positions, rtol=0, atol=1e-6)
+        for name in ("means", "within", "variances"):
+            np.testing.assert_allclose(getattr(one.rattling, name), getattr(other.rattling, name), rtol=0, atol=1e-6)
 
 
 def test_one_simulation_goes_down_from_many_systems(liquids, monkeypatch):
@@ -284,8 +282,7 @@ def test_one_simulation_goes_down_from_many_systems(liquids, monkeypatch):
 
     monkeypatch.setattr(module._Descent, "__init__", counted)
     engine = HoomdEngine("cpu")
-    minima = dict(engine.minimise_many(liquids[:3], MIXTURE))
-    assert len(minima) == 3
+    minima = [engine.minimise(liquid, MIXTURE) for liquid in liquids[:3]]
     assert len(made) == 1
     np.testing.assert_array_equal(engine.minimise(liquids[1], MIXTURE).positions, minima[1].positions)
     assert len(made) == 1

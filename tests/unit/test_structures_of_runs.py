@@ -10,13 +10,15 @@ import pytest
 
 from glassmd.engines import get_engine
 from glassmd.errors import InputError, Interrupted, RunError, SegmentError
+from glassmd.interrupt import StopRequest
 from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.mixtures import get_mixture
 from glassmd.settings import RunSettings
 from glassmd.simulation import pool
-from glassmd.simulation.structures import CageProtocol, Request, ask, protocol_of, requests_for, requests_of
+from glassmd.simulation.structures import CageProtocol, Request, ask, cages_of, protocol_of, requests_for, requests_of
 from glassmd.simulation.structures.making import structure_of_configuration
-from glassmd.simulation.tasks import Agenda
+from glassmd.simulation.tasks import Agenda, Wanted
+from glassmd.simulation.worker import Worker
 from glassmd.stream.dataset import SegmentReader, open_run
 from glassmd.stream.structures import Structures
 from tests.conftest import TINY, needs_lammps
@@ -217,3 +219,25 @@ def test_a_number_of_replicas_may_be_asked_for_before_the_first_parent_is_there(
     assert requests_of(empty) == [of_two]
     assert of_two.settled(empty) is None
     assert of_two.settled(tiny_run).protocol == replace(protocol_of(tiny_run), replicas=2)
+
+
+@needs_lammps
+def test_cages_of_several_parents_are_made_together_where_the_engine_packs(imported, monkeypatch):
+    engine, calls = get_engine("lammps"), []
+    engine.packed = 2 * SHORT.replicas  # it does one after the other anyhow
+    rattling = type(engine).rattling
+
+    def counted(self, systems, *arguments, **options):
+        calls.append(len(systems))
+        return rattling(self, systems, *arguments, **options)
+
+    monkeypatch.setattr(type(engine), "rattling", counted)
+    request = Request("cage", SHORT)
+    wanted = Wanted((request,), frozenset(ParentKey(lineage, 0) for lineage in range(4)))
+    Worker(imported, engine, StopRequest(), only=wanted).work()
+    assert calls == [2 * SHORT.replicas] * 2
+    assert wanted.missing(imported) == 0
+    alone = dict(cages_of(get_engine("lammps"), [s.parent for s in imported.samples()], MIXTURE, 0.8, SHORT))
+    for index, sample in enumerate(imported.samples()):
+        kept = Structures([imported], ("cage",), request).of(sample)
+        np.testing.assert_allclose(kept.cage, alone[index].positions, atol=1e-6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glassmd.simulation.structures.cage import Cage, cage_of, cages_of
+from glassmd.simulation.structures.cage import Cage, cages_of
 from glassmd.simulation.structures.making import Made, make_structures, structure_of_configuration
 from glassmd.simulation.structures.protocol import CageProtocol, cage_step, protocol_of
 from glassmd.simulation.structures.request import CAGE, Request, ask, requests_for, requests_of
@@ -14,7 +14,6 @@ __all__ = [
     "Made",
     "Request",
     "ask",
-    "cage_of",
     "cage_step",
     "cages_of",
     "make_structures",

@@ -7,10 +7,7 @@ in the frame of the centre of mass.
 cage position                x + ⟨u⟩, over the replicas and the snapshots after a while
 rattling of a replica        ⟨u⟩_r − ⟨u⟩ and ⟨(u − ⟨u⟩_r)(u − ⟨u⟩_r)ᵀ⟩_r, over its snapshots after a while
 Debye-Waller factor          ⟨|u − ⟨u⟩|²⟩, over all of them: the trace of what these two make together
-p_hop of a replica           √(⟨|u − ⟨u⟩_B|²⟩_A · ⟨|u − ⟨u⟩_A|²⟩_B), over its two halves A, B
 ===========================  ================================================================
-
-p_hop: R. Candelier, O. Dauchot and G. Biroli, PRL 102, 088001 (2009). Sums are kept and no snapshots.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ from glassmd.simulation.start import draw_velocities
 from glassmd.simulation.structures.protocol import CageProtocol
 from glassmd.structure import Rattling
 
-__all__ = ["Cage", "cage_of", "cages_of", "content_of", "parents_at_once"]
+__all__ = ["Cage", "cages_of", "content_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -46,22 +43,13 @@ class Cage:
         positions: (n_particles, d) float64 mean positions, σ_AA, continuous with the parent's unwrapped ones.
         rattling: Of each replica around them.
         covariances: (n_replicas, n_particles, d, d) float64 covariance of the position within each replica, σ_AA².
-        p_hop_mean: (n_particles,) float64 p_hop of the two halves of a replica, mean over replicas, σ_AA².
-        p_hop_max: (n_particles,) float64 the same, maximum over replicas, σ_AA².
         steps: Steps of single systems that it took.
     """
 
     positions: FloatArray
     rattling: Rattling
     covariances: FloatArray
-    p_hop_mean: FloatArray
-    p_hop_max: FloatArray
     steps: int
-
-    @property
-    def debye_waller(self) -> FloatArray:
-        """(n_particles,) float64 mean squared deviation from the cage position, σ_AA²."""
-        return self.rattling.debye_waller
 
 
 def content_of(parent: Configuration) -> str:
@@ -84,21 +72,6 @@ def _seeds(seed: int, content: str, replica: int) -> tuple[int, int]:
     """Of the momenta and of the thermostat, 0 … 2^63−1; the stream of no label's replica."""
     digest = hashlib.sha256(f"cage {seed} {content} {replica}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1, int.from_bytes(digest[8:16], "little") >> 1
-
-
-def cage_of(
-    engine: Engine,
-    parent: Configuration,
-    mixture: Mixture,
-    temperature: float,
-    protocol: CageProtocol | None = None,
-    *,
-    seed: int = 0,
-    check: Callable[[], None] | None = None,
-) -> Cage:
-    """Measure the cage of every particle of one parent; see :func:`cages_of`, whose arguments these are."""
-    ((_, cage),) = cages_of(engine, [parent], mixture, temperature, protocol, seed=seed, check=check)
-    return cage
 
 
 def cages_of(
@@ -136,24 +109,13 @@ def cages_of(
     alike: dict[tuple[float, ...], list[int]] = {}
     for index, parent in enumerate(parents):
         alike.setdefault((parent.n_particles, *parent.box), []).append(index)
-    size = parents_at_once(engine, protocol)
+    size = engine.packed // math.gcd(engine.packed, protocol.replicas)  # the fewest whose replicas fill the packs
     for indices in alike.values():
         for first in range(0, len(indices), size):
             batch = indices[first : first + size]
             found = _together(engine, [parents[i] for i in batch], mixture, temperature, protocol, seed, check)
             for number, cage in found:
                 yield batch[number], cage
-
-
-def parents_at_once(engine: Engine, protocol: CageProtocol) -> int:
-    """The fewest parents whose replicas fill the engine's packs; whoever has more to do should bring as many.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> [parents_at_once(SimpleNamespace(packed=packed), CageProtocol(replicas=32)) for packed in (1, 64, 48)]
-        [1, 2, 3]
-    """
-    return engine.packed // math.gcd(engine.packed, protocol.replicas)
 
 
 def _together(
@@ -193,10 +155,8 @@ def _together(
 
 
 def _cage(parent: Configuration, replicas: Sequence[Rattled], protocol: CageProtocol) -> Cage:
-    hops = np.array([of_replica.p_hop for of_replica in replicas])
     means = np.array([of_replica.mean for of_replica in replicas])
     mean = means.mean(axis=0)
     covariances = np.array([of_replica.covariance for of_replica in replicas])
     rattling = Rattling.of_replicas(means - mean, covariances)
-    positions = parent.unwrapped + mean
-    return Cage(positions, rattling, covariances, hops.mean(axis=0), hops.max(axis=0), protocol.replica_steps)
+    return Cage(parent.unwrapped + mean, rattling, covariances, protocol.replica_steps)

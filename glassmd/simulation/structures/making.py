@@ -15,7 +15,7 @@ from glassmd.errors import RunError
 from glassmd.ledger.run import RunDirectory, StructureKey
 from glassmd.mixtures import Mixture, mixture_of
 from glassmd.simulation.batch import Check, Outcome, SharedTime, frame_of
-from glassmd.simulation.structures.cage import cage_of, content_of
+from glassmd.simulation.structures.cage import cages_of, content_of
 from glassmd.simulation.structures.protocol import CageProtocol
 from glassmd.simulation.structures.request import Request
 from glassmd.structure import Rattling, Structure
@@ -74,24 +74,34 @@ def make_structures(
         StorageError: The disk is full or not writable.
     """
     mixture, temperature = mixture_of(run.identity["mixture"]), float(run.identity["temperature"])
-    for key in keys:
-        shared, request, parent = SharedTime(1), requests[key.structure], _parent(run, key)
-        made = _made(request, engine, parent, mixture, temperature, check)
-        positions = parent.unwrapped + made.arrays["displacement"]
-        at = Configuration(parent.box, parent.species, positions, parent.species_names)
-        log = {_CHUNKS[name]: values.reshape(len(values), -1) for name, values in made.arrays.items()}  # GSD has rows
-        frame = frame_of(at, run)
-        facts = {
-            "input": request.structure,
-            "parent_content": content_of(parent),
-            "protocol": None if request.protocol is None else request.protocol.to_dict(),
-            "seed": request.seed,
-            **made.facts,
-            **engine.facts,
-            "seconds": shared.take(1),
-        }
-        run.commit(key, [Frame(frame.configuration, 0, {**frame.log, **log})], facts)
-        yield Outcome(key, made.facts["steps"])
+    for name in dict.fromkeys(key.structure for key in keys):
+        alike = [key for key in keys if key.structure == name]
+        parents, shared = [_parent(run, key) for key in alike], SharedTime(len(alike))
+        for index, made in _made(requests[name], engine, parents, mixture, temperature, check):
+            facts = {**made.facts, **engine.facts, "seconds": shared.take(1)}
+            _commit(run, alike[index], requests[name], parents[index], made.arrays, facts)
+            yield Outcome(alike[index], made.facts["steps"])
+
+
+def _commit(
+    run: RunDirectory,
+    key: StructureKey,
+    request: Request,
+    parent: Configuration,
+    arrays: Arrays,
+    facts: Mapping[str, Any],
+) -> None:
+    at = Configuration(parent.box, parent.species, parent.unwrapped + arrays["displacement"], parent.species_names)
+    frame = frame_of(at, run)
+    log = {_CHUNKS[name]: values.reshape(len(values), -1) for name, values in arrays.items()}  # GSD has rows
+    facts = {
+        "input": request.structure,
+        "parent_content": content_of(parent),
+        "protocol": None if request.protocol is None else request.protocol.to_dict(),
+        "seed": request.seed,
+        **facts,
+    }
+    run.commit(key, [Frame(frame.configuration, 0, {**frame.log, **log})], facts)
 
 
 def _parent(run: RunDirectory, key: StructureKey) -> Configuration:
@@ -104,24 +114,29 @@ def _parent(run: RunDirectory, key: StructureKey) -> Configuration:
 def _made(
     request: Request,
     engine: Engine,
-    parent: Configuration,
+    parents: Sequence[Configuration],
     mixture: Mixture,
     temperature: float,
     check: Callable[[], None] | None,
-) -> Made:
+) -> Iterator[tuple[int, Made]]:
+    """Index into `parents` and what was made of it, as the engine finishes them."""
     if request.structure == "inherent":
-        minimum = engine.minimise(parent, mixture, check=check)
-        arrays = {"displacement": _kept(minimum.positions - parent.unwrapped)}
-        found = {"potential_energy": minimum.potential_energy, "residual_force": minimum.residual_force}
-        return Made(arrays, {"steps": minimum.evaluations, **found})
-    cage = cage_of(engine, parent, mixture, temperature, request.protocol, seed=request.seed, check=check)
-    arrays = {
-        "displacement": _kept(cage.positions - parent.unwrapped),
-        "replica_means": _kept(cage.rattling.means),
-        "covariance": _kept(cage.rattling.within),
-        "replica_variances": _kept(cage.rattling.variances),
-    }
-    return Made(arrays, {"steps": cage.steps})
+        for index, parent in enumerate(parents):
+            minimum = engine.minimise(parent, mixture, check=check)
+            arrays = {"displacement": _kept(minimum.positions - parent.unwrapped)}
+            found = {"potential_energy": minimum.potential_energy, "residual_force": minimum.residual_force}
+            yield index, Made(arrays, {"steps": minimum.evaluations, **found})
+        return
+    for index, cage in cages_of(
+        engine, parents, mixture, temperature, request.protocol, seed=request.seed, check=check
+    ):
+        arrays = {
+            "displacement": _kept(cage.positions - parents[index].unwrapped),
+            "replica_means": _kept(cage.rattling.means),
+            "covariance": _kept(cage.rattling.within),
+            "replica_variances": _kept(cage.rattling.variances),
+        }
+        yield index, Made(arrays, {"steps": cage.steps})
 
 
 def _kept(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -188,7 +203,7 @@ def structure_of_configuration(
     for request in requests:
         assert engine is not None
         settled, clock = Request(request.structure, request.protocol or CageProtocol(), request.seed), SharedTime(1)
-        one = _made(settled, engine, configuration, mixture, temperature, check)
+        ((_, one),) = _made(settled, engine, [configuration], mixture, temperature, check)
         made[request.structure] = Made(one.arrays, {**one.facts, **engine.facts, "seconds": clock.take(1)})
     arrays = {name: of.arrays for name, of in made.items()}
     return _assembled(configuration, mixture, temperature, arrays), made
