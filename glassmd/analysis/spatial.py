@@ -31,7 +31,7 @@ from vesin import NeighborList
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError
 
-__all__ = ["PairSums", "SpatialScores", "correlation_length", "jackknife", "pair_sums", "spatial_scores"]
+__all__ = ["PairSums", "correlation_length", "jackknife", "pair_sums"]
 
 FloatArray = NDArray[np.float64]
 
@@ -268,81 +268,3 @@ def jackknife(sums: PairSums, quantity: Callable[[PairSums], FloatArray]) -> tup
     left_out = np.stack([quantity(sums.without(c)) for c in range(count)])
     squares = ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
     return value, np.asarray(np.sqrt((count - 1) / count * squares))
-
-
-@dataclass(frozen=True, eq=False)
-class SpatialScores:
-    """Dynamic heterogeneity of a prediction beside that of the labels, for one species.
-
-    Attributes:
-        radii: (n_shells,) σ_AA.
-        predicted_correlation: (n_times, n_shells) G(r) of the prediction.
-        label_correlation: (n_times, n_shells) G(r) of the labels, normalised by their variance less noise.
-        predicted_susceptibility: (n_times,) χ, σ_AA².
-        predicted_susceptibility_error: Standard error over configurations.
-        label_susceptibility: (n_times,) χ less the labels' noise, σ_AA².
-        label_susceptibility_error: Standard error over configurations.
-        predicted_length: (n_times,) ξ, σ_AA.
-        predicted_length_error: Standard error over configurations.
-        label_length: (n_times,) ξ, σ_AA.
-        label_length_error: Standard error over configurations.
-    """
-
-    radii: FloatArray
-    predicted_correlation: FloatArray
-    label_correlation: FloatArray
-    predicted_susceptibility: FloatArray
-    predicted_susceptibility_error: FloatArray
-    label_susceptibility: FloatArray
-    label_susceptibility_error: FloatArray
-    predicted_length: FloatArray
-    predicted_length_error: FloatArray
-    label_length: FloatArray
-    label_length_error: FloatArray
-
-
-def spatial_scores(
-    configurations: Sequence[Configuration],
-    predicted: Sequence[FloatArray],
-    labels: Sequence[FloatArray],
-    variances: Sequence[FloatArray],
-    n_replicas: Sequence[int],
-    masks: Sequence[NDArray[np.bool_]],
-) -> SpatialScores:
-    """Compare how predictions and labels are spread over space; the arguments of :func:`glassmd.metrics.score`.
-
-    Args:
-        configurations: Where the particles are; one liquid at one state point.
-        predicted: One (n_times, n_particles) array per configuration, σ_AA.
-        labels: The same shapes, σ_AA.
-        variances: The same shapes, σ_AA²; NaN where unknown, which takes nothing off.
-        n_replicas: One per configuration.
-        masks: One (n_particles,) array per configuration.
-
-    Raises:
-        InputError: No configuration, or boxes too small.
-    """
-    fields = [np.concatenate([guess, label]) for guess, label in zip(predicted, labels, strict=True)]
-    noise = [
-        np.concatenate([np.zeros_like(variance), np.asarray(variance) / count])
-        for variance, count in zip(variances, n_replicas, strict=True)
-    ]
-    sums = pair_sums(configurations, fields, masks, noise=noise)
-    n_times = len(labels[0])
-    guess, label = slice(None, n_times), slice(n_times, None)
-    correlation = sums.correlation()
-    chi, chi_error = jackknife(sums, PairSums.susceptibility)
-    length, length_error = jackknife(sums, PairSums.lengths)
-    return SpatialScores(
-        radii=sums.radii,
-        predicted_correlation=correlation[guess],
-        label_correlation=correlation[label],
-        predicted_susceptibility=chi[guess],
-        predicted_susceptibility_error=chi_error[guess],
-        label_susceptibility=chi[label],
-        label_susceptibility_error=chi_error[label],
-        predicted_length=length[guess],
-        predicted_length_error=length_error[guess],
-        label_length=length[label],
-        label_length_error=length_error[label],
-    )

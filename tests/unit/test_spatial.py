@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glassmd.analysis.spatial import PairSums, correlation_length, jackknife, pair_sums, spatial_scores
+from glassmd.analysis.spatial import PairSums, correlation_length, jackknife, pair_sums
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError
 
@@ -109,14 +109,15 @@ def test_label_noise_is_taken_off_the_susceptibility_and_the_variance():
     noise = 0.8
     noisy = [values + np.sqrt(noise) * generator.normal(size=values.shape) for values in truth]
     masks = [np.ones(400, bool)] * 20
-    scores = spatial_scores(liquids, truth, noisy, [np.full((1, 400), 8 * noise)] * 20, [8] * 20, masks)
-    near = scores.radii < 3.0
-    known = near & np.isfinite(scores.label_correlation[0])
+    predicted = pair_sums(liquids, truth, masks)
+    labels = pair_sums(liquids, noisy, masks, noise=[np.full((1, 400), noise)] * 20)
+    near = labels.radii < 3.0
+    known = near & np.isfinite(labels.correlation()[0])
     # ⟨noise²⟩ is 0.8 ± 0.8 √(2/8000); every shell of products is known to about a percent
-    difference = scores.label_correlation[0][known] - scores.predicted_correlation[0][known]
+    difference = labels.correlation()[0][known] - predicted.correlation()[0][known]
     assert np.abs(difference[4:]).max() < 0.1
-    assert scores.label_length[0] == pytest.approx(scores.predicted_length[0], rel=0.15)
-    assert scores.label_susceptibility[0] == pytest.approx(scores.predicted_susceptibility[0], rel=0.1)
+    assert labels.lengths()[0] == pytest.approx(predicted.lengths()[0], rel=0.15)
+    assert labels.susceptibility()[0] == pytest.approx(predicted.susceptibility()[0], rel=0.1)
 
 
 def test_scale_and_offset_change_the_susceptibility_only():
@@ -157,10 +158,9 @@ def test_leaving_out_a_configuration_is_never_having_had_it():
 def test_what_cannot_be_known_is_nan():
     one = liquid(np.random.default_rng(8), 2, 50)
     mask = [np.ones(50, bool)]
-    flat = spatial_scores([one], [np.ones((1, 50))], [np.ones((1, 50))], [np.full((1, 50), np.nan)], [1], mask)
-    assert np.isnan(flat.predicted_length[0])
-    assert np.isnan(flat.label_susceptibility[0])
-    assert np.isnan(flat.label_length_error[0])
+    flat = pair_sums([one], [np.ones((1, 50))], mask, noise=[np.full((1, 50), np.nan)])
+    length, length_error = jackknife(flat, PairSums.lengths)
+    assert np.isnan([length[0], length_error[0], flat.susceptibility()[0]]).all()
     assert np.isnan(correlation_length(np.arange(1.0, 5.0), -np.ones(4)))
 
 
