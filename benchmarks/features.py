@@ -19,9 +19,8 @@ from liquid import liquid_like
 from record import record
 
 from glassmd.features import RECIPES, Recipe, describe
-from glassmd.features.angular import BEHLER_ANGULAR, SCHOENHOLZ_ANGULAR
-from glassmd.features.bond_order import BOATTINI_BOND_ORDER
-from glassmd.features.radial import BEHLER_RADIAL, BOATTINI_RADIAL, LANDES_RADIAL, SCHOENHOLZ_RADIAL
+from glassmd.features.angular import SCHOENHOLZ_ANGULAR
+from glassmd.features.radial import SCHOENHOLZ_RADIAL
 from glassmd.mixtures import get_mixture
 
 SIZES = {1000: 5, 4096: 3, 16_384: 2}  # particles, and how often each is described
@@ -29,17 +28,11 @@ LARGEST = 65_536  # once, and the recipes only
 
 FAMILIES = {
     "radial, Schoenholz": Recipe(radial=SCHOENHOLZ_RADIAL),
-    "radial, Boattini": Recipe(radial=BOATTINI_RADIAL),
-    "radial, Landes": Recipe(radial=LANDES_RADIAL),
-    "radial, Behler": Recipe(radial=BEHLER_RADIAL),
     "angular, Schoenholz": Recipe(angular=(SCHOENHOLZ_ANGULAR,)),
-    "angular, Behler": Recipe(angular=(BEHLER_ANGULAR,)),
-    "bond order, Boattini": Recipe(bond_order=(BOATTINI_BOND_ORDER,)),
     "physical": Recipe(physical=True),
     "everything, 3 generations": Recipe(
-        radial=(*SCHOENHOLZ_RADIAL, *BOATTINI_RADIAL),
+        radial=SCHOENHOLZ_RADIAL,
         angular=(SCHOENHOLZ_ANGULAR,),
-        bond_order=(BOATTINI_BOND_ORDER,),
         physical=True,
         generations=3,
     ),

@@ -1,4 +1,4 @@
-"""What describes a particle's surroundings: structure functions, bond order, local physics, and their averages."""
+"""What describes a particle's surroundings: structure functions, local physics, and their averages."""
 
 from glassmd.features.displacement import displacement_features, displacement_names
 from glassmd.features.recipe import RECIPES, Recipe, describe, names

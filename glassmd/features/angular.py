@@ -3,8 +3,7 @@ r"""Angular structure functions: sums over pairs of neighbours and the angle tha
     Ψ(i; ξ, λ, ζ; s, s') = Σ_{j<k} e^{−(r_ij² + r_ik² + r_jk²) / ξ²} (1 + λ cos θ_jik)^ζ
 
 over the pairs of a neighbour j of species s and a neighbour k of species s' (E. D. Cubuk et al., PRL 114, 108001
-(2015); S. S. Schoenholz et al., Nature Physics 12, 469 (2016)). Behler and Parrinello's G4 (PRL 98, 146401 (2007))
-is 2^{1−ζ} Ψ with every term times f_c(r_ij) f_c(r_ik) f_c(r_jk): `smooth`.
+(2015); S. S. Schoenholz et al., Nature Physics 12, 469 (2016)).
 
 The Gaussian of r_jk is no polynomial in cos θ of low degree for the short ξ, so that an expansion in spherical
 harmonics saves nothing. The triples are formed in blocks instead, in single precision, and a power ζ is reached by
@@ -25,9 +24,8 @@ from numpy.typing import NDArray
 
 from glassmd.errors import InputError
 from glassmd.features.neighbours import Neighbours
-from glassmd.features.radial import cosine_cutoff
 
-__all__ = ["BEHLER_ANGULAR", "SCHOENHOLZ_ANGULAR", "AngularFunctions"]
+__all__ = ["SCHOENHOLZ_ANGULAR", "AngularFunctions"]
 
 Float32 = NDArray[np.float32]
 
@@ -42,7 +40,6 @@ class AngularFunctions:
     Attributes:
         parameters: (ξ in σ_AA, λ = ±1, ζ a positive integer) of each function.
         cutoff: Neighbours this far or farther do not count, σ_AA.
-        smooth: Behler and Parrinello's form, which goes to zero smoothly at the cutoff.
 
     Example:
         >>> AngularFunctions(((1.5, 1, 2),), cutoff=2.5).names(("A", "B"))
@@ -51,7 +48,6 @@ class AngularFunctions:
 
     parameters: tuple[tuple[float, int, int], ...]
     cutoff: float
-    smooth: bool = False
 
     def __post_init__(self) -> None:
         for xi, sign, power in self.parameters:
@@ -95,17 +91,11 @@ class AngularFunctions:
         side2 = np.maximum(rj**2 + rk**2 - 2 * rj * rk * cosine, 0)
         squares = rj**2 + rk**2 + side2
         values = np.empty((len(self.parameters), len(rj)), np.float32)
-        fade: Float32 | float = 1.0
-        if self.smooth:
-            lengths = (rj, rk, np.sqrt(side2))
-            fade = np.prod([cosine_cutoff(length.astype(float), self.cutoff) for length in lengths], axis=0)
         radial = {xi: np.exp(squares * np.float32(-1 / xi**2)) for xi, _, _ in self.parameters}
         angle = {sign: 1 + np.float32(sign) * cosine for _, sign, _ in self.parameters}
         powers = {key: _power(angle[key[0]], key[1]) for key in {(sign, power) for _, sign, power in self.parameters}}
         for row, (xi, sign, power) in enumerate(self.parameters):
             np.multiply(radial[xi], powers[sign, power], out=values[row])
-            if self.smooth:
-                values[row] *= np.float32(2.0 ** (1 - power)) * fade
         return values
 
 
@@ -169,8 +159,3 @@ SCHOENHOLZ_ANGULAR = AngularFunctions(
     cutoff=2.5,
 )
 """The 22 functions of Cubuk et al.'s table, as public codes that cite it have them; the cutoff is ours."""
-
-BEHLER_ANGULAR = AngularFunctions(
-    tuple((xi, sign, power) for xi in (2.0, 4.0) for sign in (-1, 1) for power in (1, 2, 4)), cutoff=2.5, smooth=True
-)
-"""Few and smooth: our choice of parameters."""

@@ -1,20 +1,7 @@
 r"""Radial structure functions: how many neighbours of a species are at a distance.
 
 A shell is a Gaussian, G(i; r, δ, s) = Σ_j exp(−(r_ij − r)² / 2δ²) over the neighbours j of species s
-(J. Behler and M. Parrinello, PRL 98, 146401 (2007); E. D. Cubuk et al., PRL 114, 108001 (2015)). Grids after the field:
-
-======================  ==================  =========================================================
-`SCHOENHOLZ_RADIAL`     0.1 to 5.0 by 0.1   S. S. Schoenholz et al., Nature Physics 12, 469 (2016):
-                                            the 2 · 50 that make 166 with 3 · 22 angular functions
-`LANDES_RADIAL`         0.4 to 2.4 by 0.1   radial functions alone, as in F. P. Landes et al.,
-                                            PRE 101, 010602 (2020); first and second shell: our grid
-`BOATTINI_RADIAL`       0.5 to 2 by 0.025,  fine over the first shell, coarse beyond: E. Boattini et
-                        2 to 5 by 0.05      al., PRL 127, 088007 (2021)
-`BEHLER_RADIAL`         0.5 to 2.5 by 0.25  times ½ (cos(π r / r_c) + 1): smooth at the cutoff; our grid
-======================  ==================  =========================================================
-
-Of the first, public codes that cite the paper agree on spacing, width and number; one begins at 0 instead of 0.1, a
-shell that nobody reaches.
+(J. Behler and M. Parrinello, PRL 98, 146401 (2007); E. D. Cubuk et al., PRL 114, 108001 (2015)).
 """
 
 from __future__ import annotations
@@ -29,14 +16,7 @@ from numpy.typing import NDArray
 from glassmd.errors import InputError
 from glassmd.features.neighbours import FloatArray, Neighbours
 
-__all__ = [
-    "BEHLER_RADIAL",
-    "BOATTINI_RADIAL",
-    "LANDES_RADIAL",
-    "SCHOENHOLZ_RADIAL",
-    "RadialShells",
-    "cosine_cutoff",
-]
+__all__ = ["SCHOENHOLZ_RADIAL", "RadialShells"]
 
 _REACH = 5.0
 """A Gaussian is left out beyond this many widths: 4e-6 of a neighbour."""
@@ -51,7 +31,6 @@ class RadialShells:
         stop: No shell is larger, σ_AA.
         step: Between two shells, σ_AA.
         width: Standard deviation δ of every shell, σ_AA.
-        smooth: Radius at which :func:`cosine_cutoff` takes every neighbour to zero, σ_AA; 0 for none.
 
     Example:
         >>> RadialShells(1.0, 1.2, 0.1, 0.05).names(("A", "B"))[:4]
@@ -62,10 +41,9 @@ class RadialShells:
     stop: float
     step: float
     width: float
-    smooth: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.start <= self.stop and self.step > 0 and self.width > 0 and self.smooth >= 0):
+        if not (0 < self.start <= self.stop and self.step > 0 and self.width > 0):
             raise InputError(f"found radial shells {self}", "0 < start <= stop, a positive step and a positive width")
 
     @property
@@ -77,7 +55,7 @@ class RadialShells:
     @property
     def cutoff(self) -> float:
         """How far neighbours matter, σ_AA."""
-        return self.smooth or float(self.radii[-1]) + _REACH * self.width
+        return float(self.radii[-1]) + _REACH * self.width
 
     def names(self, species: Sequence[str]) -> list[str]:
         """One name a column."""
@@ -109,8 +87,6 @@ class RadialShells:
         x = (position[near] - nearest[near]) * h
         bins = pairs.rows[near] * padded + nearest[near].astype(np.int64) + 2 * reach
         weight = np.exp(-0.5 * x**2)
-        if self.smooth:
-            weight *= cosine_cutoff(pairs.distances[near], self.smooth)
         size = pairs.n_particles * pairs.n_species * padded
         total = np.bincount(bins, weight, size)
         for way in (-1, 1):
@@ -122,24 +98,6 @@ class RadialShells:
         return shells.reshape(pairs.n_particles, -1).astype(np.float32)
 
 
-def cosine_cutoff(distances: FloatArray, cutoff: float) -> FloatArray:
-    """Behler and Parrinello's f_c = ½ (cos(π r / r_c) + 1), zero from r_c on; same shape as `distances`.
-
-    Example:
-        >>> cosine_cutoff(np.array([0.0, 1.0, 2.0, 3.0]), 2.0).round(12).tolist()
-        [1.0, 0.5, 0.0, 0.0]
-    """
-    return np.asarray(0.5 * (np.cos(np.pi * np.minimum(distances / cutoff, 1.0)) + 1.0))
-
-
 SCHOENHOLZ_RADIAL = (RadialShells(0.1, 5.0, 0.1, 0.1),)
-"""Width and spacing 0.1 σ_AA up to 5 σ_AA."""
-
-LANDES_RADIAL = (RadialShells(0.4, 2.4, 0.1, 0.1),)
-"""The first two shells of neighbours: our grid."""
-
-BOATTINI_RADIAL = (RadialShells(0.5, 2.0, 0.025, 0.025), RadialShells(2.05, 5.0, 0.05, 0.05))
-"""Fine over the first shell of neighbours, coarse beyond."""
-
-BEHLER_RADIAL = (RadialShells(0.5, 2.5, 0.25, 0.25, smooth=3.0),)
-"""Few and smooth: our grid."""
+"""Width and spacing 0.1 σ_AA up to 5 σ_AA: with 3 · 22 angular functions the 166 of S. S. Schoenholz et al., Nature
+Physics 12, 469 (2016). Public codes that cite the paper agree on spacing, width and number."""

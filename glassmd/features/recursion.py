@@ -12,7 +12,6 @@ several lengths ξ. Both are sparse matrices times the descriptors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,19 +26,15 @@ _FARTHEST = 7.0
 """No particle beyond this distance is averaged over, σ_AA: some 1,700 neighbours in Kob and Andersen's liquid."""
 
 
-def averaging_matrix(
-    neighbours: Neighbours, length: float, *, of_species: int | None = None, dtype: Any = np.float32
-) -> sparse.csr_array:
+def averaging_matrix(neighbours: Neighbours, length: float) -> sparse.csr_array:
     """Weights e^{−r / length} of the particle and of its neighbours, normalised to 1.
 
     Args:
         neighbours: As far as the average shall reach.
         length: σ_AA.
-        of_species: Average over the particles of this species only; a particle with none of them near gets zeros.
-        dtype: Of the weights.
 
     Returns:
-        (n_particles, n_particles); multiply descriptors (n_particles, n_features) by it.
+        (n_particles, n_particles) float32; multiply descriptors (n_particles, n_features) by it.
 
     Example:
         >>> from glassmd.features.neighbours import find_neighbours
@@ -48,43 +43,32 @@ def averaging_matrix(
         [[0.75, 0.25], [0.25, 0.75]]
     """
     n = neighbours.n_particles
-    weights = np.exp(-neighbours.distances / length)
-    own = np.ones(n)
-    if of_species is not None:
-        weights = np.where(neighbours.species[neighbours.neighbour] == of_species, weights, 0.0)
-        own = (neighbours.species == of_species).astype(np.float64)
-    total = own + np.bincount(neighbours.centre, weights, n)
-    scale = 1 / np.where(total > 0, total, 1.0)
+    weights, own = np.exp(-neighbours.distances / length), np.ones(n)
+    scale = 1 / (own + np.bincount(neighbours.centre, weights, n))
     starts = neighbours.starts[:: neighbours.n_species]
-    table = sparse.csr_array(((weights * scale[neighbours.centre]).astype(dtype), neighbours.neighbour, starts), (n, n))
-    return (table + sparse.diags_array((own * scale).astype(dtype), format="csr")).tocsr()
+    table = sparse.csr_array(
+        ((weights * scale[neighbours.centre]).astype(np.float32), neighbours.neighbour, starts), (n, n)
+    )
+    return (table + sparse.diags_array((own * scale).astype(np.float32), format="csr")).tocsr()
 
 
-def generations(
-    base: NDArray[np.float32], neighbours: Neighbours, count: int, *, per_species: bool = False
-) -> list[NDArray[np.float32]]:
+def generations(base: NDArray[np.float32], neighbours: Neighbours, count: int) -> list[NDArray[np.float32]]:
     """The descriptors averaged once, twice, … over the neighbours and the particle itself.
 
     Args:
         base: (n_particles, n_features).
         neighbours: Searched as far as r_c, which is `neighbours.cutoff`.
         count: How many generations.
-        per_species: Average over each species separately in every generation, and go on from the average over all.
 
     Returns:
-        `count` arrays (n_particles, n_features), or with `per_species` (n_particles, n_species · n_features).
+        `count` arrays (n_particles, n_features).
     """
     if count == 0:
         return []
-    length = neighbours.cutoff
-    everyone = averaging_matrix(neighbours, length)
-    kinds = range(neighbours.n_species) if per_species else ()
-    of_each = [averaging_matrix(neighbours, length, of_species=kind) for kind in kinds]
-    found = []
+    everyone, found = averaging_matrix(neighbours, neighbours.cutoff), [base]
     for _ in range(count):
-        found.append(np.hstack([table @ base for table in of_each]) if per_species else everyone @ base)
-        base = everyone @ base if per_species else found[-1]
-    return found
+        found.append(everyone @ found[-1])
+    return found[1:]
 
 
 def coarse_grain(
@@ -92,8 +76,6 @@ def coarse_grain(
     lengths: Sequence[float],
     positions: ArrayLike,
     box: ArrayLike,
-    species: ArrayLike | None = None,
-    n_species: int | None = None,
     *,
     reach: float = 4.0,
 ) -> NDArray[np.float64]:
@@ -104,18 +86,16 @@ def coarse_grain(
         lengths: ξ, σ_AA; 0 leaves the values as they are.
         positions: (n_particles, d), σ_AA.
         box: (d,), σ_AA.
-        species: (n_particles,) int: average over each species separately. Not given: over all.
-        n_species: Of the mixture; the largest index plus one when not given.
         reach: Particles farther than this many ξ, or than 7 σ_AA, do not count.
 
     Returns:
-        (n_particles, n_lengths, n_sets, n_values) float64: n_sets is the number of species, or 1.
+        (n_particles, n_lengths, n_values) float64.
 
     Raises:
         InputError: A negative length, or values of another number of particles.
 
     Example:
-        >>> coarse_grain([1.0, 3.0], [0.0, 1 / np.log(3)], [[0, 0], [1, 0]], [9, 9])[0, :, 0, 0].round(6).tolist()
+        >>> coarse_grain([1.0, 3.0], [0.0, 1 / np.log(3)], [[0, 0], [1, 0]], [9, 9])[0, :, 0].round(6).tolist()
         [1.0, 1.5]
     """
     points, table = np.asarray(positions, np.float64), np.asarray(values, np.float64)
@@ -125,25 +105,19 @@ def coarse_grain(
             f"found {len(table)} values for {len(points)} particles and lengths {list(lengths)}",
             "one value a particle, lengths of at least 0",
         )
-    kinds = np.zeros(len(points), np.int64) if species is None else np.asarray(species, np.int64)
-    n_sets = 1 if species is None else n_species or int(kinds.max()) + 1
     order = spatial_order(points, np.asarray(box, np.float64))
     cuts = [min(reach * length, _FARTHEST) for length in lengths]
-    # One set of columns for each species, zero for the other particles, and their number: one product does it all.
-    member = np.eye(n_sets)[kinds[order]]
-    columns = np.concatenate([table[order], np.ones((len(points), 1))], axis=1)
-    columns = (member[:, :, None] * columns[:, None, :]).reshape(len(points), -1)
-    result = np.empty((len(points), len(lengths), n_sets, table.shape[1]))
-    for near in neighbour_blocks(points[order], box, kinds[order], max([*cuts, 0.1]), n_sets, with_vectors=False):
+    columns = np.concatenate([table[order], np.ones((len(points), 1))], axis=1)  # the last one counts
+    result, alike = np.empty((len(points), len(lengths), table.shape[1])), np.zeros(len(points), np.int64)
+    for near in neighbour_blocks(points[order], box, alike, max([*cuts, 0.1]), with_vectors=False):
         own, who, pairs = columns[near.block], order[near.block], near
         for which in np.argsort(cuts)[::-1].tolist():  # the longest first: the shorter ones are among its pairs
             pairs = pairs if cuts[which] >= pairs.cutoff else pairs.within(max(cuts[which], 1e-9))
             sums = own
             if lengths[which] > 0:
                 weights = np.exp(-pairs.distances / lengths[which])
-                starts, shape = pairs.starts[::n_sets], (len(who), len(points))
-                sums = own + sparse.csr_array((weights, pairs.neighbour, starts), shape) @ columns
-            sums = sums.reshape(len(who), n_sets, -1)
-            total = sums[:, :, -1:]
-            result[who, which] = sums[:, :, :-1] / np.where(total > 0, total, 1.0)
+                sums = (
+                    own + sparse.csr_array((weights, pairs.neighbour, pairs.starts), (len(who), len(points))) @ columns
+                )
+            result[who, which] = sums[:, :-1] / sums[:, -1:]
     return result

@@ -80,7 +80,7 @@ class ScalarModel(ClosedFormModel):
         """The number averaged over each of :data:`LENGTHS`, and the species of every particle."""
         self.check_structure(structure)
         positions, box = structure.positions(self.inputs[0]), structure.thermal.box
-        averages = coarse_grain(self.number(structure), LENGTHS, positions, box, reach=_REACH)[:, :, 0, 0]
+        averages = coarse_grain(self.number(structure), LENGTHS, positions, box, reach=_REACH)[:, :, 0]
         species = torch.from_numpy(structure.thermal.species.astype(np.int64))
         fields = {NODE_FEATURES: torch.from_numpy(averages.astype(np.float32)), NODE_SPECIES: species}
         return Data(num_nodes=len(species), **fields)

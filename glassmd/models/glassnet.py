@@ -1,20 +1,6 @@
 """The default learner: a linear model and an ensemble of small networks, weighed against each other out of fold.
 
-What was tried on the ten configurations of Shiba et al. (2023), leave two out, mean ρ_A, one seed, and did not stay:
-
-- a network on what ridge leaves of its training samples (cross-fitted): no better than ridge alone, 0.789 where the
-  same network on the labels themselves had 0.797 and ridge 0.806;
-- pairs as a second target, the change of their distance: 0.771 against 0.770 without;
-- descriptors on finer shells with bond order, 1272 columns an input: ridge 0.756 where 144 broad ones have 0.79;
-- the energy minima that the short replicas end in, beside how they rattle: 0.783 against 0.782;
-- thermal descriptors beside the displacements: they cost 0.003;
-- GlassMLP's descriptors beside the 696 columns: ridge −0.0009 ± 0.0013;
-- ends of replicas as further parents, since a trajectory run backwards is as likely: inherent structure of the end,
-  the displacement back as its label. With 12 ends of every parent ridge gained 0.008 ± 0.003 on inherent positions
-  alone, and 0.0002 ± 0.0004 on all inputs.
-
-Members take 360 steps each: a single one that had 150 added 0.001 ± 0.002 to ridge, one of 450 0.007 ± 0.003 and one of
-900 no more (four of the ten configurations).
+What was tried and did not stay is in docs/assessment.md.
 """
 
 from __future__ import annotations
