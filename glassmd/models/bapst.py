@@ -16,10 +16,10 @@ from torch_geometric.data import Data
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT
 from glassmd.graphs import random_cube_symmetry, to_graph
-from glassmd.models.base import PropensityModel, require_one_input
+from glassmd.models.base import PropensityModel
 from glassmd.models.edge_blocks import Weights, edge_layout, pass_messages
 from glassmd.models.initialisation import initialise
-from glassmd.structure import Structure
+from glassmd.structure import INPUTS, Structure
 
 __all__ = ["BapstModel", "apply_layers", "linear_layers"]
 
@@ -57,7 +57,8 @@ class BapstModel(PropensityModel):
     """
 
     name: ClassVar[str] = "bapst"
-    accepts: ClassVar[tuple[str, ...]] = ("thermal", "inherent", "cage")
+    accepts: ClassVar[tuple[str, ...]] = INPUTS
+    one_input: ClassVar[bool] = True
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_steps": 10_000, "learning_rate": 1e-4})
     cutoff: ClassVar[float] = 2.0
     self_edges: ClassVar[bool] = True
@@ -73,7 +74,6 @@ class BapstModel(PropensityModel):
         inputs: Sequence[str] | None = None,
     ) -> None:
         super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
-        require_one_input(self)
         if width < 1 or n_steps < 1:
             raise ModelError(f"found width={width}, n_steps={n_steps}", "at least 1 of each")
         self.width, self.n_steps = width, n_steps
@@ -82,10 +82,6 @@ class BapstModel(PropensityModel):
         self.edge_network = linear_layers(6 * width, width, width)
         self.node_network = linear_layers(3 * width, width, width)
         self.decoder = linear_layers(width, width, width, n_times)
-
-    def hyperparameters(self) -> dict[str, Any]:
-        """Arguments that make the same network again (JSON types only)."""
-        return {**super().hyperparameters(), "width": self.width, "n_steps": self.n_steps}
 
     def encode(self, structure: Structure) -> Data:
         """The graph of all pairs within `cutoff`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from glassmd.fields import EDGE_VECTOR, NODE_SPECIES
 from glassmd.models.losses import weighted_square_error
 from glassmd.structure import INPUTS, Structure
 
-__all__ = ["PropensityModel", "require_one_input"]
+__all__ = ["PropensityModel"]
 
 
 class PropensityModel(nn.Module, ABC):
@@ -32,6 +33,8 @@ class PropensityModel(nn.Module, ABC):
     Attributes:
         name: What `--model` calls it.
         accepts: Inputs that it can see, of :data:`glassmd.structure.INPUTS`.
+        needs: Those without which it does not work.
+        one_input: Whether it sees one of them at a time.
         default_inputs: Those that it sees where nobody chooses.
         suggested: Training settings that suit it, where nobody chooses.
         stepped: Whether it takes optimiser steps; what does not is solved.
@@ -45,6 +48,8 @@ class PropensityModel(nn.Module, ABC):
 
     name: ClassVar[str]
     accepts: ClassVar[tuple[str, ...]] = ("thermal",)
+    needs: ClassVar[tuple[str, ...]] = ()
+    one_input: ClassVar[bool] = False
     default_inputs: ClassVar[tuple[str, ...]] = ("thermal",)
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     stepped: ClassVar[bool] = True
@@ -123,13 +128,9 @@ class PropensityModel(nn.Module, ABC):
         return sum(tensor.numel() for name, tensor in self.state_dict().items() if name not in ("scale", "shift"))
 
     def hyperparameters(self) -> dict[str, Any]:
-        """Arguments that make the same network again (JSON types only)."""
-        return {
-            "n_times": self.n_times,
-            "n_species": self.n_species,
-            "dimensions": self.dimensions,
-            "inputs": list(self.inputs),
-        }
+        """Arguments that make the same learner again (JSON types only): attributes with the names of the arguments."""
+        found = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return {**found, "inputs": list(self.inputs)}
 
     def forward(self, data: Data) -> Tensor:
         """Predicted propensities, (n_particles, n_times), in the unit of the targets, σ_AA.
@@ -214,18 +215,17 @@ def _chosen(model: PropensityModel, inputs: Sequence[str] | None) -> tuple[str, 
             f"some of {', '.join(model.accepts)}",
             f"try --input {','.join(model.default_inputs)}",
         )
-    return tuple(name for name in INPUTS if name in wanted)
-
-
-def require_one_input(model: PropensityModel) -> None:
-    """For learners that see one kind of positions, whichever it is.
-
-    Raises:
-        ModelError: It was given several.
-    """
-    if len(model.inputs) != 1:
+    chosen = tuple(name for name in INPUTS if name in wanted)
+    if not set(model.needs) <= set(chosen):
         raise ModelError(
-            f"found inputs {', '.join(model.inputs)} for model {model.name}",
-            "one kind of positions",
-            f"try --input {model.inputs[0]}",
+            f"found inputs {', '.join(chosen)} for model {model.name}",
+            f"{', '.join(model.needs)} among them",
+            f"try --input {','.join(model.default_inputs)}",
         )
+    if model.one_input and len(chosen) != 1:
+        raise ModelError(
+            f"found inputs {', '.join(chosen)} for model {model.name}",
+            "one kind of positions",
+            f"try --input {chosen[0]}",
+        )
+    return chosen

@@ -21,7 +21,6 @@ from glassmd.features import coarse_grain
 from glassmd.features.neighbours import find_neighbours
 from glassmd.features.physical import energies_and_forces
 from glassmd.fields import NODE_SPECIES
-from glassmd.models.base import require_one_input
 from glassmd.models.closed_form import FOLDS, ClosedFormModel
 from glassmd.models.fold_sums import FoldSums, Moments
 from glassmd.models.linear import NODE_FEATURES
@@ -54,6 +53,7 @@ class ScalarModel(ClosedFormModel):
     """
 
     accepts: ClassVar[tuple[str, ...]] = INPUTS
+    one_input: ClassVar[bool] = True
     chosen: Tensor
     slope: Tensor
     bias: Tensor
@@ -63,7 +63,6 @@ class ScalarModel(ClosedFormModel):
         self, *, n_times: int = 1, n_species: int = 2, dimensions: int = 3, inputs: Sequence[str] | None = None
     ) -> None:
         super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
-        require_one_input(self)
         shape = (n_species, n_times)
         self.register_buffer("chosen", torch.zeros(shape, dtype=torch.int64))
         self.register_buffer("slope", torch.zeros(shape, dtype=torch.float64))

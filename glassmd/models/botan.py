@@ -97,11 +97,6 @@ class BotanModel(BapstModel):
         self.register_buffer("pair_shift", torch.zeros(n_times))
         self.register_buffer("steps_on_edges", torch.zeros((), dtype=torch.int64))
 
-    def hyperparameters(self) -> dict[str, Any]:
-        """Arguments that make the same network again (JSON types only)."""
-        own = {"edge_weight": self.edge_weight, "pretrain_steps": self.pretrain_steps}
-        return {**super().hyperparameters(), **own}
-
     def attach_labels(self, data: Data, changes: PairChanges) -> Data:
         """Put the labels of edges into an encoded structure, as the field `pair_target`.
 

@@ -24,7 +24,7 @@ from glassmd.models.base import PropensityModel
 from glassmd.models.glassmlp_descriptors import n_descriptors, physical_descriptors
 from glassmd.models.losses import weighted_square_error
 from glassmd.models.spatial_loss import PAIR_INDEX, PAIR_SHELL, SHELLS, Groups, draw_pairs, spatial_error, width_error
-from glassmd.structure import Structure
+from glassmd.structure import INPUTS, Structure
 
 __all__ = ["GlassMLPModel"]
 
@@ -45,16 +45,8 @@ class GlassMLPModel(PropensityModel):
 
     Where this differs: form and weights of the terms of the loss, the linear bottleneck and the training settings
     are our choice. The labels' noise is taken off the variance that the prediction should have. `members` networks,
-    which differ in their first weights only, are averaged: one that small depends on where it starts (a fit of
-    600 steps: ρ of A .778 with four, .776 with one). Thermal and cage positions may be seen too, the
-    descriptors of several kinds side by side.
-
-    On ten configurations (Kob–Andersen, T = 0.44, t ≈ τ_α, leave two out) ρ of A is .780, with cage positions
-    alone .742, thermal .554; with inherent and cage positions together .789 (600 steps, both weights 0.1).
-    Of the labels' χ the prediction has .69, and a correlation length of 3.6 σ_AA (labels 3.9 ± 0.8). Both
-    rise with the two terms: from none of them to weights 1 and 3, 600 steps each, χ by a factor 1.32 ± .03
-    and the length by 0.19 ± 0.08 σ_AA, for .0018 ± .0008 of ρ. A wider bottleneck, weight decay and more
-    physical quantities did not raise ρ.
+    which differ in their first weights only, are averaged: one that small depends on where it starts. Thermal and cage
+    positions may be seen too, the descriptors of several kinds side by side.
 
     Args:
         n_times: Number of times predicted at once.
@@ -74,7 +66,7 @@ class GlassMLPModel(PropensityModel):
     """
 
     name: ClassVar[str] = "glassmlp"
-    accepts: ClassVar[tuple[str, ...]] = ("thermal", "inherent", "cage")
+    accepts: ClassVar[tuple[str, ...]] = INPUTS
     default_inputs: ClassVar[tuple[str, ...]] = ("inherent",)
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"max_steps": 1000, "learning_rate": 3e-3, "batch_size": 1, "schedule": "cosine"}
@@ -111,17 +103,6 @@ class GlassMLPModel(PropensityModel):
         self.biases = nn.ParameterList(torch.zeros(n_species, networks, 1, outs) for outs in sizes[1:])
         self.register_buffer("mean", torch.zeros(n_species, self.n_features, dtype=torch.float64))
         self.register_buffer("deviation", torch.ones(n_species, self.n_features, dtype=torch.float64))
-
-    def hyperparameters(self) -> dict[str, Any]:
-        """Arguments that make the same network again (JSON types only)."""
-        return {
-            **super().hyperparameters(),
-            "bottleneck": self.bottleneck,
-            "width": self.width,
-            "members": self.members,
-            "width_weight": self.width_weight,
-            "spatial_weight": self.spatial_weight,
-        }
 
     def encode(self, structure: Structure) -> Data:
         """Descriptors of every input, and the pairs that the loss compares, at the positions of the first."""

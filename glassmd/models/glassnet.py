@@ -113,16 +113,6 @@ class GlassNet(Summing):
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
         self.register_buffer("folds", torch.zeros(FOLDS, dtype=torch.int64))
 
-    def hyperparameters(self) -> dict[str, Any]:
-        """Arguments that make the same learner again (JSON types only)."""
-        return {
-            **super().hyperparameters(),
-            "width": self.width,
-            "n_layers": self.n_layers,
-            "cutoff": self.cutoff,
-            "dropout": self.dropout,
-        }
-
     def encode(self, structure: Structure) -> Data:
         """Descriptors of the particles and of their bonds."""
         self.check_structure(structure)

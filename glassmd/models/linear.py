@@ -40,8 +40,6 @@ class LinearHead(nn.Module):
     of particles with one such offset in common say no more about it than a few would: the regression with a random
     intercept (N. M. Laird & J. H. Ware, Biometrics 38, 963 (1982)), with the factor :data:`BETWEEN` in place of a
     ratio of variances that a handful of samples cannot give. Not 0, because temperature shows between samples only.
-    On the ten configurations of Shiba et al. (2023), leaving two out, ρ_A is 0.815 with 1 and 0.820 with 1/2, 1/4 or
-    0.1, and over all particles together 0.801, 0.811, 0.816 and 0.817 (696 columns, penalty 0.03 or 0.01).
 
     Columns are cut off at limits set by the first sample of a species: three times the range that holds 99% of
     its particles (7.7 standard deviations of a normal distribution). Mean positions of a particle that hops may

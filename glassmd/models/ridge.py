@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -63,9 +63,10 @@ class RidgeModel(ClosedFormModel):
         super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
         self.head = LinearHead(n_features, n_times=n_times, n_species=n_species)
 
-    def hyperparameters(self) -> dict[str, Any]:
-        """Arguments that make the same model again (JSON types only)."""
-        return {**super().hyperparameters(), "n_features": self.head.n_features}
+    @property
+    def n_features(self) -> int | None:
+        """Number of descriptors; None until the first structure is encoded."""
+        return self.head.n_features
 
     def encode(self, structure: Structure) -> Data:
         """The descriptors and the species of every particle."""

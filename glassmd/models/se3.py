@@ -137,11 +137,6 @@ class SE3Model(PropensityModel):
             for _ in range(n_species)
         )
 
-    def hyperparameters(self) -> dict[str, Any]:
-        """Arguments that make the same network again (JSON types only)."""
-        own = ("width", "n_layers", "l_max", "n_radial", "cutoff", "dropout")
-        return {**super().hyperparameters(), **{key: getattr(self, key) for key in own}}
-
     def encode(self, structure: Structure) -> Data:
         """Graph of the first input with the energy of every particle and the vectors to the other inputs.
 

@@ -19,13 +19,12 @@ from torch_geometric.data import Data
 from glassmd.errors import ModelError
 from glassmd.features import RECIPES, describe
 from glassmd.fields import NODE_SPECIES
-from glassmd.models.base import require_one_input
 from glassmd.models.closed_form import FOLDS, ClosedFormModel
 from glassmd.models.extreme_rows import ExtremeRows
 from glassmd.models.fold_sums import FoldSums, Moments
 from glassmd.models.hyperplane import CrossValidation, Hyperplane, Method, cross_validate, fit_hyperplane
 from glassmd.models.linear import NODE_FEATURES
-from glassmd.structure import Structure
+from glassmd.structure import INPUTS, Structure
 
 __all__ = ["SoftnessModel", "structure_functions"]
 
@@ -59,7 +58,8 @@ class SoftnessModel(ClosedFormModel):
     """
 
     name: ClassVar[str] = "softness"
-    accepts: ClassVar[tuple[str, ...]] = ("thermal", "inherent", "cage")
+    accepts: ClassVar[tuple[str, ...]] = INPUTS
+    one_input: ClassVar[bool] = True
     method: ClassVar[Method] = "svm"
     centre: Tensor
     normal: Tensor
@@ -81,7 +81,6 @@ class SoftnessModel(ClosedFormModel):
         capacity: int = 3000,
     ) -> None:
         super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
-        require_one_input(self)
         if not (0 < share <= 0.5 and capacity >= 1):
             raise ModelError(f"found share={share}, capacity={capacity}", "0 < share <= 0.5 and at least one row")
         self.share, self.capacity = share, capacity
@@ -96,10 +95,6 @@ class SoftnessModel(ClosedFormModel):
             self.register_buffer(name, torch.full((s, t), torch.nan, dtype=torch.float64))
         self._rows = ExtremeRows(f, share, capacity)
         self._sums = FoldSums(f, t, s, FOLDS)
-
-    def hyperparameters(self) -> dict[str, Any]:
-        """Arguments that make the same learner again (JSON types only)."""
-        return {**super().hyperparameters(), "share": self.share, "capacity": self.capacity}
 
     def encode(self, structure: Structure) -> Data:
         """The structure functions of every particle."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from glassmd import errors
 from glassmd.engines.base import Engine
@@ -16,9 +17,7 @@ from glassmd.errors import (
     EngineError,
     EquilibrationError,
     GlassmdError,
-    InputError,
     RunError,
-    StorageError,
 )
 from glassmd.interrupt import StopRequest
 from glassmd.ledger.identity import grown_settings
@@ -129,15 +128,23 @@ class Pool:
         settings: Run-time settings (engine, device, workers).
         workers: Processes; default from the settings, else one per GPU, else one per core.
         only: Make these structures, and nothing else.
+        spared_gpus: So many of the GPUs are left to others where there are more.
     """
 
     def __init__(
-        self, run: RunDirectory, settings: RunSettings, workers: int | None = None, only: Wanted | None = None
+        self,
+        run: RunDirectory,
+        settings: RunSettings,
+        workers: int | None = None,
+        only: Wanted | None = None,
+        *,
+        spared_gpus: int = 0,
     ) -> None:
         self.run, self.settings = run, settings
-        self.n_workers = workers or default_workers(settings)
-        self._gpus = gpus_of(settings)
+        self.n_workers = workers or default_workers(settings, spared_gpus=spared_gpus)
+        self._gpus = gpus_of(settings, spared=spared_gpus)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._reports: dict[str, BinaryIO] = {}
         self._refusals: dict[str, EquilibrationError] = {}
         self._deaths: dict[str, tuple[int, int]] = {}
         self._folder = run.home / "workers"
@@ -160,21 +167,24 @@ class Pool:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         log = self._folder / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        reading, writing = os.pipe()  # a file would find no room on a full disk
+        with log.open("ab") as output, os.fdopen(writing, "wb"):
             self._processes[name] = subprocess.Popen(
                 [
                     sys.executable, "-m", "glassmd.simulation.worker", str(self.run.path),
                     "--name", name, "--parent", str(os.getpid()), *settings_flags(self.settings, self.n_workers),
-                    *self._gpu_flags(name), *(["--only", str(self._only)] if self._only else []),
+                    "--report", str(writing), *self._gpu_flags(name),
+                    *(["--only", str(self._only)] if self._only else []),
                 ],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, pass_fds=[writing],
                 start_new_session=True,  # Ctrl-C reaches the pool, which stops its workers in order
             )  # fmt: skip
+        self._reports[name] = os.fdopen(reading, "rb")
 
     def _gpu_flags(self, name: str) -> list[str]:
         """Workers take turns at the GPUs where there are several."""
-        gpus = self._gpus
-        return ["--gpu", str(int(name.rpartition("-")[2]) % gpus)] if gpus > 1 else []
+        number, gpus = int(name.rpartition("-")[2]), self._gpus
+        return ["--gpu", str(gpus[number % len(gpus)])] if gpus and gpus[-1] > 0 else []
 
     @property
     def process_ids(self) -> list[int]:
@@ -201,19 +211,15 @@ class Pool:
 
     def _ended(self, name: str, code: int) -> bool:
         """See why a worker ended; whether it was started again."""
-        report = self._folder / f"{name}.error"
-        if report.exists():
-            kind, found, expected, todo = (report.read_text().split("\n") + [""] * 4)[:4]
-            report.unlink()
-            error = getattr(errors, kind, GlassmdError)(found, expected, todo)
+        with self._reports.pop(name) as report:
+            told = report.read()
+        if told:
+            why = json.loads(told)
+            error = getattr(errors, why.pop("kind"), GlassmdError)(**why)
             if not isinstance(error, EquilibrationError):
                 raise error
             self._refusals[name] = error  # the other workers go on with the other lineages
             return False
-        if code == InputError.exit_code:
-            raise StorageError(
-                f"a worker could neither go on nor say why in {self.run.path}", "room to write", "free some space"
-            )
         self._restart(name, code)
         return True
 
@@ -247,6 +253,8 @@ class Pool:
                 leftover = self._folder / f"{name}{suffix}"
                 if leftover.exists() and (suffix == ".json" or leftover.stat().st_size == 0):
                     leftover.unlink()
+        for report in self._reports.values():
+            report.close()
         if self._only is not None:
             self._only.unlink(missing_ok=True)
         self.run.remove_leftovers()  # of workers that were killed

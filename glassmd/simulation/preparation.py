@@ -44,22 +44,28 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def gpus_of(settings: RunSettings) -> int:
-    """How many GPUs the settings' engine would use; 0 where it runs on cores.
+def gpus_of(settings: RunSettings, *, spared: int = 0) -> range:
+    """Numbers of the GPUs that the settings' engine would use; none where it runs on cores.
+
+    Args:
+        settings: Of a run.
+        spared: So many of the first are left to others, where there are more.
 
     Raises:
         EngineError: The engine cannot be had.
     """
-    return gpu_count(choose_engine(settings.engine, settings.device)[0], settings.device)
+    count = gpu_count(choose_engine(settings.engine, settings.device)[0], settings.device)
+    return range(spared if count > spared else 0, count)
 
 
-def default_workers(settings: RunSettings, *, spared: int = 0) -> int:
+def default_workers(settings: RunSettings, *, spared: int = 0, spared_gpus: int = 0) -> int:
     """Simulating processes: as asked for, else one per GPU, else one per core that is not spared.
 
     Raises:
         EngineError: The engine cannot be had.
     """
-    return settings.workers or gpus_of(settings) or max(1, available_cores() - spared)
+    gpus = gpus_of(settings, spared=spared_gpus)
+    return settings.workers or len(gpus) or max(1, available_cores() - spared)
 
 
 def with_runtime(run: RunDirectory, settings: RunSettings) -> RunSettings:

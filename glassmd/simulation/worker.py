@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from glassmd.engines.base import Engine
@@ -18,7 +18,6 @@ from glassmd.ledger.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.preparation import engine_of, prepared_engine
 from glassmd.simulation.tasks import Agenda, Task, Wanted, execute
-from glassmd.storage import write_text
 
 __all__ = ["Worker", "main"]
 
@@ -175,12 +174,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, default=None, help="stop when this process ends")
     parser.add_argument("--settings", default="{}", help="JSON of the run-time settings of now")
     parser.add_argument("--only", type=Path, default=None, help="JSON of the structures to make, and nothing else")
+    parser.add_argument("--report", type=int, default=None, help="open file to write to why it ended, as JSON")
     parser.add_argument("--gpu", type=int, default=None, help="number of the GPU where there are several")
     options = parser.parse_args(arguments)
-    problem = options.run / "workers" / f"{options.name}.error"
     try:
         run = RunDirectory.open(options.run)
-        problem = run.home / "workers" / f"{options.name}.error"
         settings = (run.settings or RunSettings()).model_copy(update=json.loads(options.settings))
         stop = StopRequest(parent_process=options.parent).install()
         if run.settings is None:  # imported data: nothing was measured for them
@@ -199,8 +197,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (Interrupted, StoppedAtOnce):
         return Interrupted.exit_code
     except GlassmdError as error:
-        with suppress(GlassmdError):  # on a full disk the pool has to guess
-            write_text(problem, f"{type(error).__name__}\n{error.found}\n{error.expected}\n{error.todo}\n")
+        if options.report is not None:
+            why = {"kind": type(error).__name__, "found": error.found, "expected": error.expected, "todo": error.todo}
+            os.write(options.report, json.dumps(why).encode())
         return error.exit_code
     return 0
 

@@ -190,18 +190,19 @@ def train_stream(
     """
     out = Path(out)
     refuse_run(out)
-    training_device(settings.train)  # one that is not there is refused before anything is simulated
+    # A device that is not there is refused before anything is simulated.
+    own_gpus = int(training_device(settings.train).type == "cuda")
     stop = stop or StopRequest(walltime=settings.run.walltime)
     place = run_directory or out / "run"
     settings = settings.model_copy(update={"run": as_made(settings.run, place)})
     made = make_run(settings.run, place, stop.check)
     run = open_run(made.path)
-    workers = default_workers(settings.run, spared=1)
+    workers = default_workers(settings.run, spared=1, spared_gpus=own_gpus)
     _threads(settings, workers)
     structures = _structures([run], settings)
     structures.ask()
     clock = _Overlap(time.monotonic())
-    with Pool(run, settings.run, workers) as pool:
+    with Pool(run, settings.run, workers, spared_gpus=own_gpus) as pool:
         simulating, looked = True, 0.0
 
         def watch(progress: TrainingProgress) -> None:

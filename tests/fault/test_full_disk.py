@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from glassmd.stream.dataset import Run
+from glassmd.stream.dataset import Run, open_run
 from tests.conftest import TINY, Outcome, needs_lammps
 from tests.fault.refusals import TRAIN_FLAGS, Command, assert_refused, frame, tiny_flags, write
 
@@ -73,3 +74,26 @@ def test_a_full_disk_while_training_keeps_the_checkpoint(
     )
     assert_refused(outcome, "no space left on the device", "same command")
     assert [path.read_bytes() for path in kept] == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a few files."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", path], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting needs privileges")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+@needs_lammps
+def test_workers_on_a_full_disk_say_so(glassmd: Command, small_disk: Path) -> None:
+    flags = [f"--{key}={value}" for key, value in tiny_flags(lineages=3, workers=2).items()]
+    outcome = glassmd("simulate", "--out", small_disk / "r", *flags, "--json")
+    assert_refused(outcome, "could not write", "no space left on the device", "free some space")
+    run = open_run(small_disk / "r")
+    assert run.verify() == len(run.entries("parents")) + len(run.entries("segments"))

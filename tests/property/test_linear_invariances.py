@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -61,21 +63,21 @@ def trained(kind: type[ClosedFormModel], inputs: tuple[str, ...]) -> ClosedFormM
 
 
 @pytest.mark.parametrize(
-    ("kind", "inputs", "recipe"),
+    ("kind", "inputs", "generations"),
     [
-        (RidgeModel, ("inherent",), "recursive"),
-        (RidgeModel, ("thermal", "inherent", "cage"), "compact"),
-        (CageModel, ("thermal", "cage"), "recursive"),
-        (DensityModel, ("inherent",), ""),
-        (PotentialEnergyModel, ("thermal",), ""),
-        (DebyeWallerModel, ("cage",), ""),
+        (RidgeModel, ("inherent",), 5),
+        (RidgeModel, ("thermal", "inherent", "cage"), 4),
+        (CageModel, ("thermal", "cage"), 5),
+        (DensityModel, ("inherent",), 0),
+        (PotentialEnergyModel, ("thermal",), 0),
+        (DebyeWallerModel, ("cage",), 0),
     ],
 )
 def test_predictions_do_not_depend_on_the_view(
-    kind: type[ClosedFormModel], inputs: tuple[str, ...], recipe: str, monkeypatch: pytest.MonkeyPatch
+    kind: type[ClosedFormModel], inputs: tuple[str, ...], generations: int, monkeypatch: pytest.MonkeyPatch
 ):
-    if recipe:
-        monkeypatch.setitem(RECIPES, "recursive", RECIPES[recipe])
+    if generations:
+        monkeypatch.setitem(RECIPES, "recursive", replace(RECIPES["recursive"], generations=generations))
     model, structure = trained(kind, inputs), liquid(7)
     generator = np.random.default_rng(3)
     plain = model(model.encode(structure))

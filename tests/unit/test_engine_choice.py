@@ -1,9 +1,14 @@
 """Which engine is taken, and what is said where it cannot be had."""
 
+from pathlib import Path
+
 import pytest
 
 from glassmd.engines import available_engines, choose_engine, get_engine
 from glassmd.errors import EngineError
+from glassmd.simulation.pool import Pool, make_run
+from glassmd.simulation.preparation import default_workers
+from tests.conftest import TINY, needs_lammps
 
 
 @pytest.fixture
@@ -91,3 +96,28 @@ def test_missing_hoomd_is_an_error_with_the_install_line(installed):
     with pytest.raises(EngineError, match="conda-forge hoomd"):
         get_engine("hoomd")
     assert "conda-forge hoomd" in available_engines()["hoomd"]
+
+
+@needs_lammps
+@pytest.mark.parametrize(
+    ("found", "spared", "expected"),
+    [
+        (0, 1, []),
+        (1, 0, ["0"]),
+        (1, 1, ["0"]),
+        (2, 1, ["1", "1"]),
+        (4, 1, ["1", "2", "3", "1"]),
+        (3, 0, ["0", "1", "2"]),
+    ],
+)
+def test_workers_take_turns_at_the_gpus_that_the_trainer_leaves_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: int, spared: int, expected: list[str]
+) -> None:
+    monkeypatch.setattr("glassmd.simulation.preparation.gpu_count", lambda engine, device: found)
+    settings = TINY.model_copy(update={"workers": None})
+    assert default_workers(settings, spared=100, spared_gpus=spared) == max(
+        1, found - spared if found > spared else found
+    )
+    pool = Pool(make_run(TINY, tmp_path / "run"), settings, spared_gpus=spared)
+    given = [pool._gpu_flags(f"host-1-{number}")[1:] for number in range(len(expected))]
+    assert given == ([[number] for number in expected] if found > 1 else [[]] * len(expected))

@@ -33,13 +33,8 @@ class CageProtocol:
 
     The mean position over a few replicas, before anything rearranges, after R. M. Alkemade, F. Smallenburg and
     L. Filion, J. Chem. Phys. 158, 134512 (2023), who confine every particle to its cage; short replicas do without
-    that. Many replicas tell more than long ones, for soft vibrations hardly decay in a single one: halves of t = 2.5
-    of 32 replicas are worth 16 whole ones. On the ten configurations of Shiba et al. (2023), two left out at a time,
-    ridge regression on all inputs has a mean ρ_A of 0.810 with 8 replicas, 0.817 with 16, 0.823 with 32 and
-    0.826 with 64, averaged over disjoint draws, which differ by up to 0.02 (`benchmarks/cage_replicas.py`).
-
-    The step is twice that of a run whose trajectories are labels. It changes the Debye-Waller factor by
-    0.3 ± 0.1% and ρ_A not measurably.
+    that. Many replicas tell more than long ones, for soft vibrations hardly decay in a single one (docs/assessment.md).
+    The step is twice that of a run whose trajectories are labels.
 
     Attributes:
         replicas: Started from the parent with independent momenta.
