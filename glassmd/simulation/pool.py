@@ -176,11 +176,6 @@ class Pool:
         number, gpus = int(name.rpartition("-")[2]), self._gpus
         return ["--gpu", str(gpus[number % len(gpus)])] if gpus and gpus[-1] > 0 else []
 
-    @property
-    def process_ids(self) -> list[int]:
-        """Process numbers of the workers that run now."""
-        return [process.pid for process in self._processes.values() if process.poll() is None]
-
     def poll(self) -> bool:
         """Look after the workers; whether any is still at work.
 
