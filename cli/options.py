@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from glassmd.errors import SettingsError
+from glassmd.storage import plain
 
 __all__ = [
     "DeviceName",
@@ -140,14 +141,4 @@ def messages() -> Console:
 
 def emit(result: dict[str, Any]) -> None:
     """Print one JSON object; NaN becomes null."""
-    sys.stdout.write(json.dumps(_clean(result), allow_nan=False) + "\n")
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    if isinstance(value, dict):
-        return {str(key): _clean(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
-    return value
+    sys.stdout.write(json.dumps(plain(result), allow_nan=False) + "\n")

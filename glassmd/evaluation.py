@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError
 from glassmd.ledger.run import ParentKey
-from glassmd.metrics import SpeciesScores, intraclass_correlation, score
+from glassmd.metrics import SpeciesScores, intraclass_correlation
 from glassmd.models.store import LoadedModel, load_model
-from glassmd.prediction import Prediction, predict, structures_for
+from glassmd.prediction import predict_samples
 from glassmd.published import PUBLISHED_DENSITY, published_scores
 from glassmd.settings import RunSettings
-from glassmd.simulation.structures import CageProtocol
+from glassmd.simulation.structures import inside_cages
+from glassmd.storage import plain
 from glassmd.stream.dataset import Run, open_run
-from glassmd.stream.samples import Sample
-from glassmd.stream.structures import Structures
+from glassmd.stream.samples import Sample, score_samples
+from glassmd.stream.structures import merge_cost
 
 __all__ = ["evaluate", "label_quality", "published_beside"]
 
@@ -66,7 +67,7 @@ def evaluate(
     if any(not np.allclose(sample.times, times) for sample in samples):
         raise RunError("found data with different output times", "one set of times", "evaluate them one by one")
     result = {
-        name: _as_json(_score(samples, tested.predictions, name), samples)
+        name: _as_json(score_samples(tested.predictions, samples, name), samples)
         for name in species
         if any(sample.parent.of_species(name).any() for sample in samples)
     }
@@ -80,7 +81,7 @@ def evaluate(
         "species": result,
         "published": published_beside(loaded.card.mixture, samples),
         "inputs": list(loaded.model.inputs),
-        "inside_cage": inside_cage(loaded, times.tolist()),
+        "inside_cage": inside_cages(loaded.card.cage_protocols, times.tolist()),
         "input_cost": tested.cost,
         "seconds_per_configuration": float(np.median(tested.seconds)),
         "seconds": time.monotonic() - started,
@@ -112,39 +113,13 @@ def _tested(
     for path in data:
         run = open_run(path)
         chosen = _select(run, subset)
-        structures = structures_for(loaded, run)
-        structures.make([sample.key for sample in chosen], RunSettings(engine=engine, device=device), check=check)
-        for prediction in _predicted(loaded, run, chosen, structures):
-            tested.predictions.append(prediction.propensity)
-            tested.seconds.append(prediction.seconds)
-        for name, numbers in structures.cost.items():
-            tested.cost[name] = _together(tested.cost.get(name), numbers)
+        found, cost = predict_samples(loaded, run, chosen, RunSettings(engine=engine, device=device), check)
+        tested.predictions += [prediction.propensity for prediction in found]
+        tested.seconds += [prediction.seconds for prediction in found]
+        merge_cost(tested.cost, cost)
         tested.seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)
         tested.samples += chosen
     return tested
-
-
-def _together(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
-    """Costs of an input in two runs."""
-    if one is None:
-        return other
-    kept = ("engine", "share_of_label")
-    return {key: value if key in kept else one[key] + value for key, value in other.items()}
-
-
-def _predicted(loaded: LoadedModel, run: Run, samples: list[Sample], structures: Structures) -> Iterator[Prediction]:
-    """Of every sample, at the times of the run."""
-    loaded.card.check_mixture(run.identity["mixture"])
-    columns = loaded.card.check_times(run.times)
-    for sample in samples:
-        found = predict(sample.parent, loaded, structure=structures.of(sample))
-        yield replace(found, times=run.times, propensity=found.propensity[columns], std=found.std[columns])
-
-
-def inside_cage(loaded: LoadedModel, times: Sequence[float]) -> list[bool]:
-    """Per time: whether the model's cages last so long that they measure part of what is predicted there."""
-    protocols = [CageProtocol.from_dict(stored) for stored in loaded.card.cage_protocols.values()]
-    return [any(protocol.is_inside(time) for protocol in protocols) for time in times]
 
 
 def published_beside(mixture: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any]:
@@ -162,15 +137,15 @@ def label_quality(run: Run, parents: Collection[ParentKey] | None = None) -> dic
     zeros = [np.zeros_like(sample.propensity) for sample in samples]
     return {
         name: {
-            "reliability": _plain(found.reliability),
-            "ceiling": _plain(found.ceiling),
-            "propensity_mean": _plain(
+            "reliability": plain(found.reliability),
+            "ceiling": plain(found.ceiling),
+            "propensity_mean": plain(
                 np.mean([s.propensity[:, s.parent.of_species(name)].mean(axis=1) for s in samples], axis=0)
             ),
         }
         for name in run.identity["mixture"]["species"]
         if all(sample.parent.of_species(name).any() for sample in samples)
-        for found in [_score(samples, zeros, name)]
+        for found in [score_samples(zeros, samples, name)]
     }
 
 
@@ -183,21 +158,6 @@ def _select(run: Run, subset: Subset) -> list[Sample]:
     return [sample for sample in samples if sample.role == subset]
 
 
-def _score(samples: list[Sample], predictions: list[Any], name: str) -> SpeciesScores:
-    return score(
-        predictions,
-        [sample.propensity for sample in samples],
-        [sample.variance for sample in samples],
-        [sample.n_replicas for sample in samples],
-        [sample.parent.of_species(name) for sample in samples],
-    )
-
-
-def _plain(values: Any) -> list[float | None]:
-    """Numbers for JSON, which knows no NaN."""
-    return [float(value) if np.isfinite(value) else None for value in np.asarray(values)]
-
-
 def _as_json(found: SpeciesScores, samples: list[Sample]) -> dict[str, Any]:
     counts = {sample.n_replicas for sample in samples}
     kappa = (
@@ -206,15 +166,12 @@ def _as_json(found: SpeciesScores, samples: list[Sample]) -> dict[str, Any]:
         else [float("nan")] * len(found.reliability)
     )
     share = found.ceiling_share()
-    return {
-        "pearson_per_configuration": {"mean": _plain(found.mean), "sd": _plain(found.sd)},
-        "pearson_over_ceiling": {
-            "mean": _plain(share.mean),
-            "sd": _plain(share.sd),
-            "n_left_out": share.n_left_out.tolist(),
-        },
-        "pearson_pooled": _plain(found.pooled),
-        "reliability": _plain(found.reliability),
-        "ceiling": _plain(found.ceiling),
-        "intraclass_correlation": _plain(kappa),
+    told = {
+        "pearson_per_configuration": {"mean": found.mean, "sd": found.sd},
+        "pearson_over_ceiling": {"mean": share.mean, "sd": share.sd, "n_left_out": share.n_left_out},
+        "pearson_pooled": found.pooled,
+        "reliability": found.reliability,
+        "ceiling": found.ceiling,
+        "intraclass_correlation": kappa,
     }
+    return dict(plain(told))

@@ -21,12 +21,14 @@ from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import mixture_of
 from glassmd.models.store import LoadedModel, load_model
+from glassmd.settings import RunSettings
 from glassmd.simulation.structures import CAGE, CageProtocol, Request, requests_for, structure_of_configuration
+from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures, add_cost
 from glassmd.structure import Structure
 from glassmd.trajectory import Frame, check_overlaps, read_frames, write_frames
 
-__all__ = ["Prediction", "predict", "predict_file", "structures_for"]
+__all__ = ["Prediction", "predict", "predict_file", "predict_samples"]
 
 
 _LEDGER = ("parents", "structures", "segments", "index", "requests", "engines", "claims", "workers")
@@ -109,9 +111,37 @@ def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:
     return log
 
 
-def structures_for(loaded: LoadedModel, run: RunDirectory) -> Structures:
-    """Structures of a run as the model was trained on: cages as at the nearest temperature of the training."""
-    return Structures([run], loaded.model.inputs, _cage(loaded, float(run.identity["temperature"])))
+def predict_samples(
+    loaded: LoadedModel,
+    run: RunDirectory,
+    samples: Sequence[Sample],
+    settings: RunSettings,
+    check: Callable[[], None] | None = None,
+) -> tuple[list[Prediction], dict[str, dict[str, Any]]]:
+    """What a model says of samples of a run, in their order, and what their structures cost.
+
+    Args:
+        loaded: The model. Cages are measured as at the nearest temperature of its training.
+        run: Of all the samples.
+        samples: What to predict, at the run's times.
+        settings: Engine and device of whoever makes structures that are missing.
+        check: Called a few times a second; what it raises ends it.
+
+    Raises:
+        ModelError: The model does not fit the run.
+    """
+    loaded.card.check_mixture(run.identity["mixture"])
+    columns = loaded.card.check_times(run.times)
+    cage = _cage(loaded, float(run.identity["temperature"]))
+    structures = Structures([run], loaded.model.inputs, cage)
+    structures.make([sample.key for sample in samples], settings, check=check)
+    found = []
+    for sample in samples:
+        if check is not None:
+            check()
+        one = predict(sample.parent, loaded, structure=structures.of(sample))
+        found.append(replace(_at_times(one, columns), times=run.times))
+    return found, structures.cost
 
 
 def _cage(loaded: LoadedModel, temperature: float) -> Request:

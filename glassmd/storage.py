@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from glassmd.errors import InputError, RunError, storage_errors
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "claim",
     "is_special",
     "metadata_of",
+    "plain",
     "publish",
     "read_json",
     "remove_leftovers",
@@ -112,6 +115,21 @@ def write_text(path: Path, text: str, *, exclusive: bool = False) -> bool:
 def write_json(path: Path, content: dict[str, Any], *, exclusive: bool = False) -> bool:
     """Write a JSON object, whole or not at all; floats keep every digit."""
     return write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n", exclusive=exclusive)
+
+
+def plain(value: Any) -> Any:
+    """JSON types: arrays as lists, and null for what is not a number."""
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
 
 
 def is_special(path: Path) -> bool:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glassmd.metrics import SpeciesScores, score
-from glassmd.stream.samples import Sample
+from glassmd.stream.samples import Sample, score_samples
 
 __all__ = ["Accuracy", "Candidate", "accuracy_of", "calibration_of", "label_scores"]
 
@@ -101,16 +100,6 @@ def _spread(values: FloatArray) -> FloatArray:
     return np.full(values.shape[1], np.nan) if len(values) < 2 else np.asarray(values.std(axis=0, ddof=1))
 
 
-def _scored(predictions: BySample, samples: Sequence[Sample], species: str) -> SpeciesScores:
-    return score(
-        [predictions[str(sample.key)] for sample in samples],
-        [sample.propensity for sample in samples],
-        [sample.variance for sample in samples],
-        [sample.n_replicas for sample in samples],
-        [sample.parent.of_species(species) for sample in samples],
-    )
-
-
 def accuracy_of(predictions: Sequence[BySample], samples: Sequence[Sample], species: str) -> Accuracy:
     """ρ of each seed's predictions.
 
@@ -119,7 +108,7 @@ def accuracy_of(predictions: Sequence[BySample], samples: Sequence[Sample], spec
         samples: At least one, all of them predicted.
         species: Name of the species.
     """
-    found = [_scored(of, samples, species) for of in predictions]
+    found = [score_samples([of[str(sample.key)] for sample in samples], samples, species) for of in predictions]
     return Accuracy(
         keys=[str(sample.key) for sample in samples],
         per_seed=np.stack([of.per_configuration for of in found]),
@@ -130,7 +119,7 @@ def accuracy_of(predictions: Sequence[BySample], samples: Sequence[Sample], spec
 
 def label_scores(samples: Sequence[Sample], species: str) -> tuple[FloatArray, FloatArray]:
     """(n_times,) reliability of the labels and the ceiling that it puts on ρ."""
-    found = _scored({str(sample.key): np.zeros_like(sample.propensity) for sample in samples}, samples, species)
+    found = score_samples([np.zeros_like(sample.propensity) for sample in samples], samples, species)
     return found.reliability, found.ceiling
 
 

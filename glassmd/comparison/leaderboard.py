@@ -10,24 +10,10 @@ import numpy as np
 from glassmd.comparison.candidates import Accuracy, Candidate, accuracy_of, calibration_of, label_scores
 from glassmd.comparison.heterogeneity import heterogeneity, one_state_point
 from glassmd.comparison.paired import paired_differences
+from glassmd.storage import plain
 from glassmd.stream.samples import Sample
 
-__all__ = ["leaderboard", "plain"]
-
-
-def plain(value: Any) -> Any:
-    """JSON types: arrays as lists, and null for what is not a number."""
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
+__all__ = ["leaderboard"]
 
 
 def leaderboard(

@@ -16,11 +16,12 @@ from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import ModelError
 from glassmd.interrupt import StopRequest
 from glassmd.models.store import LoadedModel, load_model
-from glassmd.prediction import predict, structures_for
+from glassmd.prediction import predict_samples
 from glassmd.settings import RunSettings, Settings
 from glassmd.storage import sha256_of
 from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
+from glassmd.stream.structures import merge_cost
 from glassmd.training.checkpoints import latest_checkpoint
 from glassmd.training.choices import resolved
 from glassmd.training.encoding import Encodings
@@ -164,21 +165,15 @@ class Laboratory:
 
     def _predicted(self, loaded: LoadedModel, samples: Sequence[Sample], facts: dict[str, Any]) -> Predictions:
         propensity, std, seconds = {}, {}, []
-        cost: dict[str, Any] = {}
+        cost: dict[str, dict[str, Any]] = {}
+        settings = RunSettings(engine=self.engine, device=self.device)
         for run in self.runs:
-            loaded.card.check_mixture(run.identity["mixture"])
-            columns = loaded.card.check_times(run.times)
             own = [sample for sample in samples if sample.key.run == run.identity["id"]]
-            structures = structures_for(loaded, run)
-            engine = RunSettings(engine=self.engine, device=self.device)
-            structures.make([sample.key for sample in own], engine, check=self.stop.check)
-            for sample in own:
-                self.stop.check()
-                found = predict(sample.parent, loaded, structure=structures.of(sample))
-                propensity[str(sample.key)] = found.propensity[columns]
-                std[str(sample.key)] = found.std[columns]
+            predictions, of_run = predict_samples(loaded, run, own, settings, self.stop.check)
+            for sample, found in zip(own, predictions, strict=True):
+                propensity[str(sample.key)], std[str(sample.key)] = found.propensity, found.std
                 seconds.append(found.seconds)
-            _add(cost, structures.cost)
+            merge_cost(cost, of_run)
         return Predictions(
             {
                 **facts,
@@ -198,14 +193,6 @@ def _told(entry: Entry) -> dict[str, Any]:
     """The settings that a training must share with one that is there (JSON types only)."""
     aside = RUNTIME if "cage" in entry.inputs else RUNTIME | {"cage_replicas", "cage_time"}
     return {**resolved(entry.settings).model_dump(exclude=aside), "input": list(entry.inputs)}
-
-
-def _add(total: dict[str, Any], cost: dict[str, Any]) -> None:
-    for name, numbers in cost.items():
-        mine = total.setdefault(name, {"configurations": 0, "seconds": 0.0, "replica_steps": 0})
-        mine["configurations"] += numbers["configurations"]
-        mine["seconds"] += numbers["seconds"]
-        mine["replica_steps"] += numbers["replica_steps"]
 
 
 def _per_configuration(total: dict[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError, storage_errors
 
-__all__ = ["check_suffix", "plot_propensity", "plot_scores", "plot_slices"]
+__all__ = ["STYLE", "check_suffix", "plot_propensity", "plot_scores", "plot_slices", "save_figure"]
 
 FloatArray = NDArray[np.float64]
 
-_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
+STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
+"""Of every figure, as matplotlib takes it."""
+
 _RADIUS = {"A": 0.5, "B": 0.44, "C": 0.47}
 """Drawn radii, half of σ_aa; a species without one is drawn like A."""
 
@@ -35,7 +37,8 @@ def check_suffix(path: Path) -> None:
         raise InputError(f"found a figure named {path.name}", f"an ending of {', '.join(known)}", "try a name in .png")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of its name."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, bbox_inches="tight", facecolor="white")
@@ -80,7 +83,7 @@ def plot_slices(
         rows: Title and (n_times, n_particles) propensity, σ_AA, of every row.
         times: √(mσ²/ε).
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.1 * len(times), 2.5 * len(rows) + 0.2), layout="constrained")
         axes = figure.subplots(len(rows), len(times), squeeze=False, sharex=True, sharey=True)
         figure.draw_without_rendering()
@@ -92,7 +95,7 @@ def plot_slices(
                 if column == 0:
                     place.set_ylabel("y / σ")
             figure.colorbar(drawn, ax=list(axes[:, column]), label="propensity ⟨|Δr|⟩ / σ", shrink=0.8)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def plot_propensity(path: Path, configuration: Configuration, times: Sequence[float], propensity: FloatArray) -> None:
@@ -115,7 +118,7 @@ def plot_scores(path: Path, result: dict[str, Any]) -> None:
         path: PNG, PDF or SVG.
         result: What `glassmd evaluate --json` prints.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.2, 3.0), layout="constrained")
         axes = figure.subplots()
         times = result["times"]
@@ -131,4 +134,4 @@ def plot_scores(path: Path, result: dict[str, Any]) -> None:
             axes.plot(times, np.array(values, np.float64), "x", ms=5, label=f"{method} (published)")
         axes.set(xscale="log", xlabel="t / √(mσ²/ε)", ylabel="Pearson ρ", ylim=(min(0.0, axes.get_ylim()[0]), 1.02))
         axes.legend(fontsize=7, frameon=False)
-        _save(figure, path)
+        save_figure(figure, path)

@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from glassmd.errors import storage_errors
+from glassmd.report.figures import STYLE, save_figure
 
 __all__ = ["plot_leaderboard"]
 
 FloatArray = NDArray[np.float64]
 
-_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Those of M. Okabe & K. Ito that show on white: told apart by all kinds of eyes."""
 _MARKERS = "osD^vPXp"
@@ -57,7 +56,7 @@ def plot_leaderboard(path: Path, result: dict[str, Any]) -> None:
     ceiling = _array(result["labels"][species]["ceiling"])
     height = 0.9 + 0.24 * (len(ours) + len(published))
     several = len(times) > 1
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.0 if several else 5.6, max(3.2 if several else 2.0, height)), layout="constrained")
         places = figure.subplots(1, 2 if several else 1, squeeze=False)[0]
         if several:
@@ -65,9 +64,7 @@ def plot_leaderboard(path: Path, result: dict[str, Any]) -> None:
             places[0].set_ylabel(f"Pearson ρ, species {species}")
         _rows(places[-1], ours, published, index, float(ceiling[index]))
         places[-1].set(title=f"t = {times[index]:g}", xlabel=f"Pearson ρ, species {species}: mean ± standard error")
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, bbox_inches="tight", facecolor="white")
+        save_figure(figure, path)
 
 
 def _array(values: Any) -> FloatArray:

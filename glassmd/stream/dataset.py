@@ -36,6 +36,7 @@ class SegmentReader:
     ) -> None:
         self._parents_read = parents
         self.run, self._requests = run, tuple(requests)
+        self._settled: list[Request] = []
         self._seen: set[SegmentKey] = set()
         self._position = 0
         self._waiting: list[SegmentKey] = []
@@ -91,8 +92,11 @@ class SegmentReader:
         return [parent for parent in parents if not self._has_structures(parent)]
 
     def _has_structures(self, parent: ParentKey) -> bool:
-        settled = [request.settled(self.run) for request in self._requests]
-        return all(request is not None and self.run.index.get(request.key(parent)) is not None for request in settled)
+        if len(self._settled) < len(self._requests):
+            settled = [request.settled(self.run) for request in self._requests]
+            self._settled = [request for request in settled if request is not None]
+        known = self.run.index.get
+        return len(self._settled) == len(self._requests) and all(known(one.key(parent)) for one in self._settled)
 
     def _entry(self, key: SegmentKey) -> Entry:
         entry = self.run.entry("segments", key.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,11 @@ from glassmd.configuration import Configuration
 from glassmd.errors import SegmentError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
 from glassmd.ledger.run import Entry, ParentKey
+from glassmd.metrics import SpeciesScores, score
 from glassmd.moments import Moments
 from glassmd.trajectory import Frame
 
-__all__ = ["Sample", "SampleKey", "moments_of_segment"]
+__all__ = ["Sample", "SampleKey", "moments_of_segment", "score_samples"]
 
 FloatArray = NDArray[np.float64]
 
@@ -56,6 +58,17 @@ class Sample:
     n_replicas: int
     role: str | None = None
     temperature: float = float("nan")
+
+
+def score_samples(predictions: Sequence[FloatArray], samples: Sequence[Sample], species: str) -> SpeciesScores:
+    """:func:`glassmd.metrics.score` of (n_times, n_particles) predictions, σ_AA, for one species of some samples."""
+    return score(
+        predictions,
+        [sample.propensity for sample in samples],
+        [sample.variance for sample in samples],
+        [sample.n_replicas for sample in samples],
+        [sample.parent.of_species(species) for sample in samples],
+    )
 
 
 def _distances(frames: list[Frame], masses: FloatArray) -> tuple[list[float], dict[int, FloatArray]]:

@@ -12,13 +12,13 @@ from glassmd.ledger.run import ParentKey, RunDirectory, StructureKey
 from glassmd.mixtures import mixture_of
 from glassmd.settings import RunSettings, Settings
 from glassmd.simulation.pool import make_wanted
-from glassmd.simulation.structures import CAGE, CageProtocol, Request, ask, cage_step, requests_for
+from glassmd.simulation.structures import CAGE, CageProtocol, Request, ask, cage_step, inside_cages, requests_for
 from glassmd.simulation.structures.making import read_structure
 from glassmd.simulation.tasks import Wanted
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.structure import Structure
 
-__all__ = ["Structures", "add_cost", "cage_asked"]
+__all__ = ["Structures", "add_cost", "cage_asked", "merge_cost"]
 
 
 class Structures:
@@ -113,8 +113,7 @@ class Structures:
 
     def inside_cage(self, times: Sequence[float]) -> list[bool]:
         """Per time: whether cages last so long that they measure part of what is predicted there."""
-        protocols = [CageProtocol.from_dict(stored) for stored in self.cage_protocols().values()]
-        return [any(protocol.is_inside(time) for protocol in protocols) for time in times]
+        return inside_cages(self.cage_protocols(), times)
 
     def cage_protocols(self) -> dict[str, dict[str, Any]]:
         """By temperature: how cages were measured (JSON types only); empty where the learner sees none."""
@@ -150,6 +149,14 @@ def add_cost(cost: dict[str, dict[str, Any]], name: str, facts: Mapping[str, Any
     mine["configurations"] += 1
     mine["seconds"] += facts["seconds"]
     mine["replica_steps"] += facts["steps"]
+
+
+def merge_cost(total: dict[str, dict[str, Any]], cost: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add :attr:`Structures.cost` of one run to those of others; `engine` and `share_of_label` are the last one's."""
+    for name, numbers in cost.items():
+        before = total.get(name, {})
+        summed = {key: before.get(key, 0) + numbers[key] for key in ("configurations", "seconds", "replica_steps")}
+        total[name] = {**numbers, **summed}
 
 
 def cage_asked(settings: Settings) -> Request:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glassmd.metrics import SpeciesScores, score
-from glassmd.stream.samples import Sample, SampleKey
+from glassmd.metrics import SpeciesScores
+from glassmd.stream.samples import Sample, SampleKey, score_samples
 
 __all__ = ["Validation"]
 
@@ -50,15 +50,8 @@ class Validation:
         predictions = [predict(sample) for sample in samples]
         self.scores, residual = {}, {}
         for name in self.species if samples else []:
-            masks = [sample.parent.of_species(name) for sample in samples]
-            self.scores[name] = score(
-                predictions,
-                [sample.propensity for sample in samples],
-                [sample.variance for sample in samples],
-                [sample.n_replicas for sample in samples],
-                masks,
-            )
-            residual[name] = _residual(predictions, samples, masks)
+            self.scores[name] = score_samples(predictions, samples, name)
+            residual[name] = _residual(predictions, samples, [sample.parent.of_species(name) for sample in samples])
         self.residual = residual or None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from glassmd.errors import RunError, SettingsError, StorageError
 from glassmd.ledger.run import RunDirectory
 from glassmd.storage import check_seal, read_json, sealed, write_json
 
-__all__ = ["CageProtocol", "cage_step", "protocol_of"]
+__all__ = ["CageProtocol", "cage_step", "inside_cages", "protocol_of"]
 
 _REPLICAS = 32
 _LONGEST = 5.0  # √(mσ²/ε): within the plateau of F_s at T = 0.44, where τ_α is 4100
@@ -157,6 +157,12 @@ class CageProtocol:
             spacing=round(interval * time_step, 12),
             time_step=time_step,
         )
+
+
+def inside_cages(protocols: Mapping[str, Mapping[str, Any]], times: Sequence[float]) -> list[bool]:
+    """Per time: whether any of the protocols, as numbers by temperature, measures part of what is predicted there."""
+    known = [CageProtocol.from_dict(stored) for stored in protocols.values()]
+    return [any(protocol.is_inside(time) for protocol in known) for time in times]
 
 
 def cage_step(run_step: float | None) -> float:
