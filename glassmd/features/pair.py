@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from glassmd.mixtures import Mixture
 
-__all__ = ["PairPotential", "pair_curvature", "pair_energy", "pair_potential", "pair_slope"]
+__all__ = ["PairPotential", "pair_potential"]
 
 FloatArray = NDArray[np.float64]
 
@@ -53,21 +53,6 @@ def pair_potential(r: ArrayLike, a: ArrayLike, b: ArrayLike, mixture: Mixture) -
         u = PairPotential(u.energy - end.energy - (r - cut) * slope, u.slope - slope, u.curvature)
     inside = r < cut
     return PairPotential(*(np.where(inside, part, 0.0) for part in u))
-
-
-def pair_energy(r: ArrayLike, a: ArrayLike, b: ArrayLike, mixture: Mixture) -> FloatArray:
-    """U of pairs, ε_AA; arguments as of :func:`pair_potential`."""
-    return pair_potential(r, a, b, mixture).energy
-
-
-def pair_slope(r: ArrayLike, a: ArrayLike, b: ArrayLike, mixture: Mixture) -> FloatArray:
-    """dU/dr of pairs, ε_AA/σ_AA; arguments as of :func:`pair_potential`."""
-    return pair_potential(r, a, b, mixture).slope
-
-
-def pair_curvature(r: ArrayLike, a: ArrayLike, b: ArrayLike, mixture: Mixture) -> FloatArray:
-    """d²U/dr² of pairs, ε_AA/σ_AA²; arguments as of :func:`pair_potential`."""
-    return pair_potential(r, a, b, mixture).curvature
 
 
 def _lennard_jones(r: FloatArray, epsilon: FloatArray, sigma: FloatArray) -> PairPotential:

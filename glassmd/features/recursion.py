@@ -20,7 +20,10 @@ from scipy import sparse
 from glassmd.errors import InputError
 from glassmd.features.neighbours import Neighbours, neighbour_blocks, spatial_order
 
-__all__ = ["averaging_matrix", "coarse_grain", "generations"]
+__all__ = ["AVERAGING", "averaging_matrix", "coarse_grain", "generations"]
+
+AVERAGING = 2.1
+"""Radius r_c of the generations, σ_AA: near the second minimum of g_AA."""
 
 _FARTHEST = 7.0
 """No particle beyond this distance is averaged over, σ_AA: some 1,700 neighbours in Kob and Andersen's liquid."""

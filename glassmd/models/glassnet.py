@@ -17,7 +17,7 @@ from torch_geometric.data import Data
 
 from glassmd.features import RECIPES, describe
 from glassmd.features.bonds import bond_features, n_bond_features
-from glassmd.features.displacement import displacement_features, displacement_names
+from glassmd.features.displacement import displacement_features, n_displacement_features
 from glassmd.features.rattling import n_rattling_features, rattling_features
 from glassmd.features.recipe import n_columns
 from glassmd.fields import EDGE_INDEX, NODE_SPECIES
@@ -237,6 +237,6 @@ def _described(inputs: tuple[str, ...]) -> tuple[str, ...]:
 def _n_columns(inputs: tuple[str, ...], n_species: int, dimensions: int) -> int:
     """Columns of :func:`_columns`."""
     described = len(_described(inputs)) * n_columns(RECIPE, n_species)
-    displaced = len(displacement_names(inputs, "cage" in inputs, count=RECIPE.generations))
+    displaced = n_displacement_features(inputs, count=RECIPE.generations)
     rattling = n_rattling_features(n_species, dimensions, count=RECIPE.generations) if "cage" in inputs else 0
     return described + displaced + rattling + 1

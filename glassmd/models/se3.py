@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
-from glassmd.features.pair import pair_energy
+from glassmd.features.pair import pair_potential
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_SPECIES
 from glassmd.graphs import to_graph
 from glassmd.mixtures import Mixture
@@ -309,7 +309,7 @@ def _energies(configuration: Configuration, mixture: Mixture) -> NDArray[np.floa
     sender, receiver = graph[EDGE_INDEX].numpy()
     species = configuration.species
     r = np.linalg.norm(graph[EDGE_VECTOR].numpy().astype(np.float64), axis=1)
-    energy = pair_energy(r, species[sender], species[receiver], mixture)
+    energy = pair_potential(r, species[sender], species[receiver], mixture).energy
     energies: NDArray[np.float64] = np.zeros(configuration.n_particles)
     np.add.at(energies, receiver, 0.5 * energy)
     return energies

@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.features import RECIPES, describe
+from glassmd.features.recipe import n_columns
 from glassmd.fields import NODE_SPECIES
 from glassmd.models.closed_form import FOLDS, ClosedFormModel
 from glassmd.models.extreme_rows import ExtremeRows
@@ -84,7 +85,7 @@ class SoftnessModel(ClosedFormModel):
         if not (0 < share <= 0.5 and capacity >= 1):
             raise ModelError(f"found share={share}, capacity={capacity}", "0 < share <= 0.5 and at least one row")
         self.share, self.capacity = share, capacity
-        self.n_features = _count(n_species)
+        self.n_features = n_columns(RECIPES["schoenholz"], n_species)
         s, t, f = n_species, n_times, self.n_features
         self.register_buffer("centre", torch.zeros(s, t, f, dtype=torch.float64))
         self.register_buffer("normal", torch.zeros(s, t, f, dtype=torch.float64))
@@ -225,13 +226,6 @@ def structure_functions(structure: Structure, positions: str) -> Data:
     x = describe(chosen.positions, chosen.box, chosen.species, structure.mixture, RECIPES["schoenholz"])
     species = torch.from_numpy(chosen.species.astype(np.int64))
     return Data(**{NODE_FEATURES: torch.from_numpy(x), NODE_SPECIES: species}, num_nodes=len(x))
-
-
-def _count(n_species: int) -> int:
-    """How many structure functions there are."""
-    recipe, names = RECIPES["schoenholz"], [str(index) for index in range(n_species)]
-    radial = sum(len(grid.names(names)) for grid in recipe.radial)
-    return radial + sum(len(family.names(names)) for family in recipe.angular)
 
 
 def _line_sums(plane: Hyperplane, moments: Moments, at: np.ndarray[Any, Any], time: int) -> np.ndarray[Any, Any]:
