@@ -41,13 +41,9 @@ class BotanModel(BapstModel):
 
     Edge labels are optional: :meth:`attach_labels` puts them into a graph, graphs without them train the nodes alone.
     Labels of edges are learned in units of their own spread, which :meth:`initialise` takes from the first graph,
-    those of nodes in units of each species' spread: p weighs other numbers than in the authors' code
-    (h3-Open-BDEC/pyg_botan), with which the left column was compared.
+    those of nodes in units of each species' spread. The left column is that of h3-Open-BDEC/pyg_botan.
 
     Args:
-        n_times: Number of times predicted at once (1 in the paper).
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         width: n, size of every layer (64).
         n_steps: Message-passing steps (7).
         inputs: The one kind of positions that makes the graph (thermal).

@@ -49,9 +49,6 @@ class GlassMLPModel(PropensityModel):
     positions may be seen too, the descriptors of several kinds side by side.
 
     Args:
-        n_times: Number of times predicted at once.
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         inputs: Kinds of positions whose descriptors are seen (inherent).
         bottleneck: Nodes of the first layer (2).
         width: Nodes of the two hidden layers (10).

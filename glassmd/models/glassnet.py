@@ -1,7 +1,4 @@
-"""The default learner: a linear model and an ensemble of small networks, weighed against each other out of fold.
-
-What was tried and did not stay is in docs/assessment.md.
-"""
+"""The default learner: a linear model and an ensemble of small networks, weighed against each other out of fold."""
 
 from __future__ import annotations
 
@@ -49,13 +46,10 @@ class GlassNet(Summing):
     | blend         | the prediction of a sample by the parts that never saw  | one weight per species and time, and  |
     |               | its fold                                                | how far the truth lies from the blend |
 
-    Nothing it sees changes under rotations, reflections, translations, images or another order of the particles,
-    so neither does what it says. Every sample is in the linear part and in four of five members.
+    Nothing it sees changes under rotations, reflections, translations, images or another order of the particles.
+    Every sample is in the linear part and in four of five members.
 
     Args:
-        n_times: Number of times predicted at once.
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         width: Channels of the networks.
         n_layers: Their message-passing steps.
         cutoff: Length of the longest bond, σ_AA.

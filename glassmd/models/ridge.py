@@ -28,9 +28,6 @@ class RidgeModel(ClosedFormModel):
     other. They are exactly invariant, and so is the prediction.
 
     Args:
-        n_times: Number of times predicted at once.
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         n_features: Number of descriptors; None: until the first structure is encoded.
         inputs: Any of thermal, inherent and cage (inherent).
 

@@ -63,12 +63,9 @@ class SE3Model(PropensityModel):
     Every layer turns features (l, m, channel) into new ones; what rotations leave alone, the scalars and the
     lengths of the others, goes to the decoder from every layer. With several inputs the first of `inherent`, `cage`,
     `thermal` among them makes the graph; from its positions to each of the others leads a vector per particle,
-    which enters with its length.
+    which enters with its length. A plane is a layer at z = 0.
 
     Args:
-        n_times: Number of times predicted at once.
-        n_species: Number of species.
-        dimensions: d, 2 or 3; a plane is a layer at z = 0.
         inputs: Some of thermal, inherent, cage.
         width: Channels of every l.
         n_layers: Convolutions.

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -35,14 +34,11 @@ _LEAST = 0.01  # of the residual's variance, which the noise of the labels canno
 class SoftnessModel(ClosedFormModel):
     """A linear support vector machine on the 166 structure functions of the paper (of two species), per species.
 
-    From propensities: in every sample the particles with the largest and the smallest propensity of a species at a
-    time are soft and hard, and each time has its plane. From a trajectory: :meth:`fit_rows` takes rows of particles
-    that were about to hop and of others that had not for long (:func:`glassmd.analysis.hops.select_soft_hard`); one
-    plane serves all times.
+    In every sample the particles with the largest and the smallest propensity of a species at a time are soft and
+    hard, and each time has its plane.
 
     The propensity is `intercept + slope × softness`, per species and time, a line through all labelled particles. Its
-    softness is that of planes that had not seen their fold: a plane exaggerates the distances of its own rows. Without
-    labels the slope is 1.
+    softness is that of planes that had not seen their fold: a plane exaggerates the distances of its own rows.
 
     Attributes:
         accuracy: (n_species, n_times) buffer, cross-validated share of right answers, the mean over soft and hard.
@@ -50,9 +46,6 @@ class SoftnessModel(ClosedFormModel):
         variance: (n_species, n_times) buffer, of the true propensity around the line, σ_AA².
 
     Args:
-        n_times: Number of times.
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         inputs: The one kind of positions that are described; thermal, as in a simulation's snapshots, by default.
         share: Of the particles of a species in a sample, how many count as soft, and as many as hard.
         capacity: Rows kept per species, time and class (3000: our choice).
@@ -130,42 +123,6 @@ class SoftnessModel(ClosedFormModel):
         if not solved:
             raise ModelError("found no labelled particle to solve from", "at least one absorbed sample")
 
-    def fit_rows(
-        self,
-        soft: ArrayLike,
-        hard: ArrayLike,
-        soft_folds: Sequence[int],
-        hard_folds: Sequence[int],
-        *,
-        species: int = 0,
-    ) -> CrossValidation:
-        """One plane for all times from rows of soft and hard particles, whoever chose them.
-
-        Propensities follow softness as in the samples absorbed so far; without any, they are softness itself.
-
-        Args:
-            soft: (n_soft, n_features) structure functions, as :func:`structure_functions` makes them.
-            hard: (n_hard, n_features).
-            soft_folds: (n_soft,) rows that know of each other, as those of one trajectory do, belong into one fold.
-            hard_folds: (n_hard,). Where propensities are absorbed as well their folds should be the same lineages.
-            species: Index of the species of all rows.
-
-        Raises:
-            ModelError: Rows that do not match the model or each other.
-        """
-        width = np.shape(soft)[-1] if np.ndim(soft) == 2 else None
-        if not 0 <= species < self.n_species or width != self.n_features:
-            raise ModelError(
-                f"found rows of {width} descriptors for species {species}",
-                f"{self.n_features} descriptors and a species below {self.n_species}",
-            )
-        found = cross_validate(soft, hard, soft_folds, hard_folds, method=self.method)
-        plane = fit_hyperplane(soft, hard, method=self.method, penalty=found.penalty)
-        for time in range(self.n_times):
-            self._keep(species, time, plane, found)
-            self._calibrate(species, time, found)
-        return found
-
     def softness(self, data: Data) -> Tensor:
         """(n_particles, n_times) float64 signed distance to the plane, positive where soft."""
         x: Tensor = data[NODE_FEATURES].double()
@@ -195,14 +152,10 @@ class SoftnessModel(ClosedFormModel):
 
     def _calibrate(self, index: int, time: int, found: CrossValidation) -> None:
         """Straight line of propensity against softness, over folds that the plane had not seen."""
-        folds = self._sums.of_species(index)
-        if not folds:
-            self.slope[index, time], self.intercept[index, time] = 1.0, 0.0
-            return
         at, label_at = (reference.numpy() for reference in self._sums.reference(index))
         whole = Hyperplane(*(getattr(self, name)[index, time].numpy() for name in ("centre", "normal", "offset")))
         sums = np.zeros(7)
-        for fold, moments in folds.items():
+        for fold, moments in self._sums.of_species(index).items():
             sums += _line_sums(found.left_out.get(fold, whole), moments, at, time)
         s, ss, sy, y, yy, noise = sums[1:] / sums[0]
         cross, square = sy - s * y, ss - s * s

@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from glassmd.errors import ModelError, storage_errors
-from glassmd.models import MODELS, make_model
+from glassmd.models import make_model
 from glassmd.models.base import PropensityModel
 from glassmd.models.card import CARD_VERSION, ModelCard
 from glassmd.storage import SEAL, check_seal, is_special, publish, remove_leftovers, sealed, temporary_name, write_json
@@ -101,8 +101,6 @@ def load_model(directory: str | Path) -> LoadedModel:
             f"found {directory / CARD_FILE} with {where}: {first['msg']}", "a model card", _AGAIN
         ) from error
     tensors = _read_weights(directory / WEIGHTS_FILE, checksum)
-    if card.model not in MODELS:
-        make_model(card.model)  # raises with the nearest match
     try:
         model = make_model(card.model, **card.hyperparameters)
         model.load_state_dict(tensors)

@@ -202,21 +202,6 @@ def test_a_sample_taken_back_was_never_there():
     torch.testing.assert_close(model(data), expected(data), rtol=0, atol=1e-6)
 
 
-def test_softness_of_given_rows_is_calibrated_where_there_are_labels():
-    n = 3000
-    soft, hard, folds = _normal(n, 166, 1.0, 0), _normal(n, 166, -1.0, 1), np.arange(n) % 3
-    model = make_model("softness", n_times=2)
-    found = model.fit_rows(soft, hard, folds, folds)
-    assert found.mean == pytest.approx(0.84, abs=0.03)  # Φ(1) = 0.841, and 166 weights from 4000 rows cost some
-    data, _ = _encoded(0)
-    of_a = data[NODE_SPECIES] == 0
-    torch.testing.assert_close(model(data)[of_a], model.softness(data).float()[of_a])
-    labels = 2.0 + 0.1 * model.softness(data)
-    model.absorb(data, labels, None, of_a, fold=4)  # a fold that no plane knew
-    model.fit_rows(soft, hard, folds, folds)
-    torch.testing.assert_close(model(data)[of_a], labels.float()[of_a])
-
-
 def test_softness_refuses_what_it_was_not_made_for():
     with pytest.raises(ModelError, match="one kind of positions"):
         make_model("softness", inputs=["thermal", "cage"])
@@ -224,8 +209,6 @@ def test_softness_refuses_what_it_was_not_made_for():
         make_model("softness", share=0.7)
     with pytest.raises(ModelError, match="no labelled particle"):
         make_model("softness").solve()
-    with pytest.raises(ModelError, match="166 descriptors"):
-        make_model("softness").fit_rows(np.ones((4, 5)), np.zeros((4, 5)), [0, 1, 0, 1], [0, 1, 0, 1])
 
 
 def _liquid(seed: int = 0, n: int = 216) -> Structure:
