@@ -203,8 +203,8 @@ def sample_weight(labels: Tensor, noise: Tensor) -> float:
     """How much a particle of this sample counts: the inverse variance of its residual, 1 for a label without noise.
 
     With S the variance of the true propensity and N the mean variance of the labels, a linear model leaves about
-    S/2 + N, so that w = S/2 / (S/2 + N), averaged over the times. One number for the whole sample: a weight
-    from each particle's own noise would follow its label, for mobile particles are the noisy ones, and bias the fit.
+    S/2 + N, so that w = S/2 / (S/2 + N), averaged over the times. One number for the whole sample: mobile particles are
+    the noisy ones, and a weight of each particle would bias the fit.
 
     Args:
         labels: (n, n_times) of one species.

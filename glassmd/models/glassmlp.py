@@ -40,13 +40,9 @@ class GlassMLPModel(PropensityModel):
     | loss: squared error, plus differences of variance | :meth:`objective`                               |
     | and of spatial correlation                        |                                                 |
 
-    The left column is confirmed for the descriptors alone, from a public implementation; the network and the
-    loss as published we could not verify.
-
-    Where this differs: form and weights of the terms of the loss, the linear bottleneck and the training settings
-    are our choice. The labels' noise is taken off the variance that the prediction should have. `members` networks,
-    which differ in their first weights only, are averaged: one that small depends on where it starts. Thermal and cage
-    positions may be seen too, the descriptors of several kinds side by side.
+    Only the descriptors of the left column could be checked against a public implementation. Form and weights of the
+    terms of the loss, the linear bottleneck and the training settings are our choice. `members` networks, which differ
+    in their first weights only, are averaged. Descriptors of several kinds of positions stand side by side.
 
     Args:
         inputs: Kinds of positions whose descriptors are seen (inherent).
@@ -168,8 +164,7 @@ class GlassMLPModel(PropensityModel):
     def _first_layer(self, inputs: Tensor) -> Tensor:
         """(n, n_species, networks · bottleneck): what every species' networks make of the descriptors.
 
-        Coarse-grained descriptors differ by a thousandth of their mean: what they have in common is taken off
-        in double precision, and each species' standardisation is put into its weights.
+        Descriptors differ by a thousandth of their mean: it is taken off in double precision.
         """
         centre = self.mean.mean(dim=0)
         centred = (inputs - centre).to(self.scale.dtype)

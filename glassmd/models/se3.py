@@ -56,9 +56,8 @@ class SE3Model(PropensityModel):
     | all products of rotations, SO(3)                     | those that keep parity, O(3): mirror images too |
     | one decoder per type and time                        | one per species, all times                      |
 
-    The paper's abstract and summaries confirm inputs, energy, harmonics times radial functions, tensor products,
-    layers and decoders for several times; the other rows on the left we could not verify. Number of layers, channels,
-    l_max, radial functions, cutoff and training settings are our choice.
+    Basis, self-interaction, normalisation and nonlinearity on the left could not be verified. Number of layers,
+    channels, l_max, radial functions, cutoff and training settings are our choice.
 
     Every layer turns features (l, m, channel) into new ones; what rotations leave alone, the scalars and the
     lengths of the others, goes to the decoder from every layer. With several inputs the first of `inherent`, `cage`,

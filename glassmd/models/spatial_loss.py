@@ -1,7 +1,6 @@
 """What a predicted field should share with the truth beside its values: its width and its correlation in space.
 
-The idea is GlassMLP's (G. Jung, G. Biroli & L. Berthier, Phys. Rev. Lett. 130, 238202 (2023)); the form of both terms,
-the shells and the number of pairs are our choice.
+The idea is GlassMLP's (G. Jung, G. Biroli & L. Berthier, Phys. Rev. Lett. 130, 238202 (2023)), the form ours.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from torch_geometric.data import Data
 
 from glassmd.features.neighbours import Neighbours
 from glassmd.fields import NODE_SPECIES
+from glassmd.models.losses import group_means
 
 __all__ = ["PAIR_INDEX", "PAIR_SHELL", "SHELLS", "Groups", "draw_pairs", "spatial_error", "width_error"]
 
@@ -91,7 +91,7 @@ def width_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | No
     which = groups.of_particle[chosen]
     truth = _variance(target[chosen], which, groups.count)
     if noise is not None:
-        truth = truth - _mean(torch.nan_to_num(noise[chosen], nan=0.0), which, groups.count)
+        truth = truth - group_means(torch.nan_to_num(noise[chosen], nan=0.0), which, groups.count)
     found = _variance(output[chosen], which, groups.count)
     there = torch.bincount(which, minlength=groups.count) > 1
     return (_root(found[there]) - _root(truth[there]).unsqueeze(2)).square().mean()
@@ -119,21 +119,15 @@ def spatial_error(output: Tensor, target: Tensor, mask: Tensor, data: Data, grou
     if not bool(there.any()):
         return output.new_zeros(())
     found, truth = (
-        _mean(values.index_select(0, i) * values.index_select(0, j), which, count)[there] for values in (output, target)
+        group_means(values.index_select(0, i) * values.index_select(0, j), which, count)[there]
+        for values in (output, target)
     )
     return (found - truth.unsqueeze(2)).square().mean()
 
 
-def _mean(values: Tensor, which: Tensor, count: int) -> Tensor:
-    """(count, …) means of (n, …) values over every group; 0 for an empty one."""
-    number = torch.bincount(which, minlength=count).clamp_min(1).to(values.dtype)
-    sums = values.new_zeros(count, *values.shape[1:]).index_add(0, which, values)
-    return sums / number.view(-1, *[1] * (values.dim() - 1))
-
-
 def _variance(values: Tensor, which: Tensor, count: int) -> Tensor:
-    mean = _mean(values, which, count)
-    return _mean((values - mean.index_select(0, which)).square(), which, count)
+    mean = group_means(values, which, count)
+    return group_means((values - mean.index_select(0, which)).square(), which, count)
 
 
 def _root(variance: Tensor) -> Tensor:
