@@ -304,21 +304,18 @@ def wrapped(positions: FloatArray, box: FloatArray) -> FloatArray:
     return np.where(inside >= box / 2, -box / 2, inside)  # rounding may leave a particle on the far face
 
 
-def spatial_order(positions: FloatArray, box: FloatArray, side: float = 2.0) -> NDArray[np.int64]:
-    """An order in which neighbours in space are neighbours in memory: cubes of about `side`, row after row.
-
-    Sums over neighbours then find what they need in the processor's caches, whatever the number of particles.
+def spatial_order(positions: FloatArray, box: FloatArray) -> NDArray[np.int64]:
+    """An order in which neighbours in space are neighbours in memory: cubes of about 2 σ_AA, row after row.
 
     Args:
         positions: (n_particles, d), σ_AA.
         box: (d,) edge lengths, σ_AA.
-        side: σ_AA.
 
     Example:
         >>> spatial_order(np.array([[0.0, 0], [4, 4], [0.1, 0.1]]), np.array([10.0, 10.0])).tolist()
         [0, 2, 1]
     """
-    cells = np.maximum((box / side).astype(int), 1)
+    cells = np.maximum((box / 2.0).astype(int), 1)
     cell = np.minimum(((wrapped(positions, box) / box + 0.5) * cells).astype(int), cells - 1)
     flat = np.ravel_multi_index(tuple(cell.T), tuple(cells))
     return np.asarray(np.argsort(flat, kind="stable"))

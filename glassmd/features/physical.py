@@ -52,8 +52,7 @@ def physical_quantities(neighbours: Neighbours, mixture: Mixture, cells: FloatAr
     Returns:
         (n_particles, 6 + n_species + 4) float64, in the order and the units of the table above.
     """
-    mechanical, _ = energies_and_forces(neighbours, mixture)
-    return np.hstack([mechanical, _coordination(neighbours, mixture), cells])
+    return np.hstack([energies_and_forces(neighbours, mixture)[0], _coordination(neighbours, mixture), cells])
 
 
 def energies_and_forces(neighbours: Neighbours, mixture: Mixture) -> tuple[FloatArray, FloatArray]:

@@ -23,7 +23,7 @@ from glassmd.features.physical import energies_and_forces
 from glassmd.fields import NODE_SPECIES
 from glassmd.models.closed_form import FOLDS, ClosedFormModel
 from glassmd.models.fold_sums import FoldSums, Moments
-from glassmd.models.linear import NODE_FEATURES
+from glassmd.models.linear import NODE_FEATURES, encoded
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["LENGTHS", "DebyeWallerModel", "DensityModel", "PotentialEnergyModel", "ScalarModel"]
@@ -74,9 +74,7 @@ class ScalarModel(ClosedFormModel):
         self.check_structure(structure)
         positions, box = structure.positions(self.inputs[0]), structure.thermal.box
         averages = coarse_grain(self.number(structure), LENGTHS, positions, box, reach=_REACH)[:, :, 0]
-        species = torch.from_numpy(structure.thermal.species.astype(np.int64))
-        fields = {NODE_FEATURES: torch.from_numpy(averages.astype(np.float32)), NODE_SPECIES: species}
-        return Data(num_nodes=len(species), **fields)
+        return encoded(structure, averages.astype(np.float32))
 
     def normalised(self, data: Data) -> Tensor:
         """(n_particles, n_times), σ_AA: labels are learned as they are."""

@@ -51,22 +51,15 @@ class Moments:
     noise: Tensor
     noise_weight: Tensor
 
-    _TENSORS: ClassVar[tuple[str, ...]] = (
-        *("x", "inner_x", "xx", "xy"),
-        *("y", "inner_y", "yy", "noise", "noise_weight"),
-    )
+    _TENSORS: ClassVar[tuple[str, ...]] = ("x", "inner_x", "xx", "xy", "y", "inner_y", "yy", "noise", "noise_weight")
 
     @classmethod
     def empty(cls, n_features: int, n_times: int) -> Moments:
         """Sums over nothing."""
-
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.float64)
-
         f, t = n_features, n_times
-        shapes = {"x": (f,), "inner_x": (f,), "xx": (f, f), "xy": (f, t)}
-        shapes |= dict.fromkeys(("y", "inner_y", "yy", "noise", "noise_weight"), (t,))
-        return cls(count=0, weight=0.0, **{name: zeros(*shape) for name, shape in shapes.items()})
+        shapes = dict.fromkeys(cls._TENSORS, (t,)) | {"x": (f,), "inner_x": (f,), "xx": (f, f), "xy": (f, t)}
+        sums = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+        return cls(count=0, weight=0.0, **sums)
 
     @classmethod
     def total(cls, parts: Iterable[Moments]) -> Moments:

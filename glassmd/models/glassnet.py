@@ -21,7 +21,7 @@ from glassmd.fields import EDGE_INDEX, NODE_SPECIES
 from glassmd.models.blend import Blend
 from glassmd.models.bond_network import BondNetwork
 from glassmd.models.closed_form import FOLDS, Labelled, Summing
-from glassmd.models.linear import BETWEEN, NODE_FEATURES, LinearHead
+from glassmd.models.linear import BETWEEN, NODE_FEATURES, LinearHead, encoded
 from glassmd.models.losses import shrink_offsets, weighted_square_error
 from glassmd.models.node_scale import NodeScale
 from glassmd.structure import INPUTS, Structure
@@ -110,16 +110,10 @@ class GlassNet(Summing):
     def encode(self, structure: Structure) -> Data:
         """Descriptors of the particles and of their bonds."""
         self.check_structure(structure)
-        species = torch.from_numpy(structure.thermal.species.astype(np.int64))
-        columns = torch.from_numpy(_columns(structure, self.inputs))
+        data = encoded(structure, _columns(structure, self.inputs))
         edge_index, bonds = bond_features(structure, self.inputs, self.cutoff)
-        fields = {
-            NODE_SPECIES: species,
-            NODE_FEATURES: columns,
-            EDGE_INDEX: torch.from_numpy(edge_index),
-            BONDS: torch.from_numpy(bonds),
-        }
-        return Data(num_nodes=len(species), **fields)
+        data[EDGE_INDEX], data[BONDS] = torch.from_numpy(edge_index), torch.from_numpy(bonds)
+        return data
 
     def absorb(
         self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
@@ -204,11 +198,6 @@ class GlassNet(Summing):
         return found
 
 
-def _heat(temperature: float) -> float:
-    """Temperature on a scale on which supercooled liquids are of order one."""
-    return float(np.log(temperature / 0.5))
-
-
 def _columns(structure: Structure, inputs: tuple[str, ...]) -> NDArray[np.float32]:
     """(n_particles, n_columns): descriptors, displacements, rattling and, last, temperature.
 
@@ -220,7 +209,8 @@ def _columns(structure: Structure, inputs: tuple[str, ...]) -> NDArray[np.float3
         sets.append(displacement_features(structure, inputs=inputs, count=RECIPE.generations))
     if "cage" in inputs:
         sets.append(rattling_features(structure, count=RECIPE.generations))
-    sets.append(np.full((len(species), 1), _heat(structure.temperature), np.float32))
+    heat = np.log(structure.temperature / 0.5)  # of order one in supercooled liquids
+    sets.append(np.full((len(species), 1), heat, np.float32))
     return np.hstack(sets)
 
 

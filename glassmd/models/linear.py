@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
+from glassmd.fields import NODE_SPECIES
 from glassmd.models.closed_form import FOLDS
 from glassmd.models.fold_sums import FoldSums
 from glassmd.models.ridge_solution import DIRECTIONS, RidgeSolution, solve_ridge
+from glassmd.structure import Structure
 
-__all__ = ["BETWEEN", "NODE_FEATURES", "LinearHead"]
+__all__ = ["BETWEEN", "NODE_FEATURES", "LinearHead", "encoded"]
 
 # graph, (n_particles, n_features) float32: descriptors of the particle
 NODE_FEATURES: Final = "features"
@@ -27,6 +32,12 @@ _SOLVED = ("centre", "inverse_unit", "weight", "bias", "fold_weight", "fold_bias
 _ASIDE = 0.005  # of the first sample's particles on each side that do not set the limits of a column
 _ENOUGH = 100  # particles that show the range of a column; fewer widen it
 _LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
+
+
+def encoded(structure: Structure, columns: NDArray[np.float32]) -> Data:
+    """Descriptors (n_particles, n_features) and the species of every particle."""
+    species = torch.from_numpy(structure.thermal.species.astype(np.int64))
+    return Data(num_nodes=len(species), **{NODE_FEATURES: torch.from_numpy(columns), NODE_SPECIES: species})
 
 
 class LinearHead(nn.Module):

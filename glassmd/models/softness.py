@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -23,10 +24,11 @@ from glassmd.models.closed_form import FOLDS, ClosedFormModel
 from glassmd.models.extreme_rows import ExtremeRows
 from glassmd.models.fold_sums import FoldSums, Moments
 from glassmd.models.hyperplane import CrossValidation, Hyperplane, Method, cross_validate, fit_hyperplane
-from glassmd.models.linear import NODE_FEATURES
+from glassmd.models.linear import NODE_FEATURES, encoded
+from glassmd.models.ridge import RidgeModel
 from glassmd.structure import INPUTS, Structure
 
-__all__ = ["SoftnessModel", "structure_functions"]
+__all__ = ["SoftnessModel", "SoftnessRegressionModel", "structure_functions"]
 
 _LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
 
@@ -165,6 +167,23 @@ class SoftnessModel(ClosedFormModel):
         self.variance[index, time] = max(residual - noise, _LEAST * residual)
 
 
+class SoftnessRegressionModel(RidgeModel):
+    """Ridge regression of propensities on the structure functions of :class:`SoftnessModel`.
+
+    It needs no choice of soft and hard particles: every particle counts, with the propensity that it has. On rows of
+    soft and hard particles, without propensities, the counterpart is
+    :func:`glassmd.models.hyperplane.fit_hyperplane` with `method="regression"`.
+    """
+
+    name: ClassVar[str] = "softness-regression"
+    one_input: ClassVar[bool] = True
+    default_inputs: ClassVar[tuple[str, ...]] = ("thermal",)
+
+    def describe(self, structure: Structure) -> list[NDArray[np.float32]]:
+        """The structure functions."""
+        return [_functions(structure, self.inputs[0])]
+
+
 def structure_functions(structure: Structure, positions: str) -> Data:
     """Radial and angular structure functions of the paper, at one kind of positions, encoded.
 
@@ -175,10 +194,12 @@ def structure_functions(structure: Structure, positions: str) -> Data:
     Raises:
         InputError: The structure has no such positions.
     """
+    return encoded(structure, _functions(structure, positions))
+
+
+def _functions(structure: Structure, positions: str) -> NDArray[np.float32]:
     chosen = structure.configuration(positions)
-    x = describe(chosen.positions, chosen.box, chosen.species, structure.mixture, RECIPES["schoenholz"])
-    species = torch.from_numpy(chosen.species.astype(np.int64))
-    return Data(**{NODE_FEATURES: torch.from_numpy(x), NODE_SPECIES: species}, num_nodes=len(x))
+    return describe(chosen.positions, chosen.box, chosen.species, structure.mixture, RECIPES["schoenholz"])
 
 
 def _line_sums(plane: Hyperplane, moments: Moments, at: np.ndarray[Any, Any], time: int) -> np.ndarray[Any, Any]:
