@@ -28,10 +28,8 @@ MAX_NEIGHBOURS = 2000
 def to_graph(configuration: Configuration, cutoff: float = 2.0, self_edges: bool = True) -> Data:
     """Graph of all periodic pairs with r < `cutoff`, each in both directions.
 
-    In a box shorter than twice the cutoff a particle sees several images of another one, or of itself. Every
-    image within the cutoff is an edge of its own, so that a node has the surroundings it has in the endless
-    periodic liquid, whatever the box (Bapst's code keeps the nearest image only: the two agree from
-    L = 2 cutoff on).
+    Every image within the cutoff is an edge of its own, in a box shorter than twice the cutoff several of one particle
+    (Bapst's code keeps the nearest only).
 
     Args:
         configuration: Particles in a periodic box, d = 2 or 3.

@@ -1,8 +1,8 @@
 """How good a prediction is, and how good it could be.
 
 Pearson's ρ is reported in two aggregations: per configuration (mean ± sd over configurations) and pooled over
-all particles. Beside it stand the reliability of the labels and the ceiling that their noise puts on ρ, and ρ divided
-by the ceiling of its own configuration: labels differ in how reliable they are, and that spread is not the predictor's.
+all particles. Beside it stand the reliability of the labels, the ceiling that their noise puts on ρ, and ρ divided by
+the ceiling of its own configuration.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Who is near whom: every periodic pair within a cutoff, grouped by particle and by its neighbours' species.
 
-vesin finds the pairs, every image within the cutoff for itself, so that a small box shows each particle the
-surroundings it has in the endless periodic liquid.
+vesin finds the pairs, every image within the cutoff for itself.
 """
 
 from __future__ import annotations
@@ -72,11 +71,6 @@ class Neighbours:
     def species_of_ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(n_pairs,) species of the centre, and of the neighbour."""
         return self.species[self.block][self.centre], self.species[self.neighbour]
-
-    @property
-    def dimensions(self) -> int:
-        """d, 2 or 3."""
-        return int(self.vectors.shape[1])
 
     @property
     def rows(self) -> NDArray[np.int64]:

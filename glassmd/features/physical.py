@@ -66,7 +66,7 @@ def energies_and_forces(neighbours: Neighbours, mixture: Mixture) -> tuple[Float
         (n_particles, 6): energy, virial, force, curvature, stiffness, softness; and the forces (n_particles, d),
         ε_AA/σ_AA.
     """
-    d, n = neighbours.dimensions, neighbours.n_particles
+    d, n = neighbours.vectors.shape[1], neighbours.n_particles
     a, b = neighbours.species_of_ends
     reach = np.flatnonzero(neighbours.distances < mixture.r_cut[a, b])
     r, centre = neighbours.distances[reach], neighbours.centre[reach]

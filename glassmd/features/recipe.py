@@ -128,9 +128,5 @@ RECIPES: dict[str, Recipe] = {
     "recursive": Recipe(radial=(RadialShells(0.8, 2.3, 0.3, 0.2),), physical=True, generations=5),
     "schoenholz": Recipe(radial=SCHOENHOLZ_RADIAL, angular=(SCHOENHOLZ_ANGULAR,)),
 }
-"""Named recipes.
-
-`recursive`: for linear models and `glassnet`. A few broad shells, the local physical quantities and five generations:
-144 columns for two species. Few and smooth descriptors do best, as docs/assessment.md measures. `schoenholz`: structure
-functions of one particle's surroundings, for softness (166).
-"""
+"""Named recipes: `recursive` for linear models and `glassnet`, 144 columns for two species, and `schoenholz`, the
+structure functions for softness, 166."""

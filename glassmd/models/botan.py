@@ -39,9 +39,9 @@ class BotanModel(BapstModel):
     | Adam, 1e-4, one structure a step, 1000 epochs of 400     | 10,000 steps, a fortieth                      |
     | errors in σ_AA² of all particles and edges               | in units of their spread, see below           |
 
-    Edge labels are optional: :meth:`attach_labels` puts them into a graph, graphs without them train the nodes alone.
-    Labels of edges are learned in units of their own spread, which :meth:`initialise` takes from the first graph,
-    those of nodes in units of each species' spread. The left column is that of h3-Open-BDEC/pyg_botan.
+    Graphs without the edge labels of :meth:`attach_labels` train the nodes alone. Labels of edges are learned in units
+    of their own spread, which :meth:`initialise` takes from the first graph, those of nodes in units of each species'.
+    The left column is that of h3-Open-BDEC/pyg_botan.
 
     Args:
         width: n, size of every layer (64).
@@ -99,11 +99,8 @@ class BotanModel(BapstModel):
         Edges that are no pair of the parent, as some between inherent positions, stay unknown.
 
         Args:
-            data: What :meth:`encode` made of the parent, or of positions derived from it; changed in place.
+            data: What :meth:`encode` made of the parent, or of positions derived from it; changed, and returned.
             changes: :func:`glassmd.stream.pairs.pair_changes` of the parent with this network's `cutoff`.
-
-        Returns:
-            The same data.
 
         Raises:
             ModelError: Labels at another number of times.

@@ -61,8 +61,7 @@ class Rows:
 class ExtremeRows:
     """Per species and time, the rows of the particles with the largest and with the smallest labels of each sample.
 
-    Each row draws a rank from what its sample contains, so that what is kept does not depend on the order of the
-    samples, and a sample that is taken back leaves no row.
+    Each row draws a rank from what its sample contains, so that what is kept does not depend on the samples' order.
 
     Args:
         n_features: Number of descriptors.

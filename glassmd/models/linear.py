@@ -54,12 +54,10 @@ class LinearHead(nn.Module):
     particles: mean positions of a particle that hops may overlap another's, with a huge repulsion.
 
     The spread is that of the true propensity around the prediction. With σ² the mean square residual on folds
-    left out, N the mean variance of the labels where known and h(x) = zᵀ(C + α)⁻¹z / n the leverage,
+    left out, N the mean variance of the labels where known and h(x) = zᵀ(C + α)⁻¹z / n the leverage, exact in
+    :data:`DIRECTIONS` principal directions and averaged over the rest,
 
-        spread² = (σ² − N − σ² h̄) + σ² h(x),
-
-    which is σ² − N on average over particles like the training particles, and grows for others. The leverage
-    is exact in 64 principal directions and averaged over the rest.
+        spread² = (σ² − N − σ² h̄) + σ² h(x).
 
     Args:
         n_features: Number of descriptors; None: until the first sample.
@@ -184,12 +182,7 @@ class LinearHead(nn.Module):
             raise ModelError("found no labelled particle to solve from", "at least one absorbed sample")
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
-        """Predicted propensities, (n_particles, n_times), σ_AA, in the type of `x`.
-
-        Args:
-            x: (n_particles, n_features).
-            species: (n_particles,) int64.
-        """
+        """Predicted propensities, (n_particles, n_times), σ_AA, from `x` (n_particles, n_features), in its type."""
         return self._predicted(x, species, self.weight, self.bias)
 
     def forward_fold(self, x: Tensor, species: Tensor, fold: int) -> Tensor:

@@ -17,7 +17,7 @@ _CAUTION = 1.4  # weight of the degrees of freedom in generalised cross-validati
 _ROUNDING = 1e-6  # a column that varies by less than this part of its size only shows how float32 rounds
 
 DIRECTIONS = 64
-"""Principal directions kept for the leverage, where there are as many descriptors."""
+"""Principal directions kept for the leverage, at most."""
 
 
 @dataclass(frozen=True)

@@ -134,11 +134,7 @@ class SE3Model(PropensityModel):
         )
 
     def encode(self, structure: Structure) -> Data:
-        """Graph of the first input with the energy of every particle and the vectors to the other inputs.
-
-        Raises:
-            ModelError: The structure lacks one of `inputs`, or is of another dimension.
-        """
+        """Graph of the first input with the energy of every particle and the vectors to the other inputs."""
         self.check_structure(structure)
         first, *others = [name for name in ("inherent", "cage", "thermal") if name in self.inputs]
         configuration = structure.configuration(first)
@@ -230,10 +226,10 @@ class _Surroundings(NamedTuple):
 class _RadialBasis(nn.Module):
     """Gaussians of the distance, and an envelope that vanishes smoothly at the cutoff."""
 
-    def __init__(self, cutoff: float, n: int = N_GAUSSIANS) -> None:
+    def __init__(self, cutoff: float) -> None:
         super().__init__()
-        self.cutoff, self.spacing = cutoff, (cutoff - NEAREST) / (n - 1)
-        self.register_buffer("centres", torch.linspace(NEAREST, cutoff, n), persistent=False)
+        self.cutoff, self.spacing = cutoff, (cutoff - NEAREST) / (N_GAUSSIANS - 1)
+        self.register_buffer("centres", torch.linspace(NEAREST, cutoff, N_GAUSSIANS), persistent=False)
 
     def of_distance(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """Gaussians (n_pairs, n) and envelope (n_pairs, 1) of distances (n_pairs, 1), σ_AA."""

@@ -23,8 +23,7 @@ SHELLS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 """Edges of the shells in which the correlation is compared, σ_AA."""
 
 PAIRS_PER_SHELL = 1000
-"""Pairs of each species and shell that stand for all of them: their products' mean is known to 3%, and the same
-pairs are taken of prediction and truth."""
+"""Pairs of each species and shell that stand for all of them: their products' mean is known to 3%."""
 
 # (2, n_pairs) int64: particles of one species; the name ends with "index" so that batches shift it
 PAIR_INDEX = "pair_index"
@@ -100,8 +99,7 @@ def width_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | No
 def spatial_error(output: Tensor, target: Tensor, mask: Tensor, data: Data, groups: Groups) -> Tensor:
     """Mean squared difference of ⟨p_i p_j⟩ over like pairs of one shell and group.
 
-    In normalised units the labels' mean over all training data is 0: the products are those of fluctuations, and
-    hold what differs between configurations, which χ4 measures, too.
+    In normalised units the labels' mean over all training data is 0: the products are those of fluctuations.
 
     Args:
         output: (n_particles, n_times, n_members), each member a prediction.

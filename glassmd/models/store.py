@@ -35,18 +35,14 @@ class LoadedModel(NamedTuple):
 
 
 def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -> Path:
-    """Write a model directory; an older model in it is replaced file by file, each whole or not at all.
+    """Write a model directory and return it; an older model in it is replaced file by file, each whole or not at all.
 
-    The card's `model`, `hyperparameters` and `glassmd_version` are taken from `model` and this program. It
-    also gets the weights' checksum, so that a card and weights of two models are never taken for one, and its own.
+    The card gets the weights' checksum, so that a card and weights of two models are never taken for one, and its own.
 
     Args:
         directory: Made when missing.
         model: The network.
-        card: What it was trained on.
-
-    Returns:
-        The directory.
+        card: What it was trained on; `model`, `hyperparameters` and `glassmd_version` are filled in.
 
     Raises:
         ModelError: The card's times or species are not the network's.
