@@ -204,8 +204,11 @@ def measure(one: Problem, seconds: float) -> dict[str, object]:
 
 
 def same_physics(one: Problem) -> float:
-    """Largest distance between the contestants after a few steps, before chaos tells rounding apart; σ_AA."""
-    short = Problem(one.mixture, one.replicas[:2], [20, 100], one.thermostatted)
+    """Largest distance between the contestants after a few steps, before chaos tells rounding apart; σ_AA.
+
+    At constant energy: the thermostats are one algorithm (Bussi et al. 2007) with random numbers of their own.
+    """
+    short = Problem(one.mixture, one.replicas[:2], [20, 100], thermostatted=False)
     box = one.replicas[0].box
     off = [np.abs(a - b) for a, b in zip(bare(short), engine(short), strict=True)]
     return float(max(np.minimum(d % box, -d % box).max() for d in off))

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# bumped when a file written today can no longer be read by yesterday's program
-SCHEMA_VERSION: Final = 1
-# of run directories: in 1 nothing but GSD files was protected by checksums; runs of both are read and continued
+# of run directories, bumped when yesterday's program cannot read what is written today; in 1 nothing but GSD files was
+# protected by checksums, and runs of both are read and continued
 RUN_SCHEMA_VERSION: Final = 2
 
 # GSD log chunk, (n_bytes,) uint8: UTF-8 JSON of Mixture.identity() and the temperature, in frame 0

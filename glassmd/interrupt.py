@@ -28,8 +28,8 @@ class StopRequest:
 
     Example:
         >>> stop = StopRequest(walltime=0.0)
-        >>> stop.requested
-        True
+        >>> stop.reason
+        'the wall-clock limit'
     """
 
     def __init__(self, walltime: float | None = None, parent_process: int | None = None) -> None:
@@ -66,11 +66,6 @@ class StopRequest:
         if self._parent is not None and os.getppid() != self._parent:
             return "the end of the process that started this worker"
         return None
-
-    @property
-    def requested(self) -> bool:
-        """Whether to stop."""
-        return self.reason is not None
 
     def check(self) -> None:
         """Raise :class:`Interrupted` if a stop was requested."""

@@ -3,32 +3,10 @@
 Two neighbours i and j are *connected* when their sixfold bond-order vectors point the same way,
 q6(i)·q6(j)/|q6(i)||q6(j)| > 0.6, and a particle with at least 8 connections is crystalline
 (ten Wolde, Ruiz-Montero & Frenkel, J. Chem. Phys. 104, 9932 (1996), who use 0.5 and 7: stricter here,
-because a supercooled liquid has long-lived local order). Measured with these thresholds, Kob-Andersen at ρ
-= 1.2:
-
-======================================================  ====================
-liquid, T = 1.0, 0.8, 0.6 (N = 512)                     0 … 0.2%
-liquid, T = 0.44 (N = 4096, five configurations)        0.4 … 0.7%
-fcc of A, T = 0.4 … 1.0                                 100%
-CsCl of A and B at its own density, T = 0.4, 0.8, 1.0   100%, 99%, 94%
-======================================================  ====================
-
-These are the two crystals into which the mixture separates. The energy alone would tell less: half a
-crystal in a small system lies within the fluctuations of U/N. Liquids of the other mixtures in space: `wca` at
-T = 0.5 and `wahnstrom` at T = 0.8 (N = 1000) 0 … 0.6%.
-
-In the plane q6 has a single component, whose direction agrees by chance for 30% of all pairs. So its size counts too:
-two neighbours are connected when Re ψ6(i) ψ6*(j) > 0.65 (1 for perfect hexagons), and a particle with 6 connections
-is crystalline:
-
-======================================================  ====================
-`kob-andersen-2d`, T = 0.6, 0.4 (N = 1000)              0, 0.1%
-`kob-andersen-2d-ternary`, T = 0.5, 0.3 (N = 1290)      0.6%, 1.7%
-triangular of A, ρ = 1.0, T = 0.4, 0.7, 1.0             86%, 79%, 66%
-triangular of A, ρ = 0.9, T = 0.4 (about to melt)       70%
-======================================================  ====================
-
-(five connections in any direction: 20 … 36% of these liquids.) Square crystals of A and B are not seen.
+because a supercooled liquid has long-lived local order). In the plane q6 has a single component, whose direction agrees
+by chance for 30% of all pairs, so that its size counts too: neighbours are connected when Re ψ6(i) ψ6*(j) > 0.65 (1 for
+perfect hexagons), and a particle with 6 connections is crystalline. docs/equilibrium.md has what liquids and crystals
+give.
 
 The dot products need no spherical harmonics: by their addition theorem q6(i)·q6(j) is, up to a constant,
 the mean of P6(cos γ) over all pairs of a bond of i and a bond of j; in the plane P6 becomes cos 6γ and the mean

@@ -12,7 +12,6 @@ p_hop is an area, σ_AA²: the mean squared size of the cage where nothing happe
 
 from __future__ import annotations
 
-from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from glassmd.analysis.dynamics import remove_drift
 from glassmd.errors import InputError
 
-__all__ = ["P_HOP_HARD", "P_HOP_SOFT", "HopIndicator", "SoftHard", "p_hop", "select_soft_hard"]
+__all__ = ["P_HOP_HARD", "P_HOP_SOFT", "SoftHard", "p_hop", "select_soft_hard"]
 
 P_HOP_SOFT = 0.2
 """p_c, σ_AA²: a peak above it is a rearrangement (Schoenholz et al., Nat. Phys. 12, 469 (2016))."""
@@ -31,60 +30,6 @@ P_HOP_HARD = 0.05
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-
-class HopIndicator:
-    """p_hop of a stream of frames, with the memory of the two windows.
-
-    Args:
-        half_window: h, frames of each window, at least 1.
-        masses: (n_particles,), m_A, for the drift; all alike by default.
-
-    Raises:
-        InputError: A half window below one frame.
-
-    Example:
-        >>> indicator = HopIndicator(half_window=2)
-        >>> start, end = [[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [-1.0, 0.0]]
-        >>> [indicator.push(frame) for frame in (start, start, end)]
-        [None, None, None]
-        >>> indicator.push(end).tolist()
-        [1.0, 1.0]
-    """
-
-    def __init__(self, half_window: int, masses: ArrayLike | None = None) -> None:
-        if half_window < 1:
-            raise InputError(f"found a half window of {half_window} frames", "at least 1")
-        self.half_window = half_window
-        self._masses = None if masses is None else np.asarray(masses, np.float64)
-        self._frames: deque[FloatArray] = deque(maxlen=2 * half_window)
-
-    def push(self, positions: ArrayLike) -> FloatArray | None:
-        """Take the next frame.
-
-        Args:
-            positions: (n_particles, d) unwrapped, σ_AA.
-
-        Returns:
-            (n_particles,) p_hop of the first frame of window B, `half_window − 1` before this one, σ_AA², or None
-            before there is one.
-
-        Raises:
-            InputError: A frame of another shape than those before.
-        """
-        frame = np.asarray(positions, np.float64)
-        masses = np.ones(len(frame)) if self._masses is None else self._masses
-        if frame.ndim != 2 or len(frame) != len(masses) or (self._frames and frame.shape != self._frames[0].shape):
-            expected = self._frames[0].shape if self._frames else (len(masses), "d")
-            raise InputError(f"found a frame of shape {frame.shape}", f"{expected}, one row per particle")
-        self._frames.append(remove_drift(frame, masses))
-        if len(self._frames) < 2 * self.half_window:
-            return None
-        window = np.stack(self._frames)
-        before, after = window[: self.half_window], window[self.half_window :]
-        jump = ((before.mean(axis=0) - after.mean(axis=0)) ** 2).sum(axis=-1)
-        spread_before, spread_after = before.var(axis=0).sum(axis=-1), after.var(axis=0).sum(axis=-1)
-        return np.asarray(np.sqrt((spread_before + jump) * (spread_after + jump)))
 
 
 def p_hop(positions: ArrayLike, half_window: int, masses: ArrayLike | None = None) -> FloatArray:
@@ -107,15 +52,19 @@ def p_hop(positions: ArrayLike, half_window: int, masses: ArrayLike | None = Non
         >>> p_hop(trajectory, 2)[:, 0].round(2).tolist()
         [nan, nan, 0.0, 0.34, 0.96, 0.34, 0.0, 0.0, nan]
     """
-    frames = np.asarray(positions)
-    if frames.ndim != 3:
-        raise InputError(f"found positions of shape {frames.shape}", "(n_frames, n_particles, d)")
-    indicator = HopIndicator(half_window, masses)
+    frames, h = np.asarray(positions, np.float64), half_window
+    if frames.ndim != 3 or h < 1:
+        raise InputError(
+            f"found positions of shape {frames.shape} and a half window of {h}",
+            "(n_frames, n_particles, d), at least 1",
+        )
+    frames = remove_drift(frames, np.ones(frames.shape[1]) if masses is None else masses)
     found = np.full(frames.shape[:2], np.nan)
-    for index, frame in enumerate(frames):
-        value = indicator.push(frame)
-        if value is not None:
-            found[index - half_window + 1] = value
+    for t in range(h, len(frames) - h + 1):
+        before, after = frames[t - h : t], frames[t : t + h]
+        jump = ((before.mean(axis=0) - after.mean(axis=0)) ** 2).sum(axis=-1)
+        spread_before, spread_after = before.var(axis=0).sum(axis=-1), after.var(axis=0).sum(axis=-1)
+        found[t] = np.sqrt((spread_before + jump) * (spread_after + jump))
     return found
 
 

@@ -1,8 +1,7 @@
 """Inherent structures with LAMMPS: conjugate gradients, and FIRE where their line search gets stuck.
 
-Measured from a liquid of 4096 particles at T = 0.44 on one core, down to a largest force of 1e-5 ε_AA/σ_AA: conjugate
-gradients take 3 to 6 s with any truncation, FIRE 10 to 31 s. The force of `shifted` jumps at the cutoff, but towards
-zero: a pair never rests there, and conjugate gradients pass over it.
+From a liquid of 4096 particles conjugate gradients take a third of FIRE's time. The force of `shifted` jumps at the
+cutoff, but towards zero: a pair never rests there, and conjugate gradients pass over it.
 """
 
 from __future__ import annotations

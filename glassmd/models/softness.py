@@ -36,8 +36,9 @@ _LEAST = 0.01  # of the residual's variance, which the noise of the labels canno
 class SoftnessModel(ClosedFormModel):
     """A linear support vector machine on the 166 structure functions of the paper (of two species), per species.
 
-    In every sample the particles with the largest and the smallest propensity of a species at a time are soft and
-    hard, and each time has its plane.
+    In every sample the particles with the largest and the smallest propensity of a species at a time are soft and hard,
+    and each time has its plane. Those that were about to hop and those that had not for long are found by
+    :func:`glassmd.analysis.hops.select_soft_hard`, and separated by :func:`glassmd.models.hyperplane.fit_hyperplane`.
 
     The propensity is `intercept + slope × softness`, per species and time, a line through all labelled particles. Its
     softness is that of planes that had not seen their fold: a plane exaggerates the distances of its own rows.

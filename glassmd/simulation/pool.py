@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from glassmd import errors
 from glassmd.engines.base import Engine
 from glassmd.errors import (
     EngineError,
     EquilibrationError,
-    GlassmdError,
     RunError,
 )
 from glassmd.interrupt import StopRequest
 from glassmd.ledger.identity import grown_settings
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings, continued
+from glassmd.simulation.apart import started, told
 from glassmd.simulation.batch import settings_of
 from glassmd.simulation.given import Given, all_given_are_committed, commit_given, inspect_given, settled
 from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, prepare, prepared_engine, with_runtime
@@ -164,32 +161,20 @@ class Pool:
         self.stop()
 
     def _start(self, name: str) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         log = self._folder / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        reading, writing = os.pipe()  # a file would find no room on a full disk
-        with log.open("ab") as output, os.fdopen(writing, "wb"):
-            self._processes[name] = subprocess.Popen(
-                [
-                    sys.executable, "-m", "glassmd.simulation.worker", str(self.run.path),
-                    "--name", name, "--parent", str(os.getpid()), *settings_flags(self.settings, self.n_workers),
-                    "--report", str(writing), *self._gpu_flags(name),
-                    *(["--only", str(self._only)] if self._only else []),
-                ],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, pass_fds=[writing],
-                start_new_session=True,  # Ctrl-C reaches the pool, which stops its workers in order
-            )  # fmt: skip
-        self._reports[name] = os.fdopen(reading, "rb")
+        arguments = [
+            "glassmd.simulation.worker", str(self.run.path), "--name", name, "--parent", str(os.getpid()),
+            *settings_flags(self.settings, self.n_workers), *self._gpu_flags(name),
+            *(["--only", str(self._only)] if self._only else []),
+        ]  # fmt: skip
+        with log.open("ab") as output:
+            self._processes[name], self._reports[name] = started(arguments, output)
 
     def _gpu_flags(self, name: str) -> list[str]:
         """Workers take turns at the GPUs where there are several."""
         number, gpus = int(name.rpartition("-")[2]), self._gpus
         return ["--gpu", str(gpus[number % len(gpus)])] if gpus and gpus[-1] > 0 else []
-
-    @property
-    def process_ids(self) -> list[int]:
-        """Process numbers of the workers that run now."""
-        return [process.pid for process in self._processes.values() if process.poll() is None]
 
     def poll(self) -> bool:
         """Look after the workers; whether any is still at work.
@@ -211,11 +196,8 @@ class Pool:
 
     def _ended(self, name: str, code: int) -> bool:
         """See why a worker ended; whether it was started again."""
-        with self._reports.pop(name) as report:
-            told = report.read()
-        if told:
-            why = json.loads(told)
-            error = getattr(errors, why.pop("kind"), GlassmdError)(**why)
+        error = told(self._reports.pop(name))
+        if error is not None:
             if not isinstance(error, EquilibrationError):
                 raise error
             self._refusals[name] = error  # the other workers go on with the other lineages

@@ -16,6 +16,7 @@ from glassmd.errors import EquilibrationError, GlassmdError, Interrupted
 from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.ledger.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
+from glassmd.simulation.apart import tell
 from glassmd.simulation.preparation import engine_of, prepared_engine
 from glassmd.simulation.tasks import Agenda, Task, Wanted, execute
 
@@ -197,10 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (Interrupted, StoppedAtOnce):
         return Interrupted.exit_code
     except GlassmdError as error:
-        if options.report is not None:
-            why = {"kind": type(error).__name__, "found": error.found, "expected": error.expected, "todo": error.todo}
-            os.write(options.report, json.dumps(why).encode())
-        return error.exit_code
+        return tell(options.report, error)
     return 0
 
 

@@ -61,11 +61,6 @@ class Reservoir:
             return False
         return self.max_reuse is None or self.drawn < self.max_reuse * self.produced
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a new sample can come in."""
-        return len(self._places) < self.capacity or any(place.drawn for place in self._places)
-
     def add(self, sample: Sample) -> bool:
         """Take a sample in; one that is here already grows in place.
 

@@ -8,8 +8,8 @@ rounding, :func:`glassmd.training.keeping.resume`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch_geometric.data import Data
 
 from glassmd.errors import GlassmdError, ModelError, storage_errors
 from glassmd.graphs import batch_graphs
-from glassmd.interrupt import StoppedAtOnce, StopRequest
+from glassmd.interrupt import StopRequest
 from glassmd.models.base import PropensityModel
 from glassmd.models.closed_form import Summing
 from glassmd.settings import TrainSettings
@@ -28,7 +28,6 @@ from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.stream.structures import Structures
 from glassmd.training.absorbing import Absorber
-from glassmd.training.checkpoints import random_tensors, restore_random
 from glassmd.training.choices import resolved, started
 from glassmd.training.device import training_device
 from glassmd.training.encoding import Encoder, Encodings
@@ -37,6 +36,7 @@ from glassmd.training.keeping import keep_checkpoint, keep_model, resume
 from glassmd.training.normalisation import label_normalisation
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
+from glassmd.training.undoing import undone_if_stopped
 from glassmd.training.validation import Validation
 
 __all__ = ["Trainer"]
@@ -162,6 +162,8 @@ class Trainer:
 
     def _loop(self) -> None:
         last_look, busy = -np.inf, 0.0
+        if self.step > 0:
+            self._validate_if_due()  # what a stop had cut short
         while self.step < self.settings.max_steps:
             self.stop.check()
             waited = time.monotonic() - last_look
@@ -179,10 +181,13 @@ class Trainer:
             self._periodic()
 
     def _periodic(self) -> None:
-        if self.step % self.settings.validate_every == 0:
-            self.validate()
+        self._validate_if_due()
         if self.step % self.settings.checkpoint_every == 0 and self.step < self.settings.max_steps:
             self.checkpoint()
+
+    def _validate_if_due(self) -> None:
+        if self.step % self.settings.validate_every == 0 and self.validated_at != self.step:
+            self.validate()
 
     def _solve(self) -> None:
         """Absorb what is there, and what comes while the source grows; solve whenever that is worth it."""
@@ -251,7 +256,7 @@ class Trainer:
             self.model.initialise(self.encoded(self.reservoir.samples[0]))
             self.model.to(self.device)
         self._schedule()
-        with self._undone_if_stopped():
+        with undone_if_stopped(self.model, self.reservoir, self.generator, self.device, self.stop):
             batch = self.reservoir.draw(self.settings.batch_size)
             data, target, noise, mask = self._assemble(batch)
             self.model.train()
@@ -270,23 +275,6 @@ class Trainer:
             )
         self.progress.loss = value
         self.journal.train(self.step, value, len(self.reservoir))
-
-    @contextmanager
-    def _undone_if_stopped(self) -> Iterator[None]:
-        """A step that takes too long for a stop to wait for it has not begun: the checkpoint is that before it."""
-        reservoir, generator = self.reservoir.state(), self.generator.bit_generator.state
-        random = random_tensors(self.device)
-        buffers = [buffer.clone() for buffer in self.model.buffers()]
-        try:
-            yield
-        except StoppedAtOnce:
-            self.reservoir.restore(reservoir, {sample.key: sample for sample in self.reservoir.samples})
-            self.generator.bit_generator.state = generator
-            restore_random(random, self.device)
-            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
-                buffer.copy_(before)
-            self.stop.check()
-            raise
 
     def _assemble(self, batch: list[Sample]) -> tuple[Data, torch.Tensor, torch.Tensor, torch.Tensor]:
         graphs = [self.encoded(sample) for sample in batch]
@@ -318,8 +306,8 @@ class Trainer:
 
     def validate(self) -> None:
         """Score the held-out lineages that are there; remember the weights if they are the best so far."""
+        self.validation.score(self._predict_unless_stopped)
         self.validated_at, self.basis = self.step, self.validation.basis
-        self.validation.score(self.predict)
         if not self.validation.scores:
             self._remember(None, self.basis)
             return
@@ -336,6 +324,10 @@ class Trainer:
         if value is None or best is None or basis != self.best["basis"] or value > best:
             self.best = {"score": value, "step": self.step, "basis": basis}
             self.best_weights = _weights_of(self.model)
+
+    def _predict_unless_stopped(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.float64]]:
+        self.stop.check()
+        return self.predict(sample)
 
     @torch.no_grad()
     def predict(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.float64]]:

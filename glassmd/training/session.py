@@ -14,8 +14,9 @@ from glassmd.errors import Interrupted, RunError
 from glassmd.interrupt import StopRequest
 from glassmd.models import model_class
 from glassmd.settings import Settings
+from glassmd.simulation.apart import make_run_apart
 from glassmd.simulation.batch import settings_of
-from glassmd.simulation.pool import Pool, as_made, make_run
+from glassmd.simulation.pool import Pool, as_made
 from glassmd.simulation.preparation import available_cores, default_workers
 from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
@@ -195,7 +196,7 @@ def train_stream(
     stop = stop or StopRequest(walltime=settings.run.walltime)
     place = run_directory or out / "run"
     settings = settings.model_copy(update={"run": as_made(settings.run, place)})
-    made = make_run(settings.run, place, stop.check)
+    made = make_run_apart(settings.run, place, stop.check)
     run = open_run(made.path)
     workers = default_workers(settings.run, spared=1, spared_gpus=own_gpus)
     _threads(settings, workers)

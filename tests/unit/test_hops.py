@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glassmd.analysis.hops import HopIndicator, p_hop, select_soft_hard
+from glassmd.analysis.hops import p_hop, select_soft_hard
 from glassmd.errors import InputError
 
 
@@ -60,22 +60,11 @@ def test_the_drift_is_that_of_the_centre_of_mass():
     np.testing.assert_allclose(heavy[4], [9.0, 1.0])
 
 
-def test_a_stream_of_frames_gives_what_the_trajectory_gives():
-    walk, h = _walk(), 3
-    indicator = HopIndicator(h)
-    streamed = [value for frame in walk if (value := indicator.push(frame)) is not None]
-    np.testing.assert_array_equal(np.array(streamed), p_hop(walk, h)[h : len(walk) - h + 1])
-
-
 def test_p_hop_refuses_what_is_no_trajectory():
     with pytest.raises(InputError, match="half window of 0"):
         p_hop(_walk(), 0)
     with pytest.raises(InputError, match="n_frames, n_particles, d"):
         p_hop(np.zeros((5, 3)), 1)
-    indicator = HopIndicator(2)
-    indicator.push(np.zeros((4, 3)))
-    with pytest.raises(InputError, match=r"shape \(5, 3\)"):
-        indicator.push(np.zeros((5, 3)))
 
 
 def _series(n_frames: int = 20, n_particles: int = 4) -> np.ndarray:

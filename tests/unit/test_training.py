@@ -19,8 +19,10 @@ from glassmd.prediction import predict
 from glassmd.settings import Settings
 from glassmd.simulation.worker import Worker
 from glassmd.stream.dataset import Run, open_run
+from glassmd.stream.samples import Sample
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.journal import read_metrics
+from glassmd.training.loop import Trainer
 from glassmd.training.session import train, train_stream
 from glassmd.training.source import SampleSource
 from tests.conftest import TINY, TINY_TRAIN
@@ -65,6 +67,28 @@ def test_stopping_and_going_on_is_the_same_as_never_stopping(tiny_run: Run, tmp_
         train([tiny_run.path], tmp_path / "parts", with_train(max_steps=8), stop=stop, show=stop_at_five)
     assert caught.value.exit_code == 75
     train([tiny_run.path], tmp_path / "parts", with_train(max_steps=8))
+    whole, parts = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
+    assert whole == parts
+
+
+def test_a_stop_in_a_validation_changes_nothing_either(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = with_train(max_steps=8, validate_every=2)
+    train([tiny_run.path], tmp_path / "whole", settings)
+    stop, predict_, calls = StopRequest(), Trainer.predict, []
+
+    def stopped(self: Trainer, sample: Sample) -> np.ndarray:
+        calls.append(self.step)
+        if calls == [2, 2, 4]:  # of two validation samples the first
+            stop._signal = "SIGTERM"
+        return predict_(self, sample)
+
+    monkeypatch.setattr(Trainer, "predict", stopped)
+    with pytest.raises(Interrupted):
+        train([tiny_run.path], tmp_path / "parts", settings, stop=stop)
+    assert calls == [2, 2, 4]
+    train([tiny_run.path], tmp_path / "parts", settings)
     whole, parts = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
     assert whole == parts
 
