@@ -93,9 +93,6 @@ def _both_ways(
 def batch_graphs(graphs: Sequence[Data]) -> Batch:
     """Several configurations as one graph without edges between them; `batch.batch` says which node is whose.
 
-    Args:
-        graphs: At least one graph of :func:`to_graph`.
-
     Raises:
         InputError: No graph was given.
 
@@ -123,17 +120,10 @@ def cube_symmetry(d: int, generator: np.random.Generator) -> NDArray[np.float32]
 
 
 def random_cube_symmetry(graph: Data, generator: np.random.Generator) -> Data:
-    """Turn and mirror a graph by a random element of the cube's group.
+    """A graph of :func:`to_graph` turned and mirrored by a random element of the cube's group.
 
-    A periodic box and Lennard-Jones forces stay what they are under these 48 (2D: 8) operations, so that
-    propensities do too. Every configuration of a batch gets an element of its own.
-
-    Args:
-        graph: A graph of :func:`to_graph` or a batch of them.
-        generator: Draws the elements.
-
-    Returns:
-        A shallow copy with edge vectors of its own.
+    Periodic boxes and forces stay what they are under these 48 (2D: 8) operations, so that propensities do too. Every
+    configuration of a batch gets an element of its own. The result is a shallow copy with edge vectors of its own.
 
     Example:
         >>> pair = Configuration(box=[9, 9], species=[0, 0], positions=[[0, 0], [1, 0]])

@@ -20,11 +20,7 @@ FloatArray = NDArray[np.float64]
 
 
 def pearson(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson's correlation coefficient; NaN if either side does not vary.
-
-    Args:
-        x: (n,) numbers.
-        y: (n,) numbers.
+    """Pearson's correlation coefficient of (n,) numbers each; NaN if either side does not vary.
 
     Example:
         >>> round(pearson([1, 2, 3], [2, 4, 6.5]), 3)

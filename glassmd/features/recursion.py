@@ -30,15 +30,9 @@ _FARTHEST = 7.0
 
 
 def generations(base: NDArray[np.float32], neighbours: Neighbours, count: int) -> list[NDArray[np.float32]]:
-    """The descriptors averaged once, twice, … over the neighbours and the particle itself.
+    """`count` arrays (n_particles, n_features): `base` averaged once, twice, … over the neighbours and the particle.
 
-    Args:
-        base: (n_particles, n_features).
-        neighbours: Searched as far as r_c, which is `neighbours.cutoff`.
-        count: How many generations.
-
-    Returns:
-        `count` arrays (n_particles, n_features).
+    The neighbours are searched as far as r_c, which is their cutoff.
     """
     if count == 0:
         return []

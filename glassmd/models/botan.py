@@ -121,9 +121,9 @@ class BotanModel(BapstModel):
         Without a known label on any edge it is the nodes' error alone. Counts the steps on edges.
         """
         pair_target = data.get(PAIR_TARGET)
-        known = None if pair_target is None else torch.isfinite(pair_target)
-        if pair_target is None or known is None or not bool(known.any()):
+        if pair_target is None or not bool(torch.isfinite(pair_target).any()):
             return weighted_square_error(self.normalised(data), target, mask, noise)
+        known = torch.isfinite(pair_target)
         nodes, edges = self.latents(data)
         wanted = (pair_target - self.pair_shift) / self.pair_scale
         edge_loss: Tensor = (apply_layers(self.decoder, edges) - wanted)[known].square().mean()

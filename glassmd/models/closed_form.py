@@ -52,16 +52,7 @@ class Summing(PropensityModel):
     def absorb(
         self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
     ) -> None:
-        """Add a sample to the sums, or take it back.
-
-        Args:
-            data: As the other arguments, see :class:`Labelled`.
-            labels: (n_particles, n_times), σ_AA.
-            noise: (n_particles, n_times), σ_AA².
-            mask: (n_particles,).
-            fold: Below :data:`FOLDS`.
-            sign: 1 to add, −1 to take back.
-        """
+        """Add the parts of a :class:`Labelled` to the sums, or take them back where `sign` is −1."""
 
     @abstractmethod
     def solve(self) -> None:

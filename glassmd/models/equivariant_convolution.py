@@ -77,9 +77,6 @@ def neighbourhoods(edge_index: Tensor, vectors: Tensor, n_nodes: int, block: int
         slots.append((first[nodes, None] + column).reshape(-1))
     mask = torch.cat(used) if used else torch.zeros(0, dtype=torch.bool)
     edge = torch.where(mask, torch.cat(slots), 0) if slots else torch.zeros(0, dtype=torch.int64)
-    if not len(sender):
-        empty = vectors.new_zeros((len(edge), 3))
-        return Neighbourhoods(edge, empty, mask, blocks, widths)
     points = nn.functional.pad(vectors, (0, 3 - vectors.shape[1]))
     return Neighbourhoods(
         sender=torch.where(mask, sender[edge], 0),

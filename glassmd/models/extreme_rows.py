@@ -91,16 +91,7 @@ class ExtremeRows:
         fold: int,
         sign: int = 1,
     ) -> None:
-        """Add the extreme particles of a sample, or take back what was added with the same arguments and sign 1.
-
-        Args:
-            x: (n_particles, n_features).
-            labels: (n_particles, n_times).
-            species: (n_particles,).
-            mask: (n_particles,) which particles count.
-            fold: Of the sample's lineage.
-            sign: 1 or −1.
-        """
+        """Add the extreme particles of a sample, or take them back; arguments of :meth:`FoldSums.absorb` as arrays."""
         content = np.ascontiguousarray(x).tobytes() + np.ascontiguousarray(labels).tobytes()
         sample = np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), np.uint64)[0]
         for index in np.unique(species[mask]).tolist():

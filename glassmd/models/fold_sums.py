@@ -74,15 +74,10 @@ class Moments:
         return total
 
     def add(self, x: Tensor, y: Tensor, noise: Tensor, weight: float, sign: int, between: float = 1.0) -> None:
-        """Add the particles of a sample, or take them back.
+        """Add the particles of a sample, or take them back where `sign` is −1.
 
-        Args:
-            x: (n, n_features) float64; changed.
-            y: (n, n_times) float64; changed.
-            noise: (n, n_times) float64, NaN where unknown.
-            weight: w of all of them.
-            sign: 1 or −1.
-            between: b.
+        `x` (n, n_features) and `y` (n, n_times), float64, are changed; `noise` (n, n_times) is NaN where unknown. All
+        particles have the same `weight` w; `between` is b.
         """
         w = sign * weight
         known = torch.isfinite(noise)

@@ -92,7 +92,9 @@ class GlassMLPModel(PropensityModel):
         self.n_features = len(self.inputs) * n_descriptors(n_species)
         networks = n_times * members
         sizes = (self.n_features, bottleneck, width, width, 1)
-        self.weights = nn.ParameterList(_first_weights(n_species, networks, ins, outs) for ins, outs in pairwise(sizes))
+        self.weights = nn.ParameterList(
+            torch.randn(n_species, networks, ins, outs) / math.sqrt(ins) for ins, outs in pairwise(sizes)
+        )
         self.biases = nn.ParameterList(torch.zeros(n_species, networks, 1, outs) for outs in sizes[1:])
         self.register_buffer("mean", torch.zeros(n_species, self.n_features, dtype=torch.float64))
         self.register_buffer("deviation", torch.ones(n_species, self.n_features, dtype=torch.float64))
@@ -182,8 +184,3 @@ class GlassMLPModel(PropensityModel):
             values = torch.baddbmm(self.biases[layer][kind], values, self.weights[layer][kind])
             values = elu(values) if layer < 3 else values
         return values.squeeze(2).T
-
-
-def _first_weights(n_species: int, networks: int, ins: int, outs: int) -> Tensor:
-    """Normal numbers of standard deviation 1/√inputs."""
-    return torch.randn(n_species, networks, ins, outs) / math.sqrt(ins)

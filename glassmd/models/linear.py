@@ -225,15 +225,13 @@ class LinearHead(nn.Module):
 
     def _standardised(self, x: Tensor, species: Tensor) -> list[tuple[int, Tensor, Tensor]]:
         """Of each species that is there: its index, its rows and their z."""
-        if x.shape[1] != (self.n_features or 0):
-            self.fit_to(int(x.shape[1]))
+        self.fit_to(int(x.shape[1]))
         found = []
         for index in range(self.n_species):
             rows = torch.nonzero(species == index)[:, 0]
             if len(rows):
                 within = x[rows].to(self.weight.dtype).clamp(self.low[index], self.high[index])
-                z = (within - self.centre[index]) * self.inverse_unit[index]
-                found.append((index, rows, z))
+                found.append((index, rows, (within - self.centre[index]) * self.inverse_unit[index]))
         return found
 
     def _keep(self, index: int, solution: RidgeSolution) -> None:

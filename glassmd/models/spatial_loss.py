@@ -101,12 +101,7 @@ def spatial_error(output: Tensor, target: Tensor, mask: Tensor, data: Data, grou
 
     In normalised units the labels' mean over all training data is 0: the products are those of fluctuations.
 
-    Args:
-        output: (n_particles, n_times, n_members), each member a prediction.
-        target: (n_particles, n_times) labels in the same units.
-        mask: (n_particles,) which particles count.
-        data: With the pairs of :func:`draw_pairs`.
-        groups: Who belongs together.
+    Arguments as of :func:`width_error`; `data` has the pairs of :func:`draw_pairs`.
     """
     (i, j), shell = data[PAIR_INDEX], data[PAIR_SHELL]
     both = torch.nonzero(mask[i] & mask[j]).squeeze(1)
