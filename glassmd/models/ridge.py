@@ -31,6 +31,7 @@ class RidgeModel(ClosedFormModel):
         inputs: Any of thermal, inherent and cage (inherent).
 
     Example:
+        >>> import torch
         >>> from glassmd.configuration import Configuration
         >>> from glassmd.mixtures import get_mixture
         >>> generator = np.random.default_rng(0)
