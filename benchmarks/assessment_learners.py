@@ -10,10 +10,9 @@ from assessment_data import Liquid
 from numpy.typing import NDArray
 
 from glassmd.metrics import pearson
-from glassmd.models.bond_network import BondNetwork
+from glassmd.models.bond_network import BondNetwork, NodeScale
 from glassmd.models.closed_form import FOLDS
 from glassmd.models.linear import LinearHead
-from glassmd.models.node_scale import NodeScale
 from glassmd.models.se3 import SE3Model
 
 __all__ = ["Growing", "equivariant", "network", "scores"]

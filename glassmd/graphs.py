@@ -1,11 +1,10 @@
 """Configuration → graph: particles are nodes, pairs closer than the cutoff are edges, both ways.
 
-Sources: V. Bapst et al., Nature Physics 16, 448 (2020) for the graph; vesin finds the neighbours.
+Source: V. Bapst et al., Nature Physics 16, 448 (2020).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
@@ -14,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Batch, Data
-from vesin import NeighborList
 
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError
+from glassmd.features.neighbours import half_list
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT, NODE_SPECIES
 
 __all__ = ["batch_graphs", "random_cube_symmetry", "to_graph"]
@@ -29,10 +28,8 @@ MAX_NEIGHBOURS = 2000
 def to_graph(configuration: Configuration, cutoff: float = 2.0, self_edges: bool = True) -> Data:
     """Graph of all periodic pairs with r < `cutoff`, each in both directions.
 
-    In a box shorter than twice the cutoff a particle sees several images of another one, or of itself. Every
-    image within the cutoff is an edge of its own, so that a node has the surroundings it has in the endless
-    periodic liquid, whatever the box (Bapst's code keeps the nearest image only: the two agree from
-    L = 2 cutoff on).
+    Every image within the cutoff is an edge of its own, in a box shorter than twice the cutoff several of one particle
+    (Bapst's code keeps the nearest only).
 
     Args:
         configuration: Particles in a periodic box, d = 2 or 3.
@@ -58,18 +55,7 @@ def to_graph(configuration: Configuration, cutoff: float = 2.0, self_edges: bool
         >>> graph.edge_attr[:, 0].tolist()
         [0.0, 1.0, 0.0, -1.0]
     """
-    if not (math.isfinite(cutoff) and cutoff > 0):
-        raise InputError(f"found cutoff {cutoff}", "a positive length in σ_AA")
-    d = configuration.dimensions
-    neighbours = configuration.density * (math.pi, 4 / 3 * math.pi)[d - 2] * cutoff**d
-    if neighbours > MAX_NEIGHBOURS:
-        box = configuration.box.tolist()
-        raise InputError(
-            f"found about {neighbours:.0f} neighbours within cutoff {cutoff:g} in a box of {box}",
-            f"at most {MAX_NEIGHBOURS}",
-            "check the box and the cutoff",
-        )
-    sender, receiver, vectors = _neighbours(configuration, cutoff, self_edges)
+    sender, receiver, vectors = _both_ways(configuration, cutoff, self_edges)
     # torch has the radix sort; numpy's `take` beats torch's, as numpy asks for huge pages in large arrays
     order = torch.argsort(torch.from_numpy(receiver), stable=True).numpy()
     edge_index = np.empty((2, len(order)), np.int64)
@@ -85,17 +71,12 @@ def to_graph(configuration: Configuration, cutoff: float = 2.0, self_edges: bool
     return Data(**fields)
 
 
-def _neighbours(
+def _both_ways(
     configuration: Configuration, cutoff: float, self_edges: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
     """Sender (n_edges,) int32, receiver (n_edges,) int32 and vectors (n_edges, d) float32, unsorted."""
     n, d = configuration.n_particles, configuration.dimensions
-    points, box = configuration.positions, np.diag(configuration.box)
-    if d == 2:  # vesin knows three dimensions: a plane without periodicity across it
-        points = np.column_stack([points, np.zeros(n)])
-        box = np.diag([*configuration.box, 1.0])
-    search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
-    i, j, forth = search.compute(points, box, (True, True, d == 3), "ijD", copy=False)
+    i, j, forth, _ = half_list(configuration.positions, configuration.box, cutoff, most=MAX_NEIGHBOURS)
     own = n if self_edges else 0
     half = own + len(i)
     sender, receiver = np.empty((2, own + 2 * len(i)), np.int32)
@@ -104,16 +85,13 @@ def _neighbours(
     vectors[:own] = 0
     sender[own:half], sender[half:] = i, j
     receiver[own:half], receiver[half:] = j, i
-    vectors[own:half] = forth[:, :d]
+    vectors[own:half] = forth
     np.negative(vectors[own:half], out=vectors[half:])
     return sender, receiver, vectors
 
 
 def batch_graphs(graphs: Sequence[Data]) -> Batch:
     """Several configurations as one graph without edges between them; `batch.batch` says which node is whose.
-
-    Args:
-        graphs: At least one graph of :func:`to_graph`.
 
     Raises:
         InputError: No graph was given.
@@ -142,17 +120,10 @@ def cube_symmetry(d: int, generator: np.random.Generator) -> NDArray[np.float32]
 
 
 def random_cube_symmetry(graph: Data, generator: np.random.Generator) -> Data:
-    """Turn and mirror a graph by a random element of the cube's group.
+    """A graph of :func:`to_graph` turned and mirrored by a random element of the cube's group.
 
-    A periodic box and Lennard-Jones forces stay what they are under these 48 (2D: 8) operations, so that
-    propensities do too. Every configuration of a batch gets an element of its own.
-
-    Args:
-        graph: A graph of :func:`to_graph` or a batch of them.
-        generator: Draws the elements.
-
-    Returns:
-        A shallow copy with edge vectors of its own.
+    Periodic boxes and forces stay what they are under these 48 (2D: 8) operations, so that propensities do too. Every
+    configuration of a batch gets an element of its own. The result is a shallow copy with edge vectors of its own.
 
     Example:
         >>> pair = Configuration(box=[9, 9], species=[0, 0], positions=[[0, 0], [1, 0]])

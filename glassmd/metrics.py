@@ -1,8 +1,8 @@
 """How good a prediction is, and how good it could be.
 
 Pearson's ρ is reported in two aggregations: per configuration (mean ± sd over configurations) and pooled over
-all particles. Beside it stand the reliability of the labels and the ceiling that their noise puts on ρ, and ρ divided
-by the ceiling of its own configuration: labels differ in how reliable they are, and that spread is not the predictor's.
+all particles. Beside it stand the reliability of the labels, the ceiling that their noise puts on ρ, and ρ divided by
+the ceiling of its own configuration.
 """
 
 from __future__ import annotations
@@ -20,11 +20,7 @@ FloatArray = NDArray[np.float64]
 
 
 def pearson(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson's correlation coefficient; NaN if either side does not vary.
-
-    Args:
-        x: (n,) numbers.
-        y: (n,) numbers.
+    """Pearson's correlation coefficient of (n,) numbers each; NaN if either side does not vary.
 
     Example:
         >>> round(pearson([1, 2, 3], [2, 4, 6.5]), 3)

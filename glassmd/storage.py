@@ -33,6 +33,7 @@ __all__ = [
     "sealed_bytes",
     "sha256_of",
     "sync_directory",
+    "write_bytes",
     "write_json",
     "write_text",
 ]
@@ -102,11 +103,16 @@ def _alive(process_id: int) -> bool:
 
 def write_text(path: Path, text: str, *, exclusive: bool = False) -> bool:
     """Write a whole text file or none; see :func:`publish`."""
+    return write_bytes(path, text.encode(), exclusive=exclusive)
+
+
+def write_bytes(path: Path, content: bytes, *, exclusive: bool = False) -> bool:
+    """Write a whole file or none; see :func:`publish`."""
     temporary = temporary_name(path)
     with storage_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content)
             return publish(temporary, path, exclusive=exclusive)
         finally:
             temporary.unlink(missing_ok=True)
@@ -137,22 +143,27 @@ def is_special(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, error: type[InputError] = RunError, todo: str = "check the path") -> dict[str, Any]:
     """Read a JSON object.
 
+    Args:
+        path: Where it is.
+        error: What to raise.
+        todo: What to do next.
+
     Raises:
-        RunError: The file is missing, no regular one, or not a JSON object.
+        RunError: The file is missing, no regular one, or not a JSON object (or another `error`).
     """
     if is_special(path):
-        raise RunError(f"{path} is no regular file", "JSON written by glassmd", "check the path")
+        raise error(f"{path} is no regular file", "JSON written by glassmd", todo)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"found no {path}", "a file written by glassmd", "check the path") from error
-    except (ValueError, OSError, RecursionError) as error:
-        raise RunError(f"could not read {path}: {error}", "JSON written by glassmd") from error
+    except FileNotFoundError as reason:
+        raise error(f"found no {path.name} in {path.parent}", "a file written by glassmd", todo) from reason
+    except (ValueError, OSError, RecursionError) as reason:
+        raise error(f"could not read {path}: {reason}", "JSON written by glassmd", todo) from reason
     if not isinstance(content, dict):
-        raise RunError(f"found {type(content).__name__} in {path}", "a JSON object")
+        raise error(f"found {type(content).__name__} in {path}", "a JSON object", todo)
     return content
 
 

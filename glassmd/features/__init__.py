@@ -1,7 +1,7 @@
 """What describes a particle's surroundings: structure functions, local physics, and their averages."""
 
-from glassmd.features.displacement import displacement_features, displacement_names
-from glassmd.features.recipe import RECIPES, Recipe, describe, names
+from glassmd.features.displacement import displacement_features
+from glassmd.features.recipe import RECIPES, Recipe, describe
 from glassmd.features.recursion import coarse_grain
 
-__all__ = ["RECIPES", "Recipe", "coarse_grain", "describe", "displacement_features", "displacement_names", "names"]
+__all__ = ["RECIPES", "Recipe", "coarse_grain", "describe", "displacement_features"]

@@ -5,17 +5,13 @@ r"""Angular structure functions: sums over pairs of neighbours and the angle tha
 over the pairs of a neighbour j of species s and a neighbour k of species s' (E. D. Cubuk et al., PRL 114, 108001
 (2015); S. S. Schoenholz et al., Nature Physics 12, 469 (2016)).
 
-The Gaussian of r_jk is no polynomial in cos θ of low degree for the short ξ, so that an expansion in spherical
-harmonics saves nothing. The triples are formed in blocks instead, in single precision, and a power ζ is reached by
-squaring.
-
-The published sum is over j and k in either order: twice as much for two neighbours of one species, which no learner
-that standardises its columns sees. Where the sum ends, :attr:`AngularFunctions.cutoff`, is our choice.
+The published sum is over j and k in either order: twice as much for two neighbours of one species. Where it ends,
+:attr:`AngularFunctions.cutoff`, is our choice. Triples are formed in blocks, in single precision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -41,9 +37,8 @@ class AngularFunctions:
         parameters: (ξ in σ_AA, λ = ±1, ζ a positive integer) of each function.
         cutoff: Neighbours this far or farther do not count, σ_AA.
 
-    Example:
-        >>> AngularFunctions(((1.5, 1, 2),), cutoff=2.5).names(("A", "B"))
-        ['Psi(AA, 1.5, +1, 2)', 'Psi(AB, 1.5, +1, 2)', 'Psi(BB, 1.5, +1, 2)']
+    Raises:
+        InputError: Parameters that mean nothing.
     """
 
     parameters: tuple[tuple[float, int, int], ...]
@@ -56,10 +51,9 @@ class AngularFunctions:
         if not (self.parameters and self.cutoff > 0):
             raise InputError(f"found {len(self.parameters)} functions within {self.cutoff}", "one, a positive cutoff")
 
-    def names(self, species: Sequence[str]) -> list[str]:
-        """One name a column."""
-        pairs = ["".join(pair) for pair in combinations_with_replacement(species, 2)]
-        return [f"Psi({pair}, {xi:.4g}, {sign:+d}, {power})" for pair in pairs for xi, sign, power in self.parameters]
+    def n_columns(self, n_species: int) -> int:
+        """Columns of :meth:`compute`."""
+        return n_species * (n_species + 1) // 2 * len(self.parameters)
 
     def compute(self, neighbours: Neighbours) -> Float32:
         """Structure functions of every particle.

@@ -11,18 +11,19 @@ s_i·û and s_j·û             which of the two ends that is due to
 √⟨((m_j−m_i)·û)²⟩           how much the bond's length differs between short replicas
 ==========================  =====================================================================
 
-All of them stay what they are under rotations, reflections, translations and images. Units are chosen so that the
-numbers are of order one.
+Units are chosen so that the numbers are of order one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.features.neighbours import find_neighbours
+from glassmd.features.rattling import shaking_of_bonds
 
 if TYPE_CHECKING:
     from glassmd.structure import Structure
@@ -36,7 +37,7 @@ _SHAKES = 0.08  # σ_AA: particles shake along one direction by this much at T =
 _LIMIT = 6.0  # a bond that a hop has torn counts as this much
 
 
-def base_input(inputs: tuple[str, ...]) -> str:
+def base_input(inputs: Sequence[str]) -> str:
     """The positions that make the graph: those that say most.
 
     Example:
@@ -80,19 +81,8 @@ def bond_features(
             ends = [np.einsum("pa,pa->p", apart[end], along) for end in (i, j)]
             columns.append(np.stack([length - r, *ends], axis=1) / _DISPLACED)
     if "cage" in inputs and structure.rattling is not None:
-        columns.append(_shaking(structure, i, j, along))
+        *own, apart = shaking_of_bonds(structure.rattling, i, j, along)
+        columns.append(np.sqrt(np.maximum(np.stack([*own, 4 * apart], axis=1), 0.0)) / _SHAKES - 1)
     kinds = np.eye(n_species**2)[n_species * species[i] + species[j]]
     bonds = np.hstack([np.clip(np.hstack(columns), -_LIMIT, _LIMIT), kinds]).astype(np.float32)
     return np.stack([j, i]).astype(np.int64), bonds
-
-
-def _shaking(
-    structure: Structure, i: NDArray[np.int32], j: NDArray[np.int32], along: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(n_edges, 3): how far the ends shake along the bond, and how replicas differ on its length, less their mean."""
-    assert structure.rattling is not None
-    covariance, means = structure.rattling.covariance, structure.rattling.means
-    own = [np.einsum("pa,pab,pb->p", along, covariance[end], along) for end in (i, j)]
-    apart = sum(np.einsum("pa,pa->p", mean[j] - mean[i], along) ** 2 for mean in means) / len(means)
-    shakes = np.sqrt(np.maximum(np.stack([*own, 4 * apart], axis=1), 0.0))
-    return np.asarray(shakes / _SHAKES - 1)

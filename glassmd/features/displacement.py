@@ -7,6 +7,7 @@ the mean square deviation from the cage position (A. Widmer-Cooper and P. Harrow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,36 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import minimum_image
+from glassmd.features.bonds import base_input
 from glassmd.features.neighbours import find_neighbours
-from glassmd.features.recursion import generations
+from glassmd.features.recursion import AVERAGING, generations
 
 if TYPE_CHECKING:
     from glassmd.structure import Structure
 
-__all__ = ["displacement_features", "displacement_names"]
+__all__ = ["displacement_features", "n_displacement_features"]
 
 _PAIRS = (("inherent", "thermal"), ("cage", "thermal"), ("cage", "inherent"))
 
 
-def displacement_names(inputs: Sequence[str], debye_waller: bool, count: int = 5) -> list[str]:
-    """One name a column of :func:`displacement_features`.
-
-    Args:
-        inputs: Which of "thermal", "inherent" and "cage" there are.
-        debye_waller: Whether there is a Debye-Waller factor.
-        count: Generations.
-
-    Example:
-        >>> displacement_names(("thermal", "cage"), True, count=1)
-        ['|cage - thermal|', 'debye-waller', '|cage - thermal|@1', 'debye-waller@1']
-    """
-    base = [f"|{one} - {other}|" for one, other in _PAIRS if {one, other} <= set(inputs)]
-    base += ["debye-waller"] if debye_waller else []
-    return base + [f"{name}@{n}" for n in range(1, count + 1) for name in base]
+def n_displacement_features(inputs: Sequence[str], *, count: int = 5) -> int:
+    """Columns of :func:`displacement_features` of structures with Debye-Waller factors."""
+    return (math.comb(len(inputs), 2) + ("cage" in inputs)) * (count + 1)
 
 
 def displacement_features(
-    structure: Structure, *, inputs: Sequence[str] | None = None, count: int = 5, averaging: float = 2.1
+    structure: Structure, *, inputs: Sequence[str] | None = None, count: int = 5
 ) -> NDArray[np.float32]:
     """Distances between the inputs and the Debye-Waller factor, each with its recursive averages.
 
@@ -51,11 +41,11 @@ def displacement_features(
         structure: Inputs of one liquid.
         inputs: Compare these only; everything available when not given. The Debye-Waller factor comes with "cage".
         count: Generations of averages, over the neighbours in the cage positions where there are some.
-        averaging: Radius of the averages, σ_AA.
 
     Returns:
-        (n_particles, n_columns) float32, σ_AA and σ_AA²; columns of :func:`displacement_names`. No columns for a
-        structure that has thermal positions only.
+        (n_particles, n_columns) float32: the distances between inherent and thermal, cage and thermal, cage and
+        inherent positions, σ_AA, as far as they are there, the factor, σ_AA², and the averages in the same order. No
+        columns for a structure that has thermal positions only.
     """
     known = structure.available() if inputs is None else tuple(inputs)
     where = {name: structure.positions(name) for name in known}
@@ -70,6 +60,6 @@ def displacement_features(
     base = np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((n, 0), np.float32)
     if not columns or count == 0:
         return base
-    positions = next(where[name] for name in ("cage", "inherent", "thermal") if name in where)
-    near = find_neighbours(positions, box, structure.thermal.species, averaging, len(structure.mixture.species))
+    positions = where[base_input(known)]
+    near = find_neighbours(positions, box, structure.thermal.species, AVERAGING, len(structure.mixture.species))
     return np.hstack([base, *generations(base, near, count)])

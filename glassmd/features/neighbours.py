@@ -1,15 +1,14 @@
 """Who is near whom: every periodic pair within a cutoff, grouped by particle and by its neighbours' species.
 
-vesin finds the pairs, every image within the cutoff for itself, so that a small box shows each particle the
-surroundings it has in the endless periodic liquid.
+vesin finds the pairs, every image within the cutoff for itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +17,7 @@ from vesin import NeighborList
 
 from glassmd.errors import InputError
 
-__all__ = ["Family", "Neighbours", "find_neighbours", "neighbour_blocks", "spatial_order", "wrapped"]
+__all__ = ["Neighbours", "checked", "find_neighbours", "half_list", "neighbour_blocks", "spatial_order", "wrapped"]
 
 FloatArray = NDArray[np.float64]
 
@@ -74,11 +73,6 @@ class Neighbours:
         return self.species[self.block][self.centre], self.species[self.neighbour]
 
     @property
-    def dimensions(self) -> int:
-        """d, 2 or 3."""
-        return int(self.vectors.shape[1])
-
-    @property
     def rows(self) -> NDArray[np.int64]:
         """(n_pairs,) int64, centre · n_species + species of the neighbour, ascending."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
@@ -102,20 +96,6 @@ class Neighbours:
         ones = np.ones(len(values), dtype=values.dtype)
         gather = sparse.csr_array((ones, np.arange(len(values)), self.starts), (len(self.starts) - 1, len(values)))
         return np.asarray((gather @ values).reshape(self.n_particles, self.n_species, *values.shape[1:]))
-
-
-class Family(Protocol):
-    """A family of descriptors that are sums over neighbours."""
-
-    @property
-    def cutoff(self) -> float:
-        """How far neighbours matter, σ_AA."""
-
-    def names(self, species: Sequence[str]) -> list[str]:
-        """One name a column."""
-
-    def compute(self, neighbours: Neighbours) -> NDArray[np.float32]:
-        """(n_particles, n_columns)."""
 
 
 def find_neighbours(
@@ -147,8 +127,8 @@ def find_neighbours(
         >>> pairs.sum_per_species(np.ones(2)).tolist()
         [[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]]
     """
-    half = _half_list(positions, box, species, cutoff, n_species, with_vectors)
-    return _sorted_pairs(half, slice(None), slice(None), 0, len(half.species))
+    pairs = _unsorted_pairs(positions, box, species, cutoff, n_species, with_vectors)
+    return _sorted_pairs(pairs, slice(None), slice(None), 0, len(pairs.species))
 
 
 def neighbour_blocks(
@@ -164,60 +144,82 @@ def neighbour_blocks(
     """The pairs of :func:`find_neighbours`, in the same order, of `size` particles at a time.
 
     Everything is searched once; sorted are the pairs of one block, which fit a core's cache where the particles are
-    in :func:`spatial_order`. What is made of all pairs at once costs several times that memory, and more time a
-    particle the more particles there are.
+    in :func:`spatial_order`.
 
     Example:
         >>> both = list(neighbour_blocks([[0.1, 0, 0], [8.9, 0, 0]], [9, 9, 9], [0, 1], cutoff=2.0, size=1))
         >>> [(one.first, one.centre.tolist(), one.neighbour.tolist()) for one in both]
         [(0, [0], [1]), (1, [0], [0])]
     """
-    half = _half_list(positions, box, species, cutoff, n_species, with_vectors)
-    n = len(half.species)
-    (forward, ends), (backward, back_ends) = _by_block(half.i, n, size), _by_block(half.j, n, size)
+    pairs = _unsorted_pairs(positions, box, species, cutoff, n_species, with_vectors)
+    n = len(pairs.species)
+    (forward, ends), (backward, back_ends) = _by_block(pairs.half.i, n, size), _by_block(pairs.half.j, n, size)
     for block, first in enumerate(range(0, n, size)):
         there = forward[ends[block] : ends[block + 1]]
         back = backward[back_ends[block] : back_ends[block + 1]]
-        yield _sorted_pairs(half, there, back, first, min(first + size, n))
+        yield _sorted_pairs(pairs, there, back, first, min(first + size, n))
 
 
-class _HalfList(NamedTuple):
+class HalfList(NamedTuple):
     """Every pair once: vesin's arrays, and `search`, to whose memory they belong.
 
-    `forth` holds vectors from i to j (n_pairs, 3) or distances (n_pairs,).
+    `forth` holds vectors from i to j (n_pairs, d) or distances (n_pairs,).
     """
 
     i: NDArray[np.integer[Any]]
     j: NDArray[np.integer[Any]]
     forth: FloatArray
+    search: NeighborList
+
+
+def half_list(points: FloatArray, box: FloatArray, cutoff: float, *, most: int, with_vectors: bool = True) -> HalfList:
+    """Every periodic pair with r < `cutoff` once, unsorted.
+
+    Args:
+        points: (n_particles, d) finite, σ_AA.
+        box: (d,), σ_AA.
+        cutoff: σ_AA.
+        most: Neighbours of a particle that are believed.
+        with_vectors: Vectors rather than distances.
+
+    Raises:
+        InputError: A cutoff that is not above 0, or one with absurdly many neighbours.
+    """
+    n, d = points.shape
+    expected = n / float(np.prod(box)) * (math.pi, 4 / 3 * math.pi)[d - 2] * cutoff**d
+    if not cutoff > 0 or expected > most:
+        raise InputError(
+            f"found about {expected:.0f} neighbours within cutoff {cutoff:g} in a box of {box.tolist()}",
+            f"a positive length with at most {most} neighbours",
+            "check the box and the cutoff",
+        )
+    cell = np.diag(box)
+    if d == 2:  # vesin knows three dimensions: a plane without periodicity across it
+        points, cell = np.column_stack([points, np.zeros(n)]), np.diag([*box, 1.0])
+    search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
+    i, j, forth = search.compute(points, cell, (True, True, d == 3), "ijD" if with_vectors else "ijd", copy=False)
+    return HalfList(i, j, forth[:, :d] if with_vectors else forth, search)
+
+
+class _Unsorted(NamedTuple):
+    """Pairs in vesin's order, and what :class:`Neighbours` says besides."""
+
+    half: HalfList
     species: NDArray[np.int64]
     n_species: int
     dimensions: int
     cutoff: float
-    search: NeighborList
 
 
-def _half_list(
+def _unsorted_pairs(
     positions: ArrayLike, box: ArrayLike, species: ArrayLike, cutoff: float, n_species: int | None, with_vectors: bool
-) -> _HalfList:
-    points, edges, kinds = _checked(positions, box, species)
-    n, d = points.shape
+) -> _Unsorted:
+    points, edges, kinds = checked(positions, box, species)
     count = int(kinds.max()) + 1 if n_species is None else n_species
     if kinds.min() < 0 or kinds.max() >= count:
-        raise InputError(f"found species {int(kinds.max())}", f"an index below {count}")
-    expected = n / float(np.prod(edges)) * (math.pi, 4 / 3 * math.pi)[d - 2] * cutoff**d
-    if not cutoff > 0 or expected > MAX_PAIRS_PER_PARTICLE:
-        raise InputError(
-            f"found about {expected:.0f} neighbours within {cutoff:g} in a box of {edges.tolist()}",
-            f"a positive cutoff with at most {MAX_PAIRS_PER_PARTICLE} neighbours",
-            "check the box and the cutoff",
-        )
-    cell = np.diag(edges)
-    if d == 2:  # vesin knows three dimensions: a plane without periodicity across it
-        points, cell = np.column_stack([points, np.zeros(n)]), np.diag([*edges, 1.0])
-    search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
-    i, j, forth = search.compute(points, cell, (True, True, d == 3), "ijD" if with_vectors else "ijd", copy=False)
-    return _HalfList(i, j, forth, kinds, count, d, cutoff, search)
+        raise InputError(f"found species {np.unique(kinds).tolist()}", f"0 to {count - 1}")
+    half = half_list(points, edges, cutoff, most=MAX_PAIRS_PER_PARTICLE, with_vectors=with_vectors)
+    return _Unsorted(half, kinds, count, points.shape[1], cutoff)
 
 
 def _by_block(ends: NDArray[np.integer[Any]], n: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -237,25 +239,23 @@ def _counting_sort(keys: NDArray[np.int32], n_keys: int) -> tuple[NDArray[np.int
 
 
 def _sorted_pairs(
-    half: _HalfList, there: slice | NDArray[np.int32], back: slice | NDArray[np.int32], first: int, last: int
+    pairs: _Unsorted, there: slice | NDArray[np.int32], back: slice | NDArray[np.int32], first: int, last: int
 ) -> Neighbours:
     """Pairs whose centre is one of `first` to `last`: `there` those with i in the block, `back` those with j in it."""
-    i, j, s = half.i, half.j, half.n_species
+    (i, j, forth, _), s = pairs.half, pairs.n_species
     centre = np.concatenate([i[there].astype(np.int32), j[back].astype(np.int32)]) - np.int32(first)
     neighbour = np.concatenate([j[there].astype(np.int32), i[back].astype(np.int32)])
-    rows = centre * np.int32(s) + half.species.astype(np.int32)[neighbour]
+    rows = centre * np.int32(s) + pairs.species.astype(np.int32)[neighbour]
     order, starts = _counting_sort(rows, (last - first) * s)
-    if half.forth.ndim == 1:
-        vectors, distances = np.zeros((0, half.dimensions)), np.concatenate([half.forth[there], half.forth[back]])
-        distances = distances[order]
+    if forth.ndim == 1:
+        vectors, distances = np.zeros((0, pairs.dimensions)), np.concatenate([forth[there], forth[back]])[order]
     else:
-        along = half.forth[:, : half.dimensions]
-        vectors = np.concatenate([along[there], -along[back]])[order]
+        vectors = np.concatenate([forth[there], -forth[back]])[order]
         distances = np.sqrt(np.einsum("pd,pd->p", vectors, vectors))
     return Neighbours(
-        species=half.species,
+        species=pairs.species,
         n_species=s,
-        cutoff=half.cutoff,
+        cutoff=pairs.cutoff,
         centre=centre[order],
         neighbour=neighbour[order],
         vectors=vectors,
@@ -265,9 +265,14 @@ def _sorted_pairs(
     )
 
 
-def _checked(
+def checked(
     positions: ArrayLike, box: ArrayLike, species: ArrayLike
 ) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+    """Positions inside the box, (n_particles, d), its edges, (d,), and species, (n_particles,).
+
+    Raises:
+        InputError: Shapes that do not match, or numbers that are not finite.
+    """
     points, edges = np.asarray(positions, np.float64), np.asarray(box, np.float64)
     kinds = np.asarray(species, np.int64)
     if points.ndim != 2 or points.shape[1] not in (2, 3) or len(points) == 0:
@@ -293,21 +298,18 @@ def wrapped(positions: FloatArray, box: FloatArray) -> FloatArray:
     return np.where(inside >= box / 2, -box / 2, inside)  # rounding may leave a particle on the far face
 
 
-def spatial_order(positions: FloatArray, box: FloatArray, side: float = 2.0) -> NDArray[np.int64]:
-    """An order in which neighbours in space are neighbours in memory: cubes of about `side`, row after row.
-
-    Sums over neighbours then find what they need in the processor's caches, whatever the number of particles.
+def spatial_order(positions: FloatArray, box: FloatArray) -> NDArray[np.int64]:
+    """An order in which neighbours in space are neighbours in memory: cubes of about 2 σ_AA, row after row.
 
     Args:
         positions: (n_particles, d), σ_AA.
         box: (d,) edge lengths, σ_AA.
-        side: σ_AA.
 
     Example:
         >>> spatial_order(np.array([[0.0, 0], [4, 4], [0.1, 0.1]]), np.array([10.0, 10.0])).tolist()
         [0, 2, 1]
     """
-    cells = np.maximum((box / side).astype(int), 1)
+    cells = np.maximum((box / 2.0).astype(int), 1)
     cell = np.minimum(((wrapped(positions, box) / box + 0.5) * cells).astype(int), cells - 1)
     flat = np.ravel_multi_index(tuple(cell.T), tuple(cells))
     return np.asarray(np.argsort(flat, kind="stable"))

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from glassmd.mixtures import Mixture
 
-__all__ = ["PairPotential", "pair_energy", "pair_potential"]
+__all__ = ["PairPotential", "pair_potential"]
 
 FloatArray = NDArray[np.float64]
 
@@ -53,11 +53,6 @@ def pair_potential(r: ArrayLike, a: ArrayLike, b: ArrayLike, mixture: Mixture) -
         u = PairPotential(u.energy - end.energy - (r - cut) * slope, u.slope - slope, u.curvature)
     inside = r < cut
     return PairPotential(*(np.where(inside, part, 0.0) for part in u))
-
-
-def pair_energy(r: ArrayLike, a: ArrayLike, b: ArrayLike, mixture: Mixture) -> FloatArray:
-    """U of pairs, ε_AA; arguments as of :func:`pair_potential`."""
-    return pair_potential(r, a, b, mixture).energy
 
 
 def _lennard_jones(r: FloatArray, epsilon: FloatArray, sigma: FloatArray) -> PairPotential:

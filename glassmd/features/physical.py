@@ -18,19 +18,15 @@ The potential and its truncation are the mixture's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.features.neighbours import FloatArray, Neighbours
 from glassmd.features.pair import pair_potential
-from glassmd.features.voronoi import VORONOI
 from glassmd.mixtures import Mixture
 
-__all__ = ["energies_and_forces", "physical_names", "physical_quantities"]
+__all__ = ["energies_and_forces", "n_physical_quantities", "physical_quantities"]
 
-_MECHANICAL = ("energy", "virial", "force", "curvature", "stiffness", "softness")
 _SOFTEST = 10.0
 """Least eigenvalue that counts in `softness`: a tenth of a typical one; instantaneous ones may be negative."""
 
@@ -40,14 +36,9 @@ _FIRST_MINIMUM = 1.4
 _FADE = 0.1  # half width of the fall from 1 to 0, in units of σ_ab
 
 
-def physical_names(species: Sequence[str]) -> list[str]:
-    """Columns of :func:`physical_quantities`.
-
-    Example:
-        >>> physical_names(("A", "B"))[5:8]
-        ['softness', 'coordination(A)', 'coordination(B)']
-    """
-    return [*_MECHANICAL, *(f"coordination({name})" for name in species), *VORONOI]
+def n_physical_quantities(n_species: int) -> int:
+    """Columns of :func:`physical_quantities`: six of mechanics, one a species, four of the Voronoi cell."""
+    return 6 + n_species + 4
 
 
 def physical_quantities(neighbours: Neighbours, mixture: Mixture, cells: FloatArray) -> NDArray[np.float64]:
@@ -59,10 +50,9 @@ def physical_quantities(neighbours: Neighbours, mixture: Mixture, cells: FloatAr
         cells: (n_particles, 4), those particles' rows of :func:`glassmd.features.voronoi.voronoi_cells`.
 
     Returns:
-        (n_particles, 6 + n_species + 4) float64; see the table above for the units.
+        (n_particles, 6 + n_species + 4) float64, in the order and the units of the table above.
     """
-    mechanical, _ = energies_and_forces(neighbours, mixture)
-    return np.hstack([mechanical, _coordination(neighbours, mixture), cells])
+    return np.hstack([energies_and_forces(neighbours, mixture)[0], _coordination(neighbours, mixture), cells])
 
 
 def energies_and_forces(neighbours: Neighbours, mixture: Mixture) -> tuple[FloatArray, FloatArray]:
@@ -76,7 +66,7 @@ def energies_and_forces(neighbours: Neighbours, mixture: Mixture) -> tuple[Float
         (n_particles, 6): energy, virial, force, curvature, stiffness, softness; and the forces (n_particles, d),
         ε_AA/σ_AA.
     """
-    d, n = neighbours.dimensions, neighbours.n_particles
+    d, n = neighbours.vectors.shape[1], neighbours.n_particles
     a, b = neighbours.species_of_ends
     reach = np.flatnonzero(neighbours.distances < mixture.r_cut[a, b])
     r, centre = neighbours.distances[reach], neighbours.centre[reach]

@@ -7,7 +7,6 @@ A shell is a Gaussian, G(i; r, δ, s) = Σ_j exp(−(r_ij − r)² / 2δ²) over
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +31,8 @@ class RadialShells:
         step: Between two shells, σ_AA.
         width: Standard deviation δ of every shell, σ_AA.
 
-    Example:
-        >>> RadialShells(1.0, 1.2, 0.1, 0.05).names(("A", "B"))[:4]
-        ['G(A, 1, 0.05)', 'G(A, 1.1, 0.05)', 'G(A, 1.2, 0.05)', 'G(B, 1, 0.05)']
+    Raises:
+        InputError: Numbers that mean nothing.
     """
 
     start: float
@@ -57,16 +55,15 @@ class RadialShells:
         """How far neighbours matter, σ_AA."""
         return float(self.radii[-1]) + _REACH * self.width
 
-    def names(self, species: Sequence[str]) -> list[str]:
-        """One name a column."""
-        shells = [f"{radius:.4g}, {self.width:.4g}" for radius in self.radii]
-        return [f"G({name}, {shell})" for name in species for shell in shells]
+    def n_columns(self, n_species: int) -> int:
+        """Columns of :meth:`compute`."""
+        return n_species * len(self.radii)
 
     def compute(self, neighbours: Neighbours) -> NDArray[np.float32]:
         """Structure functions of every particle.
 
-        A pair reaches only the few shells around its distance, so that the cost does not grow with the number of
-        shells. The Gaussians of successive shells follow from two exponentials a pair.
+        A pair reaches only the few shells around its distance. The Gaussians of successive shells follow from two
+        exponentials a pair.
 
         Args:
             neighbours: Searched at least as far as :attr:`cutoff`.

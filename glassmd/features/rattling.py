@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from glassmd.errors import InputError
 from glassmd.features.neighbours import find_neighbours
-from glassmd.features.recursion import generations
+from glassmd.features.recursion import AVERAGING, generations
 
 if TYPE_CHECKING:
     from glassmd.structure import Rattling, Structure
 
-__all__ = ["n_rattling_features", "rattling_features"]
+__all__ = ["n_rattling_features", "rattling_features", "shaking_of_bonds"]
 
 _SHELLS = ((0.85, 0.06), (0.95, 0.06), (1.05, 0.06), (1.15, 0.06), (1.25, 0.08), (1.4, 0.1), (1.6, 0.12), (1.85, 0.15),
            (2.1, 0.15))  # fmt: skip  # centre and width, σ_AA: first and second neighbours
@@ -36,13 +36,12 @@ _REACH = 2.3  # σ_AA
 _LEAST = 1e-6  # σ_AA²: below what a float32 position resolves in a box of 15
 
 
-def rattling_features(structure: Structure, *, count: int = 3, averaging: float = 2.1) -> NDArray[np.float32]:
+def rattling_features(structure: Structure, *, count: int = 3) -> NDArray[np.float32]:
     """Columns of the module's table, with recursive averages.
 
     Args:
         structure: With cage positions and rattling.
         count: Generations of averages.
-        averaging: Their radius, σ_AA.
 
     Returns:
         (n_particles, n_columns) float32, σ_AA² and σ_AA.
@@ -57,20 +56,15 @@ def rattling_features(structure: Structure, *, count: int = 3, averaging: float 
     positions = structure.positions("cage")
     near = find_neighbours(positions, box, species, _REACH, n_species)
     i, j, r = near.centre, near.neighbour, near.distances
-    along = near.vectors / r[:, None]
-    covariance, means = rattling.covariance, rattling.means
-    bonds = (
-        np.einsum("pa,pab,pb->p", along, covariance[i], along),
-        np.einsum("pa,pab,pb->p", along, covariance[j], along),
-        sum(np.einsum("pa,pa->p", mean[j] - mean[i], along) ** 2 for mean in means) / len(means),
-    )
-    columns = [_principal(covariance), _between(rattling)]
+    bonds = shaking_of_bonds(rattling, i, j, near.vectors / r[:, None])
+    axes = np.sqrt(np.maximum(np.linalg.eigvalsh(rattling.covariance), 0.0))
+    columns = [axes, _between(rattling)]
     for centre, width in _SHELLS:
         weight = np.exp(-((r - centre) ** 2) / (2 * width**2))
         summed = near.sum_per_species(np.stack([weight * bond for bond in bonds], axis=1))
         columns.append(summed.reshape(len(species), -1))
     base = np.hstack(columns).astype(np.float32)
-    return np.hstack([base, *generations(base, near.within(averaging), count)])
+    return np.hstack([base, *generations(base, near.within(AVERAGING), count)])
 
 
 def n_rattling_features(n_species: int, dimensions: int, *, count: int = 3) -> int:
@@ -78,9 +72,14 @@ def n_rattling_features(n_species: int, dimensions: int, *, count: int = 3) -> i
     return (dimensions + 7 + 3 * len(_SHELLS) * n_species) * (count + 1)
 
 
-def _principal(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n_particles, d) square roots of the eigenvalues, ascending, σ_AA."""
-    return np.asarray(np.sqrt(np.maximum(np.linalg.eigvalsh(covariance), 0.0)))
+def shaking_of_bonds(
+    rattling: Rattling, i: NDArray[np.int32], j: NDArray[np.int32], along: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """The three rows of the module's table, each (n_bonds,), σ_AA², of bonds from i to j with unit vectors `along`."""
+    covariance, means = rattling.covariance, rattling.means
+    own = [np.einsum("pa,pab,pb->p", along, covariance[end], along) for end in (i, j)]
+    apart = sum(np.einsum("pa,pa->p", mean[j] - mean[i], along) ** 2 for mean in means) / len(means)
+    return [*own, np.asarray(apart)]
 
 
 def _between(rattling: Rattling) -> NDArray[np.float64]:

@@ -9,17 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from glassmd.errors import InputError
 from glassmd.features.angular import SCHOENHOLZ_ANGULAR, AngularFunctions
-from glassmd.features.neighbours import Family, find_neighbours, neighbour_blocks, spatial_order, wrapped
-from glassmd.features.physical import physical_names, physical_quantities
+from glassmd.features.neighbours import checked, find_neighbours, neighbour_blocks, spatial_order
+from glassmd.features.physical import n_physical_quantities, physical_quantities
 from glassmd.features.radial import SCHOENHOLZ_RADIAL, RadialShells
-from glassmd.features.recursion import generations
+from glassmd.features.recursion import AVERAGING, generations
 from glassmd.features.voronoi import voronoi_cells
 from glassmd.mixtures import Mixture
 
-__all__ = ["RECIPES", "Recipe", "describe", "n_columns", "names"]
-
-_AVERAGING = 2.1
-"""Radius of the recursive averages, σ_AA: near the second minimum of g_AA (E. Boattini et al., PRL 127, 088007)."""
+__all__ = ["RECIPES", "Recipe", "describe", "n_columns"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Recipe:
     angular: tuple[AngularFunctions, ...] = ()
     physical: bool = False
     generations: int = 0
-    averaging: float = _AVERAGING
+    averaging: float = AVERAGING
 
     def __post_init__(self) -> None:
         if self.generations < 0 or self.averaging <= 0:
@@ -51,17 +48,6 @@ class Recipe:
             )
 
 
-def names(recipe: Recipe, mixture: Mixture) -> list[str]:
-    """One name a column of :func:`describe`; "@n" marks the n-th generation.
-
-    Example:
-        >>> from glassmd.mixtures import get_mixture
-        >>> names(Recipe(radial=(RadialShells(1, 1, 0.1, 0.1),), generations=1), get_mixture("kob-andersen"))
-        ['G(A, 1, 0.1)', 'G(B, 1, 0.1)', 'G(A, 1, 0.1)@1', 'G(B, 1, 0.1)@1']
-    """
-    return _names(recipe, mixture.species)
-
-
 def n_columns(recipe: Recipe, n_species: int) -> int:
     """Columns of :func:`describe` for a mixture of so many species.
 
@@ -69,14 +55,10 @@ def n_columns(recipe: Recipe, n_species: int) -> int:
         >>> n_columns(Recipe(radial=(RadialShells(1, 1, 0.1, 0.1),), generations=1), 2)
         4
     """
-    return len(_names(recipe, tuple(str(k) for k in range(n_species))))
-
-
-def _names(recipe: Recipe, species: tuple[str, ...]) -> list[str]:
-    families: list[Family] = [*recipe.radial, *recipe.angular]
-    base = [name for family in families for name in family.names(species)]
-    base += physical_names(species) if recipe.physical else []
-    return base + [f"{name}@{n}" for n in range(1, recipe.generations + 1) for name in base]
+    base = sum(grid.n_columns(n_species) for grid in recipe.radial)
+    base += sum(family.n_columns(n_species) for family in recipe.angular)
+    base += n_physical_quantities(n_species) if recipe.physical else 0
+    return base * (recipe.generations + 1)
 
 
 def describe(
@@ -92,7 +74,7 @@ def describe(
         recipe: What to compute.
 
     Returns:
-        (n_particles, n_features) float32, one column for each of :func:`names`.
+        (n_particles, n_features) float32; columns as many as :func:`n_columns` says.
 
     Raises:
         InputError: Shapes that do not match, or numbers that are not finite.
@@ -102,13 +84,14 @@ def describe(
         >>> points = np.random.default_rng(0).uniform(size=(50, 3)) * 5
         >>> recipe, mixture = RECIPES["schoenholz"], get_mixture("kob-andersen")
         >>> found = describe(points, [5, 5, 5], np.arange(50) % 2, mixture, recipe)
-        >>> found.shape == (50, len(names(recipe, mixture)))
+        >>> found.shape == (50, n_columns(recipe, 2))
         True
     """
-    points, edges, kinds = np.asarray(positions, np.float64), np.asarray(box, np.float64), np.asarray(species, np.int64)
-    _require_matching(points, edges, kinds, mixture)
+    points, edges, kinds = checked(positions, box, species)
+    if points.shape[1] != mixture.dimensions:
+        raise InputError(f"found positions {points.shape}", f"(n_particles, {mixture.dimensions}) for {mixture.name}")
     order = spatial_order(points, edges)
-    points, kinds = wrapped(points[order], edges), kinds[order]
+    points, kinds = points[order], kinds[order]
     columns = _base(points, edges, kinds, mixture, recipe)
     near = find_neighbours(points, edges, kinds, recipe.averaging, len(mixture.species))
     parts = [columns, *generations(columns, near, recipe.generations)]
@@ -141,32 +124,9 @@ def _base(
     return np.hstack(parts) if parts else np.zeros((len(points), 0), np.float32)
 
 
-def _require_matching(
-    points: NDArray[np.float64], box: NDArray[np.float64], kinds: NDArray[np.int64], mixture: Mixture
-) -> None:
-    d, n_species = mixture.dimensions, len(mixture.species)
-    if points.ndim != 2 or points.shape[1] != d or box.shape != (d,) or kinds.shape != points.shape[:1]:
-        raise InputError(
-            f"found positions {points.shape}, box {box.shape} and species {kinds.shape}",
-            f"(n_particles, {d}), ({d},) and (n_particles,) for {mixture.name}",
-        )
-    if not (np.isfinite(points).all() and np.isfinite(box).all() and (box > 0).all()):
-        raise InputError("found a position or a box edge that is no finite number", "finite positions, positive edges")
-    if len(kinds) == 0 or kinds.min() < 0 or kinds.max() >= n_species:
-        raise InputError(f"found species {np.unique(kinds).tolist()}", f"0 to {n_species - 1} for {mixture.name}")
-
-
 RECIPES: dict[str, Recipe] = {
-    "recursive": Recipe(
-        radial=(RadialShells(0.8, 2.3, 0.3, 0.2),),
-        physical=True,
-        generations=5,
-    ),
+    "recursive": Recipe(radial=(RadialShells(0.8, 2.3, 0.3, 0.2),), physical=True, generations=5),
     "schoenholz": Recipe(radial=SCHOENHOLZ_RADIAL, angular=(SCHOENHOLZ_ANGULAR,)),
 }
-"""Named recipes.
-
-`recursive`: for linear models and `glassnet`. A few broad shells, the local physical quantities and five generations:
-144 columns for two species. Few and smooth descriptors do best, as docs/assessment.md measures. `schoenholz`: structure
-functions of one particle's surroundings, for softness (166).
-"""
+"""Named recipes: `recursive` for linear models and `glassnet`, 144 columns for two species, and `schoenholz`, the
+structure functions for softness, 166."""

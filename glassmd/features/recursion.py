@@ -20,52 +20,29 @@ from scipy import sparse
 from glassmd.errors import InputError
 from glassmd.features.neighbours import Neighbours, neighbour_blocks, spatial_order
 
-__all__ = ["averaging_matrix", "coarse_grain", "generations"]
+__all__ = ["AVERAGING", "coarse_grain", "generations"]
+
+AVERAGING = 2.1
+"""Radius r_c of the generations, σ_AA: near the second minimum of g_AA."""
 
 _FARTHEST = 7.0
 """No particle beyond this distance is averaged over, σ_AA: some 1,700 neighbours in Kob and Andersen's liquid."""
 
 
-def averaging_matrix(neighbours: Neighbours, length: float) -> sparse.csr_array:
-    """Weights e^{−r / length} of the particle and of its neighbours, normalised to 1.
-
-    Args:
-        neighbours: As far as the average shall reach.
-        length: σ_AA.
-
-    Returns:
-        (n_particles, n_particles) float32; multiply descriptors (n_particles, n_features) by it.
-
-    Example:
-        >>> from glassmd.features.neighbours import find_neighbours
-        >>> pair = find_neighbours([[0, 0], [1, 0]], [9, 9], [0, 1], cutoff=2)
-        >>> averaging_matrix(pair, 1 / np.log(3)).toarray().round(6).tolist()
-        [[0.75, 0.25], [0.25, 0.75]]
-    """
-    n = neighbours.n_particles
-    weights, own = np.exp(-neighbours.distances / length), np.ones(n)
-    scale = 1 / (own + np.bincount(neighbours.centre, weights, n))
-    starts = neighbours.starts[:: neighbours.n_species]
-    table = sparse.csr_array(
-        ((weights * scale[neighbours.centre]).astype(np.float32), neighbours.neighbour, starts), (n, n)
-    )
-    return (table + sparse.diags_array((own * scale).astype(np.float32), format="csr")).tocsr()
-
-
 def generations(base: NDArray[np.float32], neighbours: Neighbours, count: int) -> list[NDArray[np.float32]]:
-    """The descriptors averaged once, twice, … over the neighbours and the particle itself.
+    """`count` arrays (n_particles, n_features): `base` averaged once, twice, … over the neighbours and the particle.
 
-    Args:
-        base: (n_particles, n_features).
-        neighbours: Searched as far as r_c, which is `neighbours.cutoff`.
-        count: How many generations.
-
-    Returns:
-        `count` arrays (n_particles, n_features).
+    The neighbours are searched as far as r_c, which is their cutoff.
     """
     if count == 0:
         return []
-    everyone, found = averaging_matrix(neighbours, neighbours.cutoff), [base]
+    n, starts = neighbours.n_particles, neighbours.starts[:: neighbours.n_species]
+    weights = np.exp(-neighbours.distances / neighbours.cutoff)
+    own = 1 / (1 + np.bincount(neighbours.centre, weights, n))
+    weights = (weights * own[neighbours.centre]).astype(np.float32)
+    others = sparse.csr_array((weights, neighbours.neighbour, starts), (n, n))
+    everyone = (others + sparse.diags_array(own.astype(np.float32), format="csr")).tocsr()
+    found = [base]
     for _ in range(count):
         found.append(everyone @ found[-1])
     return found[1:]

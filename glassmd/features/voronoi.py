@@ -6,8 +6,7 @@ holds a piece of it: in the plane ½ r_ij cot γ_k, with γ_k the angle at the t
 circumcentre from the edge and e that of the tetrahedron's circumcentre from the face, both with a sign. All pieces of
 all particles are then a few array operations in double precision, and volumes are V_i = Σ_j r_ij A_ij / 2d.
 
-Qhull (scipy) triangulates. freud has Voronoi cells too, but they crash in a process that has run LAMMPS: both bring a
-voro++ of their own.
+Qhull (scipy) triangulates; freud's cells crash in a process that has run LAMMPS.
 """
 
 from __future__ import annotations
@@ -21,10 +20,7 @@ from scipy.spatial import Delaunay
 
 from glassmd.features.neighbours import FloatArray
 
-__all__ = ["VORONOI", "voronoi_cells"]
-
-VORONOI = ("voronoi volume", "voronoi surface", "voronoi anisotropy", "voronoi asphericity")
-"""Columns of :func:`voronoi_cells`."""
+__all__ = ["voronoi_cells"]
 
 _FIRST_PADDING = 2.5  # in units of ρ^(-1/d): more than twice the largest hole of a liquid
 

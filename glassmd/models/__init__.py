@@ -28,7 +28,7 @@ MODELS: dict[str, tuple[str, str]] = {
     "se3": ("se3", "SE3Model"),
     "glassmlp": ("glassmlp", "GlassMLPModel"),
     "softness": ("softness", "SoftnessModel"),
-    "softness-regression": ("softness_regression", "SoftnessRegressionModel"),
+    "softness-regression": ("softness", "SoftnessRegressionModel"),
 }
 """Every learner by the name that `--model` takes: its module here and its class."""
 

@@ -41,9 +41,6 @@ class BapstModel(PropensityModel):
     are; mirror images and rotations are learned from :func:`glassmd.graphs.random_cube_symmetry`.
 
     Args:
-        n_times: Number of times predicted at once (1 in the paper).
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         width: n, size of every layer (64).
         n_steps: Message-passing steps (7).
         inputs: The one kind of positions that makes the graph (thermal).

@@ -24,11 +24,15 @@ __all__ = ["PropensityModel"]
 class PropensityModel(nn.Module, ABC):
     """A learner: from what is known of a parent to the propensity of every particle at every time.
 
-    :meth:`encode` turns a structure into the tensors that the learner eats; they are kept between steps and
-    batched. A subclass computes :meth:`normalised`, numbers of order one; `propensity = shift + scale ×
-    normalised` with one scale and one shift per species and time gives them their unit. Both are the identity
-    until :meth:`set_normalisation` takes them from training data, so that imported weights predict what they
-    always did.
+    :meth:`encode` turns a structure into tensors, which are kept between steps and batched. A subclass computes
+    :meth:`normalised`, numbers of order one; `propensity = shift + scale × normalised` gives them their unit, with
+    a scale of 1 and a shift of 0 until :meth:`set_normalisation` takes them from training data.
+
+    Args:
+        n_times: Number of times predicted at once.
+        n_species: Number of species.
+        dimensions: d, 2 or 3.
+        inputs: Some of `accepts`; None: `default_inputs`.
 
     Attributes:
         name: What `--model` calls it.
@@ -38,10 +42,7 @@ class PropensityModel(nn.Module, ABC):
         default_inputs: Those that it sees where nobody chooses.
         suggested: Training settings that suit it, where nobody chooses.
         stepped: Whether it takes optimiser steps; what does not is solved.
-        inputs: The inputs that it sees.
-        dimensions: d, 2 or 3.
-        n_times: Number of times predicted at once.
-        n_species: Number of species told apart by the normalisation.
+        inputs: The inputs that it sees, in the order of :data:`glassmd.structure.INPUTS`.
         scale: (n_species, n_times) buffer, σ_AA.
         shift: (n_species, n_times) buffer, σ_AA.
     """
@@ -143,12 +144,7 @@ class PropensityModel(nn.Module, ABC):
         return torch.addcmul(self.shift[species], self.scale[species], self.normalised(data))
 
     def normalise(self, targets: Tensor, species: Tensor) -> Tensor:
-        """Targets (n_particles, n_times), σ_AA, in the network's own units; inverse of what `forward` adds.
-
-        Args:
-            targets: (n_particles, n_times), σ_AA.
-            species: (n_particles,) int64.
-        """
+        """Targets (n_particles, n_times), σ_AA, of species (n_particles,) in the unit of :meth:`normalised`."""
         return (targets - self.shift[species]) / self.scale[species]
 
     def set_normalisation(self, scale: Tensor, shift: Tensor) -> None:

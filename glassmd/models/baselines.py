@@ -23,7 +23,7 @@ from glassmd.features.physical import energies_and_forces
 from glassmd.fields import NODE_SPECIES
 from glassmd.models.closed_form import FOLDS, ClosedFormModel
 from glassmd.models.fold_sums import FoldSums, Moments
-from glassmd.models.linear import NODE_FEATURES
+from glassmd.models.linear import NODE_FEATURES, encoded
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["LENGTHS", "DebyeWallerModel", "DensityModel", "PotentialEnergyModel", "ScalarModel"]
@@ -38,12 +38,6 @@ _LEAST_DEBYE_WALLER = 1e-8  # σ_AA², so that its logarithm is finite
 
 class ScalarModel(ClosedFormModel):
     """A line through one number, at one of :data:`LENGTHS` for each species and time.
-
-    Args:
-        n_times: Number of times predicted at once.
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
-        inputs: The one kind of positions that it sees.
 
     Attributes:
         chosen: (n_species, n_times) int64 buffer, index into :data:`LENGTHS`.
@@ -69,7 +63,7 @@ class ScalarModel(ClosedFormModel):
         self.register_buffer("bias", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("variance", torch.full(shape, torch.nan, dtype=torch.float64))
         self._sums = FoldSums(len(LENGTHS), n_times, n_species, FOLDS)
-        self._inside = FoldSums(len(LENGTHS), n_times, n_species, FOLDS)  # of deviations from the sample's means
+        self._inside = FoldSums(len(LENGTHS), n_times, n_species, FOLDS, between=0.0)
 
     @abstractmethod
     def number(self, structure: Structure) -> NDArray[np.float64]:
@@ -80,9 +74,7 @@ class ScalarModel(ClosedFormModel):
         self.check_structure(structure)
         positions, box = structure.positions(self.inputs[0]), structure.thermal.box
         averages = coarse_grain(self.number(structure), LENGTHS, positions, box, reach=_REACH)[:, :, 0]
-        species = torch.from_numpy(structure.thermal.species.astype(np.int64))
-        fields = {NODE_FEATURES: torch.from_numpy(averages.astype(np.float32)), NODE_SPECIES: species}
-        return Data(num_nodes=len(species), **fields)
+        return encoded(structure, averages.astype(np.float32))
 
     def normalised(self, data: Data) -> Tensor:
         """(n_particles, n_times), σ_AA: labels are learned as they are."""
@@ -100,15 +92,8 @@ class ScalarModel(ClosedFormModel):
         self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
     ) -> None:
         """Add a sample to the sums, or take it back."""
-        values, species = data[NODE_FEATURES].double(), data[NODE_SPECIES]
-        self._sums.absorb(values, labels, noise, species, mask, fold=fold, sign=sign)
-        labels = labels.double()
-        for index in range(self.n_species):
-            chosen = mask & (species == index)
-            if bool(chosen.any()):
-                x, y = values[chosen] - values[chosen].mean(dim=0), labels[chosen] - labels[chosen].mean(dim=0)
-                variance, everyone = None if noise is None else noise[chosen], torch.ones(len(x), dtype=torch.bool)
-                self._inside.absorb(x, y, variance, species[chosen], everyone, fold=fold, sign=sign)
+        for sums in (self._sums, self._inside):
+            sums.absorb(data[NODE_FEATURES], labels, noise, data[NODE_SPECIES], mask, fold=fold, sign=sign)
 
     def solve(self) -> None:
         """The length of the largest |Pearson correlation| inside samples, and the line of least squares over all.
@@ -140,7 +125,7 @@ class ScalarModel(ClosedFormModel):
 
 def _moments(total: Moments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Variances of x and y, (n,) and (n_times,), their covariance, (n, n_times), and the mean noise of y."""
-    x, y = total.x / total.weight, total.y / total.weight
+    x, y = total.inner_x / total.weight, total.inner_y / total.weight
     x_variance = (total.xx.diagonal() / total.weight - x**2).clamp_min(1e-300)
     y_variance = (total.yy / total.weight - y**2).clamp_min(0.0)
     noise = total.noise / total.noise_weight.clamp_min(1e-300)
@@ -181,7 +166,7 @@ class DebyeWallerModel(ScalarModel):
     """Logarithm of the Debye–Waller factor, the mean squared deviation from the cage position.
 
     A. Widmer-Cooper and P. Harrowell, PRL 96, 185701 (2006) found it in the map of the propensity. Its logarithm
-    correlates better, as the factor of the loosest particles is several times the mean.
+    correlates better.
     """
 
     name: ClassVar[str] = "debye-waller"

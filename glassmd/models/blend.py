@@ -21,10 +21,6 @@ class Blend(nn.Module):
 
     Weights are least squares; halves until then. The spread is the root of the mean square residual less the mean
     noise of the labels, in classes of the blended prediction, interpolated between the classes' means.
-
-    Args:
-        n_species: Species.
-        n_times: Times.
     """
 
     weights: Tensor

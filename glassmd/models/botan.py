@@ -39,15 +39,11 @@ class BotanModel(BapstModel):
     | Adam, 1e-4, one structure a step, 1000 epochs of 400     | 10,000 steps, a fortieth                      |
     | errors in σ_AA² of all particles and edges               | in units of their spread, see below           |
 
-    Edge labels are optional: :meth:`attach_labels` puts them into a graph, graphs without them train the nodes alone.
-    Labels of edges are learned in units of their own spread, which :meth:`initialise` takes from the first graph,
-    those of nodes in units of each species' spread: p weighs other numbers than in the authors' code
-    (h3-Open-BDEC/pyg_botan), with which the left column was compared.
+    Graphs without the edge labels of :meth:`attach_labels` train the nodes alone. Labels of edges are learned in units
+    of their own spread, which :meth:`initialise` takes from the first graph, those of nodes in units of each species'.
+    The left column is that of h3-Open-BDEC/pyg_botan.
 
     Args:
-        n_times: Number of times predicted at once (1 in the paper).
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         width: n, size of every layer (64).
         n_steps: Message-passing steps (7).
         inputs: The one kind of positions that makes the graph (thermal).
@@ -103,11 +99,8 @@ class BotanModel(BapstModel):
         Edges that are no pair of the parent, as some between inherent positions, stay unknown.
 
         Args:
-            data: What :meth:`encode` made of the parent, or of positions derived from it; changed in place.
+            data: What :meth:`encode` made of the parent, or of positions derived from it; changed, and returned.
             changes: :func:`glassmd.stream.pairs.pair_changes` of the parent with this network's `cutoff`.
-
-        Returns:
-            The same data.
 
         Raises:
             ModelError: Labels at another number of times.
@@ -128,9 +121,9 @@ class BotanModel(BapstModel):
         Without a known label on any edge it is the nodes' error alone. Counts the steps on edges.
         """
         pair_target = data.get(PAIR_TARGET)
-        known = None if pair_target is None else torch.isfinite(pair_target)
-        if pair_target is None or known is None or not bool(known.any()):
+        if pair_target is None or not bool(torch.isfinite(pair_target).any()):
             return weighted_square_error(self.normalised(data), target, mask, noise)
+        known = torch.isfinite(pair_target)
         nodes, edges = self.latents(data)
         wanted = (pair_target - self.pair_shift) / self.pair_scale
         edge_loss: Tensor = (apply_layers(self.decoder, edges) - wanted)[known].square().mean()

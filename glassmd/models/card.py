@@ -102,13 +102,7 @@ class ModelCard(BaseModel):
                 )
 
     def check_times(self, times: Sequence[float]) -> list[int]:
-        """Outputs that predict `times`.
-
-        Args:
-            times: √(mσ²/ε).
-
-        Returns:
-            One index into the model's times for each of `times`.
+        """Index into the model's times of each of `times`, √(mσ²/ε).
 
         Raises:
             ModelError: A time the model does not predict.

@@ -39,8 +39,7 @@ class Labelled(NamedTuple):
 class Summing(PropensityModel):
     """A learner with a part that needs each sample once, in any order, and then the solution of a small problem.
 
-    What it keeps are sums over particles, one set per fold, so that a stream of any length needs the memory of
-    one sample. A sample that has grown is taken back as it was and absorbed anew.
+    A sample that has grown is taken back as it was and absorbed anew.
 
     Attributes:
         solve_again: While data arrive, a new solution is worth its price when there are this many times the
@@ -53,17 +52,7 @@ class Summing(PropensityModel):
     def absorb(
         self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
     ) -> None:
-        """Add a sample to the sums, or take it back.
-
-        Args:
-            data: What :meth:`encode` made of it.
-            labels: (n_particles, n_times) propensities, σ_AA.
-            noise: (n_particles, n_times) variances of the labels, var/R, σ_AA², NaN where unknown; None: count
-                all alike.
-            mask: (n_particles,) which particles count.
-            fold: Which of :data:`FOLDS` its lineage belongs to.
-            sign: 1 to add, −1 to take back.
-        """
+        """Add the parts of a :class:`Labelled` to the sums, or take them back where `sign` is −1."""
 
     @abstractmethod
     def solve(self) -> None:

@@ -8,11 +8,10 @@ e, n the latent edges and nodes, e⁰, n⁰ the encoded ones; φ = ReLU. One ste
     aᵏ_i = Σ_(j→i) eᵏ_ji
     nᵏ   = φ(φ(aᵏ Wᵃ + nᵏ⁻¹ Wⁿ + n⁰ Wⁿ⁰ + b') V' + c')
 
-The first layer is linear in the 384 numbers it is given, so that the four node parts are computed per node
-(40 times fewer than edges) and gathered, and the bracket is computed once for all steps. What remains per edge
-and step is two 64 × 64 products, and then memory traffic decides: edges go through in blocks that stay in the
-cache, every intermediate is written in place, and the derivative is written out by hand to keep that so. Sums
-over a node's edges are segment sums over sorted edges: the same bits every time.
+The first layer is linear, so that its node parts are computed per node and gathered, and the bracket once for all
+steps. What remains per edge goes through in blocks that stay in the cache, every intermediate is written in place, and
+the derivative is written out by hand to keep that so. Sums over a node's edges are segment sums over sorted edges: the
+same bits every time.
 """
 
 from __future__ import annotations
@@ -93,11 +92,7 @@ def _sum(values: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _empty(n_rows: int, like: Tensor) -> Tensor:
-    """Uninitialised (n_rows, width) memory for edges.
-
-    On a CPU it comes from numpy, which asks the system for huge pages; ordinary ones cost more to map than
-    the arithmetic that fills them.
-    """
+    """Uninitialised (n_rows, width) memory for edges, on a CPU from numpy, which asks the system for huge pages."""
     width = like.shape[-1]
     if like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64):
         dtype = np.float32 if like.dtype == torch.float32 else np.float64

@@ -8,13 +8,12 @@ coefficients C (`Coupling`), trained weights V (`weights`):
     m_i^(l3 m3 c') = Σ_j Σ_(l1 l2) Σ_(m1 m2) C^(l3 m3)_(l1 m1, l2 m2) Σ_(c k) V^(l1 l2 l3)_(c k c')
                      R_k(r_ij) Y_(l2 m2)(r_ij) h_j^(l1 m1 c)
 
-The usual order makes weights Σ_k V R_k for every edge, thousands of numbers each, and couples on every edge.
 Everything but h, Y and R is the same for all edges, so the sum over neighbours can go inside:
 
     A_i^(l2 m2 k, l1 m1 c) = Σ_j Y_(l2 m2)(r_ij) R_k(r_ij) h_j^(l1 m1 c)
 
-is one matrix product per particle, and the coupling and the weights act on particles, 40 times fewer than edges.
-Particles go through in blocks that stay in the cache; the derivative computes A again instead of keeping it.
+is one matrix product per particle, and the coupling and the weights act on particles instead of edges. Particles go
+through in blocks that stay in the cache; the derivative computes A again instead of keeping it.
 """
 
 from __future__ import annotations
@@ -78,9 +77,6 @@ def neighbourhoods(edge_index: Tensor, vectors: Tensor, n_nodes: int, block: int
         slots.append((first[nodes, None] + column).reshape(-1))
     mask = torch.cat(used) if used else torch.zeros(0, dtype=torch.bool)
     edge = torch.where(mask, torch.cat(slots), 0) if slots else torch.zeros(0, dtype=torch.int64)
-    if not len(sender):
-        empty = vectors.new_zeros((len(edge), 3))
-        return Neighbourhoods(edge, empty, mask, blocks, widths)
     points = nn.functional.pad(vectors, (0, 3 - vectors.shape[1]))
     return Neighbourhoods(
         sender=torch.where(mask, sender[edge], 0),
@@ -126,9 +122,6 @@ class Coupling(nn.Module):
     Even sums keep the parity (−1)^l of positions, so that mirror images are treated alike.
 
     Attributes:
-        l_in: Largest l of the features.
-        l_edge: Largest l of the harmonics.
-        l_out: Largest l of the result.
         pairs: What couples to what.
         weights: One parameter (n_paths · n_radial · channels_in, channels_out) per l3, normal with variance 1/inputs.
 

@@ -61,8 +61,7 @@ class Rows:
 class ExtremeRows:
     """Per species and time, the rows of the particles with the largest and with the smallest labels of each sample.
 
-    Each row draws a rank from what its sample contains, so that what is kept does not depend on the order of the
-    samples, and a sample that is taken back leaves no row.
+    Each row draws a rank from what its sample contains, so that what is kept does not depend on the samples' order.
 
     Args:
         n_features: Number of descriptors.
@@ -92,16 +91,7 @@ class ExtremeRows:
         fold: int,
         sign: int = 1,
     ) -> None:
-        """Add the extreme particles of a sample, or take them back.
-
-        Args:
-            x: (n_particles, n_features).
-            labels: (n_particles, n_times).
-            species: (n_particles,).
-            mask: (n_particles,) which particles count.
-            fold: Of the sample's lineage.
-            sign: 1 to add, −1 to take back what was added with the same arguments.
-        """
+        """Add the extreme particles of a sample, or take them back; arguments of :meth:`FoldSums.absorb` as arrays."""
         content = np.ascontiguousarray(x).tobytes() + np.ascontiguousarray(labels).tobytes()
         sample = np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), np.uint64)[0]
         for index in np.unique(species[mask]).tolist():

@@ -51,22 +51,15 @@ class Moments:
     noise: Tensor
     noise_weight: Tensor
 
-    _TENSORS: ClassVar[tuple[str, ...]] = (
-        *("x", "inner_x", "xx", "xy"),
-        *("y", "inner_y", "yy", "noise", "noise_weight"),
-    )
+    _TENSORS: ClassVar[tuple[str, ...]] = ("x", "inner_x", "xx", "xy", "y", "inner_y", "yy", "noise", "noise_weight")
 
     @classmethod
     def empty(cls, n_features: int, n_times: int) -> Moments:
         """Sums over nothing."""
-
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.float64)
-
         f, t = n_features, n_times
-        shapes = {"x": (f,), "inner_x": (f,), "xx": (f, f), "xy": (f, t)}
-        shapes |= dict.fromkeys(("y", "inner_y", "yy", "noise", "noise_weight"), (t,))
-        return cls(count=0, weight=0.0, **{name: zeros(*shape) for name, shape in shapes.items()})
+        shapes = dict.fromkeys(cls._TENSORS, (t,)) | {"x": (f,), "inner_x": (f,), "xx": (f, f), "xy": (f, t)}
+        sums = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+        return cls(count=0, weight=0.0, **sums)
 
     @classmethod
     def total(cls, parts: Iterable[Moments]) -> Moments:
@@ -81,15 +74,10 @@ class Moments:
         return total
 
     def add(self, x: Tensor, y: Tensor, noise: Tensor, weight: float, sign: int, between: float = 1.0) -> None:
-        """Add the particles of a sample, or take them back.
+        """Add the particles of a sample, or take them back where `sign` is −1.
 
-        Args:
-            x: (n, n_features) float64; changed.
-            y: (n, n_times) float64; changed.
-            noise: (n, n_times) float64, NaN where unknown.
-            weight: w of all of them.
-            sign: 1 or −1.
-            between: b.
+        `x` (n, n_features) and `y` (n, n_times), float64, are changed; `noise` (n, n_times) is NaN where unknown. All
+        particles have the same `weight` w; `between` is b.
         """
         w = sign * weight
         known = torch.isfinite(noise)
@@ -203,8 +191,8 @@ def sample_weight(labels: Tensor, noise: Tensor) -> float:
     """How much a particle of this sample counts: the inverse variance of its residual, 1 for a label without noise.
 
     With S the variance of the true propensity and N the mean variance of the labels, a linear model leaves about
-    S/2 + N, so that w = S/2 / (S/2 + N), averaged over the times. One number for the whole sample: a weight
-    from each particle's own noise would follow its label, for mobile particles are the noisy ones, and bias the fit.
+    S/2 + N, so that w = S/2 / (S/2 + N), averaged over the times. One number for the whole sample: mobile particles are
+    the noisy ones, and a weight of each particle would bias the fit.
 
     Args:
         labels: (n, n_times) of one species.

@@ -40,18 +40,11 @@ class GlassMLPModel(PropensityModel):
     | loss: squared error, plus differences of variance | :meth:`objective`                               |
     | and of spatial correlation                        |                                                 |
 
-    The left column is confirmed for the descriptors alone, from a public implementation; the network and the
-    loss as published we could not verify.
-
-    Where this differs: form and weights of the terms of the loss, the linear bottleneck and the training settings
-    are our choice. The labels' noise is taken off the variance that the prediction should have. `members` networks,
-    which differ in their first weights only, are averaged: one that small depends on where it starts. Thermal and cage
-    positions may be seen too, the descriptors of several kinds side by side.
+    Only the descriptors of the left column could be checked against a public implementation. Form and weights of the
+    terms of the loss, the linear bottleneck and the training settings are our choice. `members` networks, which differ
+    in their first weights only, are averaged. Descriptors of several kinds of positions stand side by side.
 
     Args:
-        n_times: Number of times predicted at once.
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         inputs: Kinds of positions whose descriptors are seen (inherent).
         bottleneck: Nodes of the first layer (2).
         width: Nodes of the two hidden layers (10).
@@ -99,7 +92,9 @@ class GlassMLPModel(PropensityModel):
         self.n_features = len(self.inputs) * n_descriptors(n_species)
         networks = n_times * members
         sizes = (self.n_features, bottleneck, width, width, 1)
-        self.weights = nn.ParameterList(_first_weights(n_species, networks, ins, outs) for ins, outs in pairwise(sizes))
+        self.weights = nn.ParameterList(
+            torch.randn(n_species, networks, ins, outs) / math.sqrt(ins) for ins, outs in pairwise(sizes)
+        )
         self.biases = nn.ParameterList(torch.zeros(n_species, networks, 1, outs) for outs in sizes[1:])
         self.register_buffer("mean", torch.zeros(n_species, self.n_features, dtype=torch.float64))
         self.register_buffer("deviation", torch.ones(n_species, self.n_features, dtype=torch.float64))
@@ -171,8 +166,7 @@ class GlassMLPModel(PropensityModel):
     def _first_layer(self, inputs: Tensor) -> Tensor:
         """(n, n_species, networks · bottleneck): what every species' networks make of the descriptors.
 
-        Coarse-grained descriptors differ by a thousandth of their mean: what they have in common is taken off
-        in double precision, and each species' standardisation is put into its weights.
+        Descriptors differ by a thousandth of their mean: it is taken off in double precision.
         """
         centre = self.mean.mean(dim=0)
         centred = (inputs - centre).to(self.scale.dtype)
@@ -190,8 +184,3 @@ class GlassMLPModel(PropensityModel):
             values = torch.baddbmm(self.biases[layer][kind], values, self.weights[layer][kind])
             values = elu(values) if layer < 3 else values
         return values.squeeze(2).T
-
-
-def _first_weights(n_species: int, networks: int, ins: int, outs: int) -> Tensor:
-    """Normal numbers of standard deviation 1/√inputs."""
-    return torch.randn(n_species, networks, ins, outs) / math.sqrt(ins)

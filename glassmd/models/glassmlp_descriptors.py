@@ -11,15 +11,11 @@ G. Jung, G. Biroli & L. Berthier, Phys. Rev. Lett. 130, 238202 (2023). With w_ij
 | C̄ = Σ_j w_ij C_j / ρ                    | Voronoi surface     |
 | V̄ = Σ_j w_ij V_j / ρ                    | Voronoi volume      |
 
-In 2D, surface and volume are perimeter and area. The published set has the first four, for every species and for all:
-4 · n_lengths · (n_species + 1) columns, which the library partycls also computes, up to half a box. The volume, the
-lengths (`LENGTHS`) and the end of the sums (`REACH`, so that a particle costs the same in every box) are our choice.
-The particle's own E, C and V stand before them.
+In 2D, surface and volume are perimeter and area. The published set has the first four, up to half a box; the volume,
+:data:`LENGTHS` and :data:`REACH` are our choice. The particle's own E, C and V stand before them.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +30,7 @@ from glassmd.mixtures import Mixture
 __all__ = ["LENGTHS", "REACH", "n_descriptors", "physical_descriptors"]
 
 LENGTHS = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.2, 4.0)
-"""Coarse-graining lengths, σ_AA: our choice."""
+"""Coarse-graining lengths, σ_AA."""
 
 REACH = 7.0
 """Particles farther than this do not count, σ_AA."""
@@ -43,25 +39,22 @@ _OWN = 3
 _COARSE = 5
 
 
-def n_descriptors(n_species: int, lengths: Sequence[float] = LENGTHS) -> int:
+def n_descriptors(n_species: int) -> int:
     """Columns of :func:`physical_descriptors`.
 
     Example:
         >>> n_descriptors(2)
         168
     """
-    return _OWN + _COARSE * len(lengths) * (n_species + 1)
+    return _OWN + _COARSE * len(LENGTHS) * (n_species + 1)
 
 
-def physical_descriptors(
-    configuration: Configuration, mixture: Mixture, lengths: Sequence[float] = LENGTHS
-) -> NDArray[np.float64]:
+def physical_descriptors(configuration: Configuration, mixture: Mixture) -> NDArray[np.float64]:
     """Own and coarse-grained quantities of every particle; the same in every orientation and order.
 
     Args:
         configuration: Particles in a periodic box.
         mixture: Whose potential makes the energies.
-        lengths: L, σ_AA.
 
     Returns:
         (n_particles, n_descriptors) float64: ε_AA and σ_AA to the powers that the table implies.
@@ -78,9 +71,9 @@ def physical_descriptors(
     columns = np.column_stack([np.ones(len(own)), centred, centred[:, 0] ** 2])
     of_species = (species[:, None] == np.arange(n_species)).astype(float)
     table = (of_species[:, :, None] * columns[:, None, :]).reshape(len(own), -1)
-    result = np.empty((len(points), n_descriptors(n_species, lengths)))
+    result = np.empty((len(points), n_descriptors(n_species)))
     for far in neighbour_blocks(points, box, species, REACH, n_species, with_vectors=False):
-        coarse = [_coarse_grained(table, middle, far, length) for length in lengths]
+        coarse = [_coarse_grained(table, middle, far, length) for length in LENGTHS]
         result[order[far.block]] = np.hstack([own[far.block], *coarse])
     return result
 

@@ -1,7 +1,4 @@
-"""The default learner: a linear model and an ensemble of small networks, weighed against each other out of fold.
-
-What was tried and did not stay is in docs/assessment.md.
-"""
+"""The default learner: a linear model and an ensemble of small networks, weighed against each other out of fold."""
 
 from __future__ import annotations
 
@@ -17,16 +14,15 @@ from torch_geometric.data import Data
 
 from glassmd.features import RECIPES, describe
 from glassmd.features.bonds import bond_features, n_bond_features
-from glassmd.features.displacement import displacement_features, displacement_names
+from glassmd.features.displacement import displacement_features, n_displacement_features
 from glassmd.features.rattling import n_rattling_features, rattling_features
 from glassmd.features.recipe import n_columns
 from glassmd.fields import EDGE_INDEX, NODE_SPECIES
 from glassmd.models.blend import Blend
-from glassmd.models.bond_network import BondNetwork
+from glassmd.models.bond_network import BondNetwork, NodeScale
 from glassmd.models.closed_form import FOLDS, Labelled, Summing
-from glassmd.models.linear import BETWEEN, NODE_FEATURES, LinearHead
+from glassmd.models.linear import BETWEEN, NODE_FEATURES, LinearHead, encoded
 from glassmd.models.losses import shrink_offsets, weighted_square_error
-from glassmd.models.node_scale import NodeScale
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["GlassNet"]
@@ -49,13 +45,10 @@ class GlassNet(Summing):
     | blend         | the prediction of a sample by the parts that never saw  | one weight per species and time, and  |
     |               | its fold                                                | how far the truth lies from the blend |
 
-    Nothing it sees changes under rotations, reflections, translations, images or another order of the particles,
-    so neither does what it says. Every sample is in the linear part and in four of five members.
+    Nothing it sees changes under rotations, reflections, translations, images or another order of the particles.
+    Every sample is in the linear part and in four of five members.
 
     Args:
-        n_times: Number of times predicted at once.
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         width: Channels of the networks.
         n_layers: Their message-passing steps.
         cutoff: Length of the longest bond, σ_AA.
@@ -116,16 +109,10 @@ class GlassNet(Summing):
     def encode(self, structure: Structure) -> Data:
         """Descriptors of the particles and of their bonds."""
         self.check_structure(structure)
-        species = torch.from_numpy(structure.thermal.species.astype(np.int64))
-        columns = torch.from_numpy(_columns(structure, self.inputs))
+        data = encoded(structure, _columns(structure, self.inputs))
         edge_index, bonds = bond_features(structure, self.inputs, self.cutoff)
-        fields = {
-            NODE_SPECIES: species,
-            NODE_FEATURES: columns,
-            EDGE_INDEX: torch.from_numpy(edge_index),
-            BONDS: torch.from_numpy(bonds),
-        }
-        return Data(num_nodes=len(species), **fields)
+        data[EDGE_INDEX], data[BONDS] = torch.from_numpy(edge_index), torch.from_numpy(bonds)
+        return data
 
     def absorb(
         self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
@@ -210,11 +197,6 @@ class GlassNet(Summing):
         return found
 
 
-def _heat(temperature: float) -> float:
-    """Temperature on a scale on which supercooled liquids are of order one."""
-    return float(np.log(temperature / 0.5))
-
-
 def _columns(structure: Structure, inputs: tuple[str, ...]) -> NDArray[np.float32]:
     """(n_particles, n_columns): descriptors, displacements, rattling and, last, temperature.
 
@@ -226,7 +208,8 @@ def _columns(structure: Structure, inputs: tuple[str, ...]) -> NDArray[np.float3
         sets.append(displacement_features(structure, inputs=inputs, count=RECIPE.generations))
     if "cage" in inputs:
         sets.append(rattling_features(structure, count=RECIPE.generations))
-    sets.append(np.full((len(species), 1), _heat(structure.temperature), np.float32))
+    heat = np.log(structure.temperature / 0.5)  # of order one in supercooled liquids
+    sets.append(np.full((len(species), 1), heat, np.float32))
     return np.hstack(sets)
 
 
@@ -237,6 +220,6 @@ def _described(inputs: tuple[str, ...]) -> tuple[str, ...]:
 def _n_columns(inputs: tuple[str, ...], n_species: int, dimensions: int) -> int:
     """Columns of :func:`_columns`."""
     described = len(_described(inputs)) * n_columns(RECIPE, n_species)
-    displaced = len(displacement_names(inputs, "cage" in inputs, count=RECIPE.generations))
+    displaced = n_displacement_features(inputs, count=RECIPE.generations)
     rattling = n_rattling_features(n_species, dimensions, count=RECIPE.generations) if "cage" in inputs else 0
     return described + displaced + rattling + 1

@@ -1,9 +1,8 @@
 """The plane in the space of descriptors that best separates soft particles from hard ones.
 
 Descriptors are standardised first; softness is the signed distance to the plane, positive on the soft side
-(S. S. Schoenholz et al., Nature Physics 12, 469 (2016)). Two ways to find the plane, from the same rows: a linear
-support vector machine, and least squares to targets of +1 and −1. Both count the two classes alike, whatever their
-sizes. Both are scikit-learn's.
+(S. S. Schoenholz et al., Nature Physics 12, 469 (2016)). Two ways to find the plane, both scikit-learn's and both
+counting the two classes alike: a linear support vector machine, and least squares to targets of +1 and −1.
 """
 
 from __future__ import annotations
@@ -30,8 +29,7 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 _DEFAULT_PENALTY = 1e-2  # where there are no folds to choose by
 _KURTOSIS = 100.0
-"""A descriptor with a larger one has its variance from a few rows in a thousand, as the shells nearest to a particle
-have: nothing is learned about it, and a new particle may lie a hundred standard deviations out."""
+"""A descriptor with a larger one has its variance from a few rows in a thousand: nothing is learned about it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +127,6 @@ def cross_validate(
     hard_folds: Sequence[int] | NDArray[np.int64],
     *,
     method: Method = "svm",
-    penalties: Sequence[float] = PENALTIES,
 ) -> CrossValidation:
     """How well planes separate rows that they have not seen, and which penalty does it best.
 
@@ -139,7 +136,6 @@ def cross_validate(
         soft_folds: (n_soft,) the fold of each row: rows that know of each other belong into one.
         hard_folds: (n_hard,).
         method: One of :data:`METHODS`.
-        penalties: To choose from.
 
     Raises:
         ModelError: Rows or folds that do not match.
@@ -163,12 +159,12 @@ def cross_validate(
     planes = {
         (fold, penalty): fit_hyperplane(x[of_x != fold], y[of_y != fold], method=method, penalty=penalty)
         for fold in folds
-        for penalty in penalties
+        for penalty in PENALTIES
     }
-    right = np.array([[_accuracy(planes[k, p], x[of_x == k], y[of_y == k]) for p in penalties] for k in folds])
+    right = np.array([[_accuracy(planes[k, p], x[of_x == k], y[of_y == k]) for p in PENALTIES] for k in folds])
     others = (right.sum(axis=0) - right) / (len(folds) - 1)
     accuracy = right[np.arange(len(folds)), others.argmax(axis=1)]
-    best = penalties[int(right.mean(axis=0).argmax())]
+    best = PENALTIES[int(right.mean(axis=0).argmax())]
     return CrossValidation(best, accuracy, {fold: planes[fold, best] for fold in folds})
 
 

@@ -1,9 +1,7 @@
 """A start from which the network of Bapst et al. learns within minutes.
 
-With the usual start, normal weights and zero biases, the network is a homogeneous function of the edge vectors:
-far neighbours, which are many, drown the near ones, which matter, and seven sums over neighbours make outputs of
-order 10 to 100 before anything is learned. The function that the network can express,
-and the published weights, are untouched.
+With normal weights and zero biases the network is a homogeneous function of the edge vectors: far neighbours, which
+are many, drown the near ones, and seven sums over neighbours make outputs of order 10 to 100.
 
 The edge encoder starts with features of near neighbours, hinges s(c − |r|) and s(c − |r|) + s u·r, which two
 layers of rectifiers can write down: with directions d_k spread evenly over the sphere the averages of max(0, d_k·r)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
+from glassmd.fields import NODE_SPECIES
 from glassmd.models.closed_form import FOLDS
 from glassmd.models.fold_sums import FoldSums
 from glassmd.models.ridge_solution import DIRECTIONS, RidgeSolution, solve_ridge
+from glassmd.structure import Structure
 
-__all__ = ["BETWEEN", "NODE_FEATURES", "LinearHead"]
+__all__ = ["BETWEEN", "NODE_FEATURES", "LinearHead", "encoded"]
 
 # graph, (n_particles, n_features) float32: descriptors of the particle
 NODE_FEATURES: Final = "features"
@@ -23,35 +28,36 @@ LEFT_OUT: Final = "folds left out"
 BETWEEN: Final = 0.25
 """How much differences between the means of samples count beside those within a sample."""
 
+_SOLVED = ("centre", "inverse_unit", "weight", "bias", "fold_weight", "fold_bias", "directions", "gain", "rest")
 _ASIDE = 0.005  # of the first sample's particles on each side that do not set the limits of a column
 _ENOUGH = 100  # particles that show the range of a column; fewer widen it
 _LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
+
+
+def encoded(structure: Structure, columns: NDArray[np.float32]) -> Data:
+    """Descriptors (n_particles, n_features) and the species of every particle."""
+    species = torch.from_numpy(structure.thermal.species.astype(np.int64))
+    return Data(num_nodes=len(species), **{NODE_FEATURES: torch.from_numpy(columns), NODE_SPECIES: species})
 
 
 class LinearHead(nn.Module):
     """Ridge regression of propensities on descriptors, one per species, with a penalty for each time.
 
     Samples are absorbed into sums (:class:`glassmd.models.fold_sums.FoldSums`), which are not part of the state;
-    :meth:`solve` makes the weights, which are. Besides the weights from everything it keeps those that never saw
-    one fold (:meth:`forward_fold`): what they leave of a training sample is what the weights leave of a new one,
-    so that another learner can be trained on it.
+    :meth:`solve` makes the weights, which are, and those that never saw one fold (:meth:`forward_fold`).
 
-    Liquids differ in how far all their particles move, for reasons that no descriptor of a particle shows. Thousands
-    of particles with one such offset in common say no more about it than a few would: the regression with a random
-    intercept (N. M. Laird & J. H. Ware, Biometrics 38, 963 (1982)), with the factor :data:`BETWEEN` in place of a
-    ratio of variances that a handful of samples cannot give. Not 0, because temperature shows between samples only.
+    Liquids differ in how far all their particles move, which no descriptor of a particle shows: a random intercept
+    (N. M. Laird & J. H. Ware, Biometrics 38, 963 (1982)), with the factor :data:`BETWEEN` in place of a ratio of
+    variances that a handful of samples cannot give. Not 0, because temperature shows between samples only.
 
-    Columns are cut off at limits set by the first sample of a species: three times the range that holds 99% of
-    its particles (7.7 standard deviations of a normal distribution). Mean positions of a particle that hops may
-    overlap another's; the pair's repulsion would otherwise move the weights of everyone.
+    Columns are cut off at limits set by the first sample of a species, three times the range that holds 99% of its
+    particles: mean positions of a particle that hops may overlap another's, with a huge repulsion.
 
     The spread is that of the true propensity around the prediction. With σ² the mean square residual on folds
-    left out, N the mean variance of the labels where known and h(x) = zᵀ(C + α)⁻¹z / n the leverage,
+    left out, N the mean variance of the labels where known and h(x) = zᵀ(C + α)⁻¹z / n the leverage, exact in
+    :data:`DIRECTIONS` principal directions and averaged over the rest,
 
-        spread² = (σ² − N − σ² h̄) + σ² h(x),
-
-    which is σ² − N on average over particles like the training particles, and grows for others. The leverage
-    is exact in 64 principal directions and averaged over the rest.
+        spread² = (σ² − N − σ² h̄) + σ² h(x).
 
     Args:
         n_features: Number of descriptors; None: until the first sample.
@@ -149,20 +155,7 @@ class LinearHead(nn.Module):
         fold: int,
         sign: int = 1,
     ) -> None:
-        """Add a sample to the sums, or take it back.
-
-        Args:
-            x: (n_particles, n_features).
-            labels: (n_particles, n_times), σ_AA.
-            noise: (n_particles, n_times) variances of the labels, σ_AA², NaN where unknown, or None.
-            species: (n_particles,) int64.
-            mask: (n_particles,) which particles count.
-            fold: Which of :data:`glassmd.models.closed_form.FOLDS`.
-            sign: 1 to add, −1 to take back.
-
-        Raises:
-            ModelError: Shapes or a fold that do not fit, or numbers that are not finite.
-        """
+        """Add a sample to the sums, or take it back; arguments and errors of :meth:`FoldSums.absorb`."""
         self.fit_to(int(x.shape[1]))
         if self._sums is None:
             self._sums = FoldSums(int(x.shape[1]), self.n_times, self.n_species, FOLDS, between=BETWEEN)
@@ -189,32 +182,17 @@ class LinearHead(nn.Module):
             raise ModelError("found no labelled particle to solve from", "at least one absorbed sample")
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
-        """Predicted propensities, (n_particles, n_times), σ_AA, in the type of `x`.
+        """Predicted propensities, (n_particles, n_times), σ_AA, from `x` (n_particles, n_features), in its type."""
+        return self._predicted(x, species, self.weight, self.bias)
 
-        Args:
-            x: (n_particles, n_features).
-            species: (n_particles,) int64.
-        """
+    def forward_fold(self, x: Tensor, species: Tensor, fold: int) -> Tensor:
+        """The same from the weights that never saw a fold; from all weights where all particles were in one fold."""
+        return self._predicted(x, species, self.fold_weight[:, fold], self.fold_bias[:, fold])
+
+    def _predicted(self, x: Tensor, species: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = x.new_zeros((len(x), self.n_times))
         for index, rows, z in self._standardised(x, species):
-            out[rows] = (self.bias[index] + z @ self.weight[index]).to(x.dtype)
-        return out
-
-    def forward_fold(self, x: Tensor, species: Tensor, fold: int | Tensor) -> Tensor:
-        """The same from the weights that never saw a fold, as those of a new sample would be.
-
-        Args:
-            x: (n_particles, n_features).
-            species: (n_particles,) int64.
-            fold: Of all particles, or (n_particles,) int64 of each. Where all training particles were in one fold
-                there are no such weights and the prediction is that of :meth:`forward`.
-        """
-        folds = torch.as_tensor(fold, device=x.device).expand(len(x))
-        out = x.new_zeros((len(x), self.n_times))
-        for index, rows, z in self._standardised(x, species):
-            for k in set(folds[rows].tolist()):
-                of_fold = folds[rows] == k
-                out[rows[of_fold]] = (self.fold_bias[index, k] + z[of_fold] @ self.fold_weight[index, k]).to(x.dtype)
+            out[rows] = (bias[index] + z @ weight[index]).to(x.dtype)
         return out
 
     def spread(self, x: Tensor, species: Tensor) -> Tensor:
@@ -247,22 +225,18 @@ class LinearHead(nn.Module):
 
     def _standardised(self, x: Tensor, species: Tensor) -> list[tuple[int, Tensor, Tensor]]:
         """Of each species that is there: its index, its rows and their z."""
-        if x.shape[1] != (self.n_features or 0):
-            self.fit_to(int(x.shape[1]))
+        self.fit_to(int(x.shape[1]))
         found = []
         for index in range(self.n_species):
             rows = torch.nonzero(species == index)[:, 0]
             if len(rows):
                 within = x[rows].to(self.weight.dtype).clamp(self.low[index], self.high[index])
-                z = (within - self.centre[index]) * self.inverse_unit[index]
-                found.append((index, rows, z))
+                found.append((index, rows, (within - self.centre[index]) * self.inverse_unit[index]))
         return found
 
     def _keep(self, index: int, solution: RidgeSolution) -> None:
         """Copy a solution into the buffers of a species."""
-        for name in ("centre", "inverse_unit", "weight", "bias", "fold_weight", "fold_bias"):
-            getattr(self, name)[index].copy_(getattr(solution, name))
-        for name in ("directions", "gain", "rest"):
+        for name in _SOLVED:
             getattr(self, name)[index].copy_(getattr(solution, name))
         total = solution.residual
         truth = torch.maximum(total - solution.noise, _LEAST * total)
@@ -271,7 +245,7 @@ class LinearHead(nn.Module):
         self.slope[index].copy_(torch.minimum(total, truth / mean))
 
     def _forget(self, index: int) -> None:
-        for name in ("centre", "inverse_unit", "weight", "bias", "fold_weight", "fold_bias", "slope"):
+        for name in (*_SOLVED, "slope"):
             getattr(self, name)[index].zero_()
         self.variance[index].fill_(torch.nan)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["shrink_offsets", "weighted_square_error"]
+__all__ = ["group_means", "shrink_offsets", "weighted_square_error"]
 
 
 def weighted_square_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Mean squared error over the chosen particles and all times, in normalised units.
+    """Mean squared error over the chosen particles and all times, in normalised units, a scalar.
 
     Args:
         output: (n_particles, n_times).
@@ -19,11 +19,7 @@ def weighted_square_error(output: Tensor, target: Tensor, mask: Tensor, noise: T
             weight 1/(1 + noise), the inverse variance of a residual of order one plus the label's own. NaN
             (unknown) counts fully.
 
-    Returns:
-        A scalar.
-
     Example:
-        >>> import torch
         >>> one = torch.ones(2, 1)
         >>> float(weighted_square_error(one, 3 * one, torch.tensor([True, False])))
         4.0
@@ -48,12 +44,16 @@ def shrink_offsets(values: Tensor, group: Tensor, counted: Tensor, between: floa
         between: What is left of a mean, 0 to 1.
 
     Example:
-        >>> import torch
         >>> values = torch.tensor([[1.0], [3.0], [9.0]])
         >>> shrink_offsets(values, torch.tensor([0, 0, 1]), torch.tensor([True, True, False]), 0.5).flatten().tolist()
         [0.0, 2.0, 9.0]
     """
     size = int(group.max()) + 1 if len(group) else 0
-    sums = values.new_zeros((size, values.shape[1])).index_add(0, group[counted], values[counted])
-    count = torch.bincount(group[counted], minlength=size).clamp_min(1)
-    return values - (1 - between) * (sums / count[:, None])[group]
+    return values - (1 - between) * group_means(values[counted], group[counted], size)[group]
+
+
+def group_means(values: Tensor, group: Tensor, n_groups: int) -> Tensor:
+    """(n_groups, …) means of values (n, …) over every group (n,); 0 for an empty one."""
+    number = torch.bincount(group, minlength=n_groups).clamp_min(1).to(values.dtype)
+    sums = values.new_zeros(n_groups, *values.shape[1:]).index_add(0, group, values)
+    return sums / number.view(-1, *[1] * (values.dim() - 1))

@@ -1,4 +1,4 @@
-"""Ridge regression on recursive descriptors, the strongest known recipe for linear models."""
+"""Ridge regression on recursive descriptors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
@@ -14,7 +13,7 @@ from torch_geometric.data import Data
 from glassmd.features import RECIPES, describe, displacement_features
 from glassmd.fields import NODE_SPECIES
 from glassmd.models.closed_form import ClosedFormModel
-from glassmd.models.linear import NODE_FEATURES, LinearHead
+from glassmd.models.linear import NODE_FEATURES, LinearHead, encoded
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["RidgeModel", "recursive_descriptors"]
@@ -28,13 +27,11 @@ class RidgeModel(ClosedFormModel):
     other. They are exactly invariant, and so is the prediction.
 
     Args:
-        n_times: Number of times predicted at once.
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         n_features: Number of descriptors; None: until the first structure is encoded.
         inputs: Any of thermal, inherent and cage (inherent).
 
     Example:
+        >>> import torch
         >>> from glassmd.configuration import Configuration
         >>> from glassmd.mixtures import get_mixture
         >>> generator = np.random.default_rng(0)
@@ -73,9 +70,7 @@ class RidgeModel(ClosedFormModel):
         self.check_structure(structure)
         descriptors = np.hstack(self.describe(structure)).astype(np.float32, copy=False)
         self.head.fit_to(descriptors.shape[1])
-        species = torch.from_numpy(structure.thermal.species.astype(np.int64))
-        fields = {NODE_FEATURES: torch.from_numpy(descriptors), NODE_SPECIES: species}
-        return Data(num_nodes=len(species), **fields)
+        return encoded(structure, descriptors)
 
     def describe(self, structure: Structure) -> list[NDArray[np.float32]]:
         """Sets of columns, (n_particles, any), that show `inputs` and nothing else."""

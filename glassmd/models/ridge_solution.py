@@ -17,7 +17,7 @@ _CAUTION = 1.4  # weight of the degrees of freedom in generalised cross-validati
 _ROUNDING = 1e-6  # a column that varies by less than this part of its size only shows how float32 rounds
 
 DIRECTIONS = 64
-"""Principal directions kept for the leverage, where there are as many descriptors."""
+"""Principal directions kept for the leverage, at most."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,6 @@ class _Spectrum:
     rotated: Tensor
     total: Tensor
 
-    def weights(self, penalty: float) -> Tensor:
-        """(n_features, n_times) for one penalty."""
-        return self.vectors @ (self.rotated / (self.values + penalty)[:, None])
-
     def freedom(self, penalty: float) -> float:
         """Degrees of freedom Σ λ/(λ + α) for one penalty."""
         return float((self.values / (self.values + penalty)).sum())
@@ -89,11 +85,9 @@ def solve_ridge(folds: dict[int, Moments], reference: tuple[Tensor, Tensor], n_f
 
     The columns are centred and scaled to variance 1 by all the sums. Penalties α of the normal equations
     `(C + α) w = c` (C the covariance of the columns, c that with the labels) are tried downhill from 1 by
-    decades, then by half a decade, each by predicting every fold from the others from the sums alone. What counts
-    is the error around each fold's own mean: liquids differ in how far everything moves, and a handful of such
-    offsets would decide on the penalty of all columns. Where only one fold holds particles, α minimises
-    `RSS / (1 − 1.4 tr H / n)²`, generalised cross-validation with the factor that keeps it from fitting noise
-    (Y.-J. Kim & C. Gu, J. R. Stat. Soc. B 66, 337 (2004)).
+    decades, then by half a decade, each by predicting every fold from the others; the error counts around each fold's
+    own mean. Where only one fold holds particles, α minimises `RSS / (1 − 1.4 tr H / n)²`, generalised
+    cross-validation (Y.-J. Kim & C. Gu, J. R. Stat. Soc. B 66, 337 (2004)).
 
     Args:
         folds: Sums of one species by fold, at least one.
@@ -103,14 +97,12 @@ def solve_ridge(folds: dict[int, Moments], reference: tuple[Tensor, Tensor], n_f
     standard, centre, inverse_unit, label_mean = _standardised(folds, reference)
     everything = Moments.total(standard.values())
     spectrum = _spectrum(everything)
-    n_times = len(label_mean)
     if len(standard) > 1:
         penalty, residual, fold_weight, fold_bias = _leave_folds_out(standard, everything)
     else:
         penalty, residual = _generalised(spectrum, everything.count)
         fold_weight, fold_bias = {}, {}
-    pick = [spectrum.weights(float(penalty[t]))[:, t] for t in range(n_times)]
-    weight = torch.stack(pick, dim=1)
+    weight = spectrum.vectors @ (spectrum.rotated / (spectrum.values[:, None] + penalty))
     bias = everything.y / everything.weight + label_mean  # z is centred
     freedom = torch.tensor([spectrum.freedom(float(a)) for a in penalty], dtype=torch.float64)
     directions, gain, rest = _leverage(spectrum, penalty, everything.count)

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
-from glassmd.features.pair import pair_energy
+from glassmd.features.pair import pair_potential
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_SPECIES
 from glassmd.graphs import to_graph
 from glassmd.mixtures import Mixture
@@ -56,19 +56,15 @@ class SE3Model(PropensityModel):
     | all products of rotations, SO(3)                     | those that keep parity, O(3): mirror images too |
     | one decoder per type and time                        | one per species, all times                      |
 
-    The paper's abstract and summaries confirm inputs, energy, harmonics times radial functions, tensor products,
-    layers and decoders for several times; the other rows on the left we could not verify. Number of layers, channels,
-    l_max, radial functions, cutoff and training settings are our choice.
+    Basis, self-interaction, normalisation and nonlinearity on the left could not be verified. Number of layers,
+    channels, l_max, radial functions, cutoff and training settings are our choice.
 
     Every layer turns features (l, m, channel) into new ones; what rotations leave alone, the scalars and the
     lengths of the others, goes to the decoder from every layer. With several inputs the first of `inherent`, `cage`,
     `thermal` among them makes the graph; from its positions to each of the others leads a vector per particle,
-    which enters with its length.
+    which enters with its length. A plane is a layer at z = 0.
 
     Args:
-        n_times: Number of times predicted at once.
-        n_species: Number of species.
-        dimensions: d, 2 or 3; a plane is a layer at z = 0.
         inputs: Some of thermal, inherent, cage.
         width: Channels of every l.
         n_layers: Convolutions.
@@ -138,11 +134,7 @@ class SE3Model(PropensityModel):
         )
 
     def encode(self, structure: Structure) -> Data:
-        """Graph of the first input with the energy of every particle and the vectors to the other inputs.
-
-        Raises:
-            ModelError: The structure lacks one of `inputs`, or is of another dimension.
-        """
+        """Graph of the first input with the energy of every particle and the vectors to the other inputs."""
         self.check_structure(structure)
         first, *others = [name for name in ("inherent", "cage", "thermal") if name in self.inputs]
         configuration = structure.configuration(first)
@@ -234,10 +226,10 @@ class _Surroundings(NamedTuple):
 class _RadialBasis(nn.Module):
     """Gaussians of the distance, and an envelope that vanishes smoothly at the cutoff."""
 
-    def __init__(self, cutoff: float, n: int = N_GAUSSIANS) -> None:
+    def __init__(self, cutoff: float) -> None:
         super().__init__()
-        self.cutoff, self.spacing = cutoff, (cutoff - NEAREST) / (n - 1)
-        self.register_buffer("centres", torch.linspace(NEAREST, cutoff, n), persistent=False)
+        self.cutoff, self.spacing = cutoff, (cutoff - NEAREST) / (N_GAUSSIANS - 1)
+        self.register_buffer("centres", torch.linspace(NEAREST, cutoff, N_GAUSSIANS), persistent=False)
 
     def of_distance(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """Gaussians (n_pairs, n) and envelope (n_pairs, 1) of distances (n_pairs, 1), σ_AA."""
@@ -309,7 +301,7 @@ def _energies(configuration: Configuration, mixture: Mixture) -> NDArray[np.floa
     sender, receiver = graph[EDGE_INDEX].numpy()
     species = configuration.species
     r = np.linalg.norm(graph[EDGE_VECTOR].numpy().astype(np.float64), axis=1)
-    energy = pair_energy(r, species[sender], species[receiver], mixture)
+    energy = pair_potential(r, species[sender], species[receiver], mixture).energy
     energies: NDArray[np.float64] = np.zeros(configuration.n_particles)
     np.add.at(energies, receiver, 0.5 * energy)
     return energies

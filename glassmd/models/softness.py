@@ -12,20 +12,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.features import RECIPES, describe
+from glassmd.features.recipe import n_columns
 from glassmd.fields import NODE_SPECIES
 from glassmd.models.closed_form import FOLDS, ClosedFormModel
 from glassmd.models.extreme_rows import ExtremeRows
 from glassmd.models.fold_sums import FoldSums, Moments
 from glassmd.models.hyperplane import CrossValidation, Hyperplane, Method, cross_validate, fit_hyperplane
-from glassmd.models.linear import NODE_FEATURES
+from glassmd.models.linear import NODE_FEATURES, encoded
+from glassmd.models.ridge import RidgeModel
 from glassmd.structure import INPUTS, Structure
 
-__all__ = ["SoftnessModel", "structure_functions"]
+__all__ = ["SoftnessModel", "SoftnessRegressionModel", "structure_functions"]
 
 _LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
 
@@ -46,9 +49,6 @@ class SoftnessModel(ClosedFormModel):
         variance: (n_species, n_times) buffer, of the true propensity around the line, σ_AA².
 
     Args:
-        n_times: Number of times.
-        n_species: Number of species.
-        dimensions: d, 2 or 3.
         inputs: The one kind of positions that are described; thermal, as in a simulation's snapshots, by default.
         share: Of the particles of a species in a sample, how many count as soft, and as many as hard.
         capacity: Rows kept per species, time and class (3000: our choice).
@@ -81,7 +81,7 @@ class SoftnessModel(ClosedFormModel):
         if not (0 < share <= 0.5 and capacity >= 1):
             raise ModelError(f"found share={share}, capacity={capacity}", "0 < share <= 0.5 and at least one row")
         self.share, self.capacity = share, capacity
-        self.n_features = _count(n_species)
+        self.n_features = n_columns(RECIPES["schoenholz"], n_species)
         s, t, f = n_species, n_times, self.n_features
         self.register_buffer("centre", torch.zeros(s, t, f, dtype=torch.float64))
         self.register_buffer("normal", torch.zeros(s, t, f, dtype=torch.float64))
@@ -155,11 +155,10 @@ class SoftnessModel(ClosedFormModel):
 
     def _calibrate(self, index: int, time: int, found: CrossValidation) -> None:
         """Straight line of propensity against softness, over folds that the plane had not seen."""
-        folds = self._sums.of_species(index)
         at, label_at = (reference.numpy() for reference in self._sums.reference(index))
         whole = Hyperplane(*(getattr(self, name)[index, time].numpy() for name in ("centre", "normal", "offset")))
         sums = np.zeros(7)
-        for fold, moments in folds.items():
+        for fold, moments in self._sums.of_species(index).items():
             sums += _line_sums(found.left_out.get(fold, whole), moments, at, time)
         s, ss, sy, y, yy, noise = sums[1:] / sums[0]
         cross, square = sy - s * y, ss - s * s
@@ -167,6 +166,23 @@ class SoftnessModel(ClosedFormModel):
         self.slope[index, time], self.intercept[index, time] = slope, label_at[time] + y - slope * s
         residual = max(yy - y * y - slope * cross, 0.0)
         self.variance[index, time] = max(residual - noise, _LEAST * residual)
+
+
+class SoftnessRegressionModel(RidgeModel):
+    """Ridge regression of propensities on the structure functions of :class:`SoftnessModel`.
+
+    It needs no choice of soft and hard particles: every particle counts, with the propensity that it has. On rows of
+    soft and hard particles, without propensities, the counterpart is
+    :func:`glassmd.models.hyperplane.fit_hyperplane` with `method="regression"`.
+    """
+
+    name: ClassVar[str] = "softness-regression"
+    one_input: ClassVar[bool] = True
+    default_inputs: ClassVar[tuple[str, ...]] = ("thermal",)
+
+    def describe(self, structure: Structure) -> list[NDArray[np.float32]]:
+        """The structure functions."""
+        return [_functions(structure, self.inputs[0])]
 
 
 def structure_functions(structure: Structure, positions: str) -> Data:
@@ -179,17 +195,12 @@ def structure_functions(structure: Structure, positions: str) -> Data:
     Raises:
         InputError: The structure has no such positions.
     """
+    return encoded(structure, _functions(structure, positions))
+
+
+def _functions(structure: Structure, positions: str) -> NDArray[np.float32]:
     chosen = structure.configuration(positions)
-    x = describe(chosen.positions, chosen.box, chosen.species, structure.mixture, RECIPES["schoenholz"])
-    species = torch.from_numpy(chosen.species.astype(np.int64))
-    return Data(**{NODE_FEATURES: torch.from_numpy(x), NODE_SPECIES: species}, num_nodes=len(x))
-
-
-def _count(n_species: int) -> int:
-    """How many structure functions there are."""
-    recipe, names = RECIPES["schoenholz"], [str(index) for index in range(n_species)]
-    radial = sum(len(grid.names(names)) for grid in recipe.radial)
-    return radial + sum(len(family.names(names)) for family in recipe.angular)
+    return describe(chosen.positions, chosen.box, chosen.species, structure.mixture, RECIPES["schoenholz"])
 
 
 def _line_sums(plane: Hyperplane, moments: Moments, at: np.ndarray[Any, Any], time: int) -> np.ndarray[Any, Any]:

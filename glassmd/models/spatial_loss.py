@@ -1,7 +1,6 @@
 """What a predicted field should share with the truth beside its values: its width and its correlation in space.
 
-The idea is GlassMLP's (G. Jung, G. Biroli & L. Berthier, Phys. Rev. Lett. 130, 238202 (2023)); the form of both terms,
-the shells and the number of pairs are our choice.
+The idea is GlassMLP's (G. Jung, G. Biroli & L. Berthier, Phys. Rev. Lett. 130, 238202 (2023)), the form ours.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from torch_geometric.data import Data
 
 from glassmd.features.neighbours import Neighbours
 from glassmd.fields import NODE_SPECIES
+from glassmd.models.losses import group_means
 
 __all__ = ["PAIR_INDEX", "PAIR_SHELL", "SHELLS", "Groups", "draw_pairs", "spatial_error", "width_error"]
 
@@ -23,8 +23,7 @@ SHELLS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 """Edges of the shells in which the correlation is compared, σ_AA."""
 
 PAIRS_PER_SHELL = 1000
-"""Pairs of each species and shell that stand for all of them: their products' mean is known to 3%, and the same
-pairs are taken of prediction and truth."""
+"""Pairs of each species and shell that stand for all of them: their products' mean is known to 3%."""
 
 # (2, n_pairs) int64: particles of one species; the name ends with "index" so that batches shift it
 PAIR_INDEX = "pair_index"
@@ -91,7 +90,7 @@ def width_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | No
     which = groups.of_particle[chosen]
     truth = _variance(target[chosen], which, groups.count)
     if noise is not None:
-        truth = truth - _mean(torch.nan_to_num(noise[chosen], nan=0.0), which, groups.count)
+        truth = truth - group_means(torch.nan_to_num(noise[chosen], nan=0.0), which, groups.count)
     found = _variance(output[chosen], which, groups.count)
     there = torch.bincount(which, minlength=groups.count) > 1
     return (_root(found[there]) - _root(truth[there]).unsqueeze(2)).square().mean()
@@ -100,15 +99,9 @@ def width_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | No
 def spatial_error(output: Tensor, target: Tensor, mask: Tensor, data: Data, groups: Groups) -> Tensor:
     """Mean squared difference of ⟨p_i p_j⟩ over like pairs of one shell and group.
 
-    In normalised units the labels' mean over all training data is 0: the products are those of fluctuations, and
-    hold what differs between configurations, which χ4 measures, too.
+    In normalised units the labels' mean over all training data is 0: the products are those of fluctuations.
 
-    Args:
-        output: (n_particles, n_times, n_members), each member a prediction.
-        target: (n_particles, n_times) labels in the same units.
-        mask: (n_particles,) which particles count.
-        data: With the pairs of :func:`draw_pairs`.
-        groups: Who belongs together.
+    Arguments as of :func:`width_error`; `data` has the pairs of :func:`draw_pairs`.
     """
     (i, j), shell = data[PAIR_INDEX], data[PAIR_SHELL]
     both = torch.nonzero(mask[i] & mask[j]).squeeze(1)
@@ -119,21 +112,15 @@ def spatial_error(output: Tensor, target: Tensor, mask: Tensor, data: Data, grou
     if not bool(there.any()):
         return output.new_zeros(())
     found, truth = (
-        _mean(values.index_select(0, i) * values.index_select(0, j), which, count)[there] for values in (output, target)
+        group_means(values.index_select(0, i) * values.index_select(0, j), which, count)[there]
+        for values in (output, target)
     )
     return (found - truth.unsqueeze(2)).square().mean()
 
 
-def _mean(values: Tensor, which: Tensor, count: int) -> Tensor:
-    """(count, …) means of (n, …) values over every group; 0 for an empty one."""
-    number = torch.bincount(which, minlength=count).clamp_min(1).to(values.dtype)
-    sums = values.new_zeros(count, *values.shape[1:]).index_add(0, which, values)
-    return sums / number.view(-1, *[1] * (values.dim() - 1))
-
-
 def _variance(values: Tensor, which: Tensor, count: int) -> Tensor:
-    mean = _mean(values, which, count)
-    return _mean((values - mean.index_select(0, which)).square(), which, count)
+    mean = group_means(values, which, count)
+    return group_means((values - mean.index_select(0, which)).square(), which, count)
 
 
 def _root(variance: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,16 +13,16 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from glassmd.errors import ModelError, storage_errors
-from glassmd.models import MODELS, make_model
+from glassmd.models import make_model
 from glassmd.models.base import PropensityModel
 from glassmd.models.card import CARD_VERSION, ModelCard
-from glassmd.storage import SEAL, check_seal, is_special, publish, remove_leftovers, sealed, temporary_name, write_json
+from glassmd.storage import SEAL, check_seal, read_json, remove_leftovers, sealed, write_bytes, write_json
 
 __all__ = ["CARD_FILE", "WEIGHTS_FILE", "LoadedModel", "load_model", "save_model"]
 
 CARD_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
-_AGAIN = "train or import the model again"
+_AGAIN = "train or import the model again, or check the path"
 _LARGEST = 64 * 2**20  # bytes of a card; real ones have thousands
 
 
@@ -35,18 +34,14 @@ class LoadedModel(NamedTuple):
 
 
 def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -> Path:
-    """Write a model directory; an older model in it is replaced file by file, each whole or not at all.
+    """Write a model directory and return it; an older model in it is replaced file by file, each whole or not at all.
 
-    The card's `model`, `hyperparameters` and `glassmd_version` are taken from `model` and this program. It
-    also gets the weights' checksum, so that a card and weights of two models are never taken for one, and its own.
+    The card gets the weights' checksum, so that a card and weights of two models are never taken for one, and its own.
 
     Args:
         directory: Made when missing.
         model: The network.
-        card: What it was trained on.
-
-    Returns:
-        The directory.
+        card: What it was trained on; `model`, `hyperparameters` and `glassmd_version` are filled in.
 
     Raises:
         ModelError: The card's times or species are not the network's.
@@ -62,17 +57,10 @@ def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -
         "glassmd_version": version("glassmd"),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    path = directory / WEIGHTS_FILE
     with storage_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         remove_leftovers(directory, below=False)
-    temporary = temporary_name(path)
-    with storage_errors(path):
-        try:
-            temporary.write_bytes(weights)
-            publish(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_bytes(directory / WEIGHTS_FILE, weights)
     write_json(directory / CARD_FILE, sealed(content))
     return directory
 
@@ -101,8 +89,6 @@ def load_model(directory: str | Path) -> LoadedModel:
             f"found {directory / CARD_FILE} with {where}: {first['msg']}", "a model card", _AGAIN
         ) from error
     tensors = _read_weights(directory / WEIGHTS_FILE, checksum)
-    if card.model not in MODELS:
-        make_model(card.model)  # raises with the nearest match
     try:
         model = make_model(card.model, **card.hyperparameters)
         model.load_state_dict(tensors)
@@ -129,22 +115,9 @@ def _check_card(model: PropensityModel, card: ModelCard) -> None:
 
 
 def _read_card(path: Path) -> dict[str, Any]:
-    if is_special(path):
-        raise ModelError(f"{path} is no regular file", "JSON written by glassmd", _AGAIN)
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise ModelError(f"found {path} of {path.stat().st_size} bytes", "a model card", _AGAIN)
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"found no {CARD_FILE} in {path.parent}",
-            "a model directory",
-            "try glassmd train … --out MODEL, or check the path",
-        ) from error
-    except (ValueError, OSError, RecursionError) as error:
-        raise ModelError(f"could not read {path}: {error}", "JSON written by glassmd", _AGAIN) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"found {type(content).__name__} in {path}", "a JSON object", _AGAIN)
+    if path.is_file() and path.stat().st_size > _LARGEST:
+        raise ModelError(f"found {path} of {path.stat().st_size} bytes", "a model card", _AGAIN)
+    content = read_json(path, error=ModelError, todo=_AGAIN)
     schema = content.get("schema_version")
     if type(schema) is not int or not 1 <= schema <= CARD_VERSION:
         raise ModelError(

@@ -117,15 +117,6 @@ def test_weights_of_a_fold_never_saw_it():
         assert torch.allclose(found[:, t], bias + every / unit @ weight, rtol=0, atol=1e-9)
 
 
-def test_each_particle_may_name_its_own_fold():
-    head = solved()
-    x, _, species = rows(8)
-    folds = torch.arange(N) % FOLDS
-    found = head.forward_fold(x, species, folds)
-    for fold in range(FOLDS):
-        assert torch.equal(found[folds == fold], head.forward_fold(x, species, fold)[folds == fold])
-
-
 def test_a_sample_taken_back_leaves_no_trace():
     plain = solved(4)
     grown = LinearHead(None, n_times=T, n_species=2)
