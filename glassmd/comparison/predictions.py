@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from glassmd.errors import RunError, storage_errors
-from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, publish, sealed_bytes, temporary_name
+from glassmd.errors import RunError
+from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, sealed_bytes, write_bytes
 
 __all__ = ["Predictions"]
 
@@ -45,15 +45,8 @@ class Predictions:
         """
         arrays = {f"propensity/{key}": values.astype(np.float32) for key, values in self.propensity.items()}
         arrays |= {f"std/{key}": values.astype(np.float32) for key, values in self.std.items()}
-        content = sealed_bytes(save(arrays, {"sealed": json.dumps({**UNSEALED, "facts": dict(self.facts)})}))
-        temporary = temporary_name(path)
-        with storage_errors(path):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(content)
-                publish(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        sealed = json.dumps({**UNSEALED, "facts": dict(self.facts)})
+        write_bytes(path, sealed_bytes(save(arrays, {"sealed": sealed})))
 
     @classmethod
     def read(cls, path: Path) -> Predictions:

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from glassmd.errors import ModelError, storage_errors
-from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, publish, sealed_bytes, temporary_name
+from glassmd.errors import ModelError
+from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, sealed_bytes, write_bytes
 
 __all__ = [
     "latest_checkpoint",
@@ -54,14 +54,7 @@ def save_checkpoint(directory: Path, step: int, tensors: Tensors, state: dict[st
     content = sealed_bytes(
         save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, {"sealed": sealed})
     )
-    temporary = temporary_name(path)
-    with storage_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
-            publish(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_bytes(path, content)
     for old in sorted(path.parent.glob("step-*.safetensors"))[:-KEPT]:
         old.unlink()
     return path
