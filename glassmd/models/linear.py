@@ -211,7 +211,7 @@ class LinearHead(nn.Module):
             if bool(torch.isfinite(self.low[index]).any()):
                 continue
             rows = x[mask & (species == index)]
-            if len(rows):
+            if len(rows) and bool(torch.isfinite(rows).all()):
                 ranked = rows.to(self.low.dtype).sort(dim=0).values
                 aside = int(_ASIDE * len(rows))
                 low, high = ranked[aside], ranked[-1 - aside]
