@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError
-from glassmd.ledger.run import ParentKey
 from glassmd.metrics import SpeciesScores, intraclass_correlation
 from glassmd.models.store import LoadedModel, load_model
 from glassmd.prediction import predict_samples
@@ -25,7 +24,7 @@ from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample, score_samples
 from glassmd.stream.structures import merge_cost
 
-__all__ = ["evaluate", "label_quality", "published_beside"]
+__all__ = ["evaluate", "published_beside"]
 
 Subset = Literal["auto", "all", "train", "validation", "test"]
 
@@ -127,26 +126,6 @@ def published_beside(mixture: dict[str, Any], samples: Sequence[Sample]) -> dict
     if any(abs(sample.parent.density / PUBLISHED_DENSITY - 1) > 0.01 for sample in samples):
         return {}
     return published_scores(mixture, {sample.temperature for sample in samples}, samples[0].times.tolist())
-
-
-def label_quality(run: Run, parents: Collection[ParentKey] | None = None) -> dict[str, Any]:
-    """Reliability and ceiling of a run's labels per species and time, averaged over parents, all of them by default."""
-    samples = run.samples(parents)
-    if not samples:
-        return {}
-    zeros = [np.zeros_like(sample.propensity) for sample in samples]
-    return {
-        name: {
-            "reliability": plain(found.reliability),
-            "ceiling": plain(found.ceiling),
-            "propensity_mean": plain(
-                np.mean([s.propensity[:, s.parent.of_species(name)].mean(axis=1) for s in samples], axis=0)
-            ),
-        }
-        for name in run.identity["mixture"]["species"]
-        if all(sample.parent.of_species(name).any() for sample in samples)
-        for found in [score_samples(zeros, samples, name)]
-    }
 
 
 def _select(run: Run, subset: Subset) -> list[Sample]:

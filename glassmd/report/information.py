@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from glassmd.errors import RunError
-from glassmd.evaluation import label_quality
 from glassmd.ledger.run import ParentKey
-from glassmd.models.store import load_model
 from glassmd.simulation.protocol import standing
 from glassmd.simulation.summary import dynamics_of, spread
+from glassmd.storage import plain
 from glassmd.stream.dataset import Run, open_run
+from glassmd.stream.samples import score_samples
 from glassmd.trajectory import read_frames
 
 __all__ = ["information"]
@@ -71,7 +74,7 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
         "structures": run.index.count("structures"),
         "bytes": sum(entry.stat().st_size for entry in os.scandir(run.path / "segments")) if entries else 0,
         "parents_looked_at": len(chosen),
-        "labels": label_quality(run, chosen),
+        "labels": _label_quality(run, chosen),
         "engines": sorted(
             {
                 " ".join(str(entry.sidecar.get(key, "")) for key in ("engine", "engine_version", "device")).strip()
@@ -99,7 +102,29 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
     return facts
 
 
+def _label_quality(run: Run, parents: Collection[ParentKey]) -> dict[str, Any]:
+    """Reliability and ceiling of labels per species and time, averaged over some parents."""
+    samples = run.samples(parents)
+    if not samples:
+        return {}
+    zeros = [np.zeros_like(sample.propensity) for sample in samples]
+    return {
+        name: {
+            "reliability": plain(found.reliability),
+            "ceiling": plain(found.ceiling),
+            "propensity_mean": plain(
+                np.mean([s.propensity[:, s.parent.of_species(name)].mean(axis=1) for s in samples], axis=0)
+            ),
+        }
+        for name in run.identity["mixture"]["species"]
+        if all(sample.parent.of_species(name).any() for sample in samples)
+        for found in [score_samples(zeros, samples, name)]
+    }
+
+
 def _model(path: Path) -> dict[str, Any]:
+    from glassmd.models.store import load_model  # imports torch, which takes most of a run's memory
+
     loaded = load_model(path)
     card = loaded.card
     return {
