@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
 from glassmd.errors import RunError, SegmentError
-from glassmd.ledger.run import RunDirectory
+from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.moments import Moments
 from glassmd.storage import sealed
 from glassmd.stream.dataset import Run, SegmentReader, open_run
@@ -127,6 +128,21 @@ def test_a_segment_counts_only_once_its_sidecar_is_there(tiny_run: Run, tmp_path
     shutil.copy(tiny_run.path / "segments" / "L0000-P0000-B0000.gsd", path / "segments")
     assert open_run(path).samples() == []
     assert not open_run(path).complete
+
+
+def test_positions_of_a_parents_replicas_make_its_labels(tiny_run: Run) -> None:
+    (sample, *_) = tiny_run.samples()
+    seen: dict[float, list[np.ndarray]] = {}
+    numbers = set()
+    for number, time, positions in tiny_run.replicas(ParentKey(sample.key.lineage, sample.key.parent)):
+        moved = remove_drift(positions - sample.parent.unwrapped, np.ones(len(positions)))  # all masses are 1
+        seen.setdefault(time, []).append(np.linalg.norm(moved, axis=1))
+        numbers.add(number)
+    assert numbers == set(range(sample.n_replicas))
+    assert sorted(seen) == TINY.times
+    found = [np.mean(seen[time], axis=0) for time in TINY.times]
+    np.testing.assert_allclose(found, sample.propensity, rtol=1e-6)
+    assert list(tiny_run.replicas(ParentKey(99, 0))) == []
 
 
 def test_following_ends_when_the_run_is_complete(tiny_run: Run, tmp_path: Path) -> None:
