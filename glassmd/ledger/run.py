@@ -265,8 +265,8 @@ class RunDirectory:
             for path in self._folder(kind).glob("L*.gsd"):
                 found.setdefault(path.name.split(".")[0], []).append(path)
             for name, files in found.items():
-                if len(files) > 1 and (entry := self.entry(kind, name)) is not None:
-                    with suppress(SegmentError):
+                with suppress(SegmentError, OSError):  # a name that is not ours, a damaged sidecar, a run only read
+                    if len(files) > 1 and (entry := self.entry(kind, name)) is not None:
                         for path in set(files) - {entry.path}:
                             path.unlink(missing_ok=True)
 

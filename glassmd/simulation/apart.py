@@ -17,12 +17,12 @@ from glassmd.errors import EngineError, GlassmdError
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings
 
-__all__ = ["make_run_apart", "started", "tell", "told"]
+__all__ = ["make_run_apart", "start_process", "tell", "told"]
 
 _LOOK = 0.05  # seconds
 
 
-def started(arguments: list[str], output: BinaryIO | None = None) -> tuple[subprocess.Popen[bytes], BinaryIO]:
+def start_process(arguments: list[str], output: BinaryIO | None = None) -> tuple[subprocess.Popen[bytes], BinaryIO]:
     """Start `python -m …`, and where it tells why it ended: a file would find no room on a full disk.
 
     Args:
@@ -66,7 +66,7 @@ def make_run_apart(settings: RunSettings, out: Path, check: Callable[[], None]) 
         GlassmdError: What the other process raised, and what `check` does.
     """
     asked = settings.model_dump_json(exclude_unset=True)
-    process, report = started(["glassmd.simulation.apart", str(out), asked])
+    process, report = start_process(["glassmd.simulation.apart", str(out), asked])
     try:
         while process.poll() is None:
             check()

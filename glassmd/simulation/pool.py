@@ -19,7 +19,7 @@ from glassmd.interrupt import StopRequest
 from glassmd.ledger.identity import grown_settings
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings, continued
-from glassmd.simulation.apart import started, told
+from glassmd.simulation.apart import start_process, told
 from glassmd.simulation.batch import settings_of
 from glassmd.simulation.given import Given, all_given_are_committed, commit_given, inspect_given, settled
 from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, prepare, prepared_engine, with_runtime
@@ -169,7 +169,7 @@ class Pool:
             *(["--only", str(self._only)] if self._only else []),
         ]  # fmt: skip
         with log.open("ab") as output:
-            self._processes[name], self._reports[name] = started(arguments, output)
+            self._processes[name], self._reports[name] = start_process(arguments, output)
 
     def _gpu_flags(self, name: str) -> list[str]:
         """Workers take turns at the GPUs where there are several."""

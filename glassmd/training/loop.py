@@ -28,7 +28,7 @@ from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.stream.structures import Structures
 from glassmd.training.absorbing import Absorber
-from glassmd.training.choices import resolved, started
+from glassmd.training.choices import resolved, started, stepped_parameters
 from glassmd.training.device import training_device
 from glassmd.training.encoding import Encoder, Encodings
 from glassmd.training.journal import Journal
@@ -153,6 +153,7 @@ class Trainer:
                 try:
                     self._loop() if self.model.stepped else self._solve()
                     self.on_steps_done()
+                    self._last_validation()
                 except ModelError:
                     raise  # the weights are to blame: keep the checkpoint before them
                 except GlassmdError:
@@ -365,12 +366,14 @@ class Trainer:
         self.journal.flush()
         keep_checkpoint(self)
 
-    def finish(self) -> None:
-        """Validate the last weights, then measure and save the best ones."""
+    def _last_validation(self) -> None:
         if self.follow:
             self._look()
         if self.validated_at != self.step or self.basis != self.validation.basis:
             self.validate()
+
+    def finish(self) -> None:
+        """Measure and save the best weights."""
         self.checkpoint()
         self.model.load_state_dict(self.best_weights)
         if self.absorber is not None and len(self.absorber):
@@ -392,12 +395,6 @@ class Trainer:
 def _weights_of(model: PropensityModel) -> dict[str, torch.Tensor]:
     """A copy of them on the CPU."""
     return {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}
-
-
-def stepped_parameters(model: PropensityModel) -> list[torch.nn.Parameter]:
-    """What the optimiser moves; torch refuses an empty list, and a learner that is solved has nothing to move."""
-    found = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return found or [torch.nn.Parameter(torch.zeros(1))]
 
 
 def _nothing() -> ModelError:
