@@ -9,11 +9,11 @@ import torch
 from assessment_data import Liquid
 from numpy.typing import NDArray
 
+from glassmd.learners.fitting.closed_form import FOLDS
+from glassmd.learners.glassnet.bond_network import BondNetwork, NodeScale
+from glassmd.learners.linear.head import LinearHead
+from glassmd.learners.networks.se3 import SE3Model
 from glassmd.metrics import pearson
-from glassmd.models.bond_network import BondNetwork, NodeScale
-from glassmd.models.closed_form import FOLDS
-from glassmd.models.linear import LinearHead
-from glassmd.models.se3 import SE3Model
 
 __all__ = ["Growing", "equivariant", "network", "scores"]
 

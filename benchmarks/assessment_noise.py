@@ -17,9 +17,9 @@ from assessment_learners import Growing
 from assessment_parts import FULL, summary
 from numpy.typing import NDArray
 
+from glassmd.learners.glassnet.bond_network import BondNetwork
 from glassmd.ledger.run import RunDirectory
 from glassmd.metrics import intraclass_correlation
-from glassmd.models.bond_network import BondNetwork
 from glassmd.published import published_scores
 from glassmd.simulation.structures import protocol_of
 

@@ -22,7 +22,7 @@ from record import record
 from straightforward_bapst import StraightforwardBapst, copy_weights
 
 from glassmd.graphs import to_graph
-from glassmd.models.bapst import BapstModel
+from glassmd.learners.networks.bapst import BapstModel
 
 N_PARTICLES = 4096
 ROUNDS = 4

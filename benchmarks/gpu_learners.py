@@ -34,8 +34,8 @@ from turns import rate, ratio, take_turns
 
 from glassmd.errors import EngineError, RunError
 from glassmd.graphs import batch_graphs
-from glassmd.models.base import PropensityModel
-from glassmd.models.closed_form import Summing
+from glassmd.learners.base import PropensityModel
+from glassmd.learners.fitting.closed_form import Summing
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.simulation.preparation import available_cores
 from glassmd.stream.dataset import open_run

@@ -19,8 +19,8 @@ from liquid import liquid_like
 from record import record
 from straightforward_se3 import StraightforwardSE3
 
+from glassmd.learners.networks.se3 import SE3Model
 from glassmd.mixtures import get_mixture
-from glassmd.models.se3 import SE3Model
 from glassmd.structure import Structure
 
 ROUNDS = 3

@@ -28,13 +28,13 @@ from glassmd.configuration import Configuration
 from glassmd.engines.lammps import LammpsEngine
 from glassmd.features import RECIPES
 from glassmd.features.neighbours import Neighbours, wrapped
+from glassmd.learners import make_model
+from glassmd.learners.fitting.closed_form import FOLDS
+from glassmd.learners.linear.head import NODE_FEATURES
+from glassmd.learners.linear.hyperplane import METHODS, CrossValidation, cross_validate
+from glassmd.learners.linear.softness import structure_functions
 from glassmd.metrics import pearson
 from glassmd.mixtures import get_mixture
-from glassmd.models import make_model
-from glassmd.models.closed_form import FOLDS
-from glassmd.models.hyperplane import METHODS, CrossValidation, cross_validate
-from glassmd.models.linear import NODE_FEATURES
-from glassmd.models.softness import structure_functions
 from glassmd.structure import Structure
 
 TEMPERATURE, TIME_STEP, STEPS_PER_FRAME, PROPENSITY_TIME = 0.44, 0.005, 200, 4120.0

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR
-from glassmd.models.equivariant_convolution import Coupling
-from glassmd.models.se3 import SE3Model
+from glassmd.learners.networks.equivariant_convolution import Coupling
+from glassmd.learners.networks.se3 import SE3Model
 
 
 class Convolution(nn.Module):

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from glassmd.errors import GlassmdError, InputError, SettingsError
-from glassmd.models import MODELS, model_class
+from glassmd.learners import known_learners, model_class
 from glassmd.settings import TrainSettings, build_settings
 from glassmd.training.choices import resolved, started
 
@@ -69,9 +69,9 @@ def entries_of(
         >>> [(entry.name, entry.inputs, entry.settings.max_steps) for entry in found]
         [('bapst', ('thermal',), 9), ('density:thermal', ('thermal',), None)]
     """
-    wanted = list(MODELS) if names is None else [name.strip() for name in names if name.strip()]
+    wanted = list(known_learners()) if names is None else [name.strip() for name in names if name.strip()]
     if not wanted:
-        raise InputError("found no learner to compare", "at least one", f"for example --models {next(iter(MODELS))}")
+        raise InputError("found no learner to compare", "at least one", "for example --models ridge")
     _refuse_settings_of_others(settings, {name.partition(":")[0] for name in wanted})
     entries: list[Entry] = []
     left_out: dict[str, str] = {}

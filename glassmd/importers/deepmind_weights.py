@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from glassmd.errors import ImportDataError
 from glassmd.importers.commit import check_state
+from glassmd.learners.networks.bapst import BapstModel
 from glassmd.mixtures import get_mixture
-from glassmd.models.bapst import BapstModel
 from glassmd.models.card import ModelCard
 from glassmd.models.store import save_model
 from glassmd.storage import is_special

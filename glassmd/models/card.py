@@ -24,7 +24,7 @@ class ModelCard(BaseModel):
 
     Attributes:
         schema_version: Format of the file.
-        model: Name in :data:`glassmd.models.MODELS`.
+        model: Name in :func:`glassmd.learners.known_learners`.
         hyperparameters: Arguments of its constructor.
         mixture: :meth:`glassmd.mixtures.Mixture.identity` of the training data.
         temperatures: Temperatures of the training data, ε_AA / k_B.

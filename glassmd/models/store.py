@@ -13,8 +13,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from glassmd.errors import ModelError, storage_errors
-from glassmd.models import make_model
-from glassmd.models.base import PropensityModel
+from glassmd.learners import make_model
+from glassmd.learners.base import PropensityModel
 from glassmd.models.card import CARD_VERSION, ModelCard
 from glassmd.storage import SEAL, check_seal, read_json, remove_leftovers, sealed, write_bytes, write_json
 

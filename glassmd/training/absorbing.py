@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glassmd.models.closed_form import Labelled, Summing
+from glassmd.learners.fitting.closed_form import Labelled, Summing
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.training.encoding import Encoder
 

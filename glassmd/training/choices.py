@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 
 from glassmd.errors import SettingsError
-from glassmd.models import make_model, model_class
-from glassmd.models.base import PropensityModel
+from glassmd.learners import make_model, model_class
+from glassmd.learners.base import PropensityModel
 from glassmd.settings import Count, Positive, TrainSettings
 
 __all__ = ["Resolved", "resolved", "started", "stepped_parameters"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from glassmd.errors import SettingsError
-from glassmd.models import model_class
+from glassmd.learners import model_class
 from glassmd.settings import TrainSettings
 
 __all__ = ["training_device"]

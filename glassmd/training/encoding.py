@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch_geometric.data import Data
 
-from glassmd.models.base import PropensityModel
+from glassmd.learners.base import PropensityModel
 from glassmd.stream.pairs import PairChanges
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.structure import Structure

@@ -20,8 +20,8 @@ from torch_geometric.data import Data
 from glassmd.errors import GlassmdError, ModelError, storage_errors
 from glassmd.graphs import batch_graphs
 from glassmd.interrupt import StopRequest
-from glassmd.models.base import PropensityModel
-from glassmd.models.closed_form import Summing
+from glassmd.learners.base import PropensityModel
+from glassmd.learners.fitting.closed_form import Summing
 from glassmd.settings import TrainSettings
 from glassmd.storage import claim, remove_leftovers
 from glassmd.stream.reservoir import Reservoir

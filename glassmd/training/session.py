@@ -12,7 +12,7 @@ import torch
 
 from glassmd.errors import Interrupted, RunError
 from glassmd.interrupt import StopRequest
-from glassmd.models import model_class
+from glassmd.learners import model_class
 from glassmd.settings import Settings
 from glassmd.simulation.apart import make_run_apart
 from glassmd.simulation.batch import settings_of

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
 from glassmd.errors import RunError
+from glassmd.learners.fitting.closed_form import FOLDS
 from glassmd.ledger.run import ParentKey
-from glassmd.models.closed_form import FOLDS
 from glassmd.simulation.structures import Request
 from glassmd.stream.dataset import Run, SegmentReader
 from glassmd.stream.pairs import PairChanges, pair_changes_of

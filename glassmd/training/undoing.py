@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from glassmd.interrupt import StoppedAtOnce, StopRequest
-from glassmd.models.base import PropensityModel
+from glassmd.learners.base import PropensityModel
 from glassmd.stream.reservoir import Reservoir
 from glassmd.training.checkpoints import random_tensors, restore_random
 

@@ -16,8 +16,8 @@ from glassmd.importers.botan import import_botan
 from glassmd.importers.commit import Imported, commit_imported
 from glassmd.importers.deepmind import import_deepmind
 from glassmd.importers.deepmind_weights import import_deepmind_weights
+from glassmd.learners.networks.bapst import BapstModel
 from glassmd.mixtures import get_mixture
-from glassmd.models.bapst import BapstModel
 from tests.fault.refusals import Command, assert_refused
 from tests.unit.test_importers import botan_file, deepmind_file
 

@@ -18,8 +18,8 @@ from safetensors.torch import save
 from glassmd.comparison.predictions import Predictions
 from glassmd.configuration import Configuration
 from glassmd.errors import GlassmdError, ModelError, RunError
+from glassmd.learners import make_model
 from glassmd.mixtures import get_mixture
-from glassmd.models import make_model
 from glassmd.models.card import ModelCard
 from glassmd.models.store import load_model, save_model
 from glassmd.prediction import predict

@@ -21,9 +21,9 @@ from glassmd.configuration import Configuration
 from glassmd.errors import Interrupted
 from glassmd.importers.commit import Imported, commit_imported
 from glassmd.interrupt import StoppedAtOnce, StopRequest, stop_at_once
+from glassmd.learners import make_model, model_class
+from glassmd.learners.base import PropensityModel
 from glassmd.mixtures import get_mixture
-from glassmd.models import make_model, model_class
-from glassmd.models.base import PropensityModel
 from glassmd.models.card import ModelCard
 from glassmd.models.store import save_model
 from glassmd.settings import Settings

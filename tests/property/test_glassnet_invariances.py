@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from glassmd.configuration import Configuration
 from glassmd.graphs import batch_graphs
-from glassmd.models.glassnet import GlassNet
+from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.structure import INPUTS, Rattling, Structure
 from tests.unit.test_glassnet import N, fitted, structure_of
 

@@ -10,11 +10,11 @@ import torch
 
 from glassmd.configuration import Configuration
 from glassmd.features import RECIPES
+from glassmd.learners.fitting.closed_form import ClosedFormModel
+from glassmd.learners.linear.cage import CageModel
+from glassmd.learners.linear.ridge import RidgeModel
+from glassmd.learners.linear.scalar import DebyeWallerModel, DensityModel, PotentialEnergyModel
 from glassmd.mixtures import get_mixture
-from glassmd.models.baselines import DebyeWallerModel, DensityModel, PotentialEnergyModel
-from glassmd.models.cage import CageModel
-from glassmd.models.closed_form import ClosedFormModel
-from glassmd.models.ridge import RidgeModel
 from glassmd.structure import Structure
 
 N = 216

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.graphs import cube_symmetry
+from glassmd.learners.networks.se3 import SE3Model
 from glassmd.mixtures import get_mixture
-from glassmd.models.se3 import SE3Model
 from glassmd.structure import Structure
 
 CHOICES = [("inherent",), ("thermal",), ("thermal", "inherent", "cage")]

@@ -11,8 +11,8 @@ from torch_geometric.data import Data
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError, ModelError
 from glassmd.graphs import random_cube_symmetry, to_graph
+from glassmd.learners.networks.botan import PAIR_TARGET, BotanModel
 from glassmd.mixtures import get_mixture
-from glassmd.models.botan import PAIR_TARGET, BotanModel
 from glassmd.settings import TrainSettings
 from glassmd.stream.pairs import PairChanges, pair_changes
 from glassmd.training.choices import started

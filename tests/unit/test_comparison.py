@@ -20,8 +20,8 @@ from glassmd.comparison.paired import paired_differences
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError, Interrupted, ModelError, RunError, SettingsError
 from glassmd.interrupt import StopRequest
+from glassmd.learners.linear.scalar import DensityModel
 from glassmd.metrics import pearson
-from glassmd.models.baselines import DensityModel
 from glassmd.models.store import load_model
 from glassmd.prediction import predict
 from glassmd.storage import sealed

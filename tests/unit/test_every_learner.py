@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from glassmd.evaluation import evaluate
-from glassmd.models import MODELS, model_class
+from glassmd.learners import LEARNERS, model_class
 from glassmd.models.store import load_model
 from glassmd.prediction import predict_file
 from glassmd.settings import Settings, TrainSettings
@@ -40,7 +40,7 @@ def settings_of(name: str, steps: int) -> Settings:
 
 @needs_lammps
 @pytest.mark.parametrize("follow", [False, True], ids=["run", "stream"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner_from_training_to_evaluation(tiny_run: Run, tmp_path: Path, name: str, follow: bool) -> None:
     model = tmp_path / "m"
     first = train([tiny_run.path], model, settings_of(name, 2), follow=follow)

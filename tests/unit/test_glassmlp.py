@@ -9,10 +9,9 @@ from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.features.neighbours import find_neighbours
 from glassmd.fields import NODE_INPUT, NODE_SPECIES
-from glassmd.mixtures import get_mixture
-from glassmd.models import make_model
-from glassmd.models.glassmlp_descriptors import LENGTHS, REACH, n_descriptors, physical_descriptors
-from glassmd.models.spatial_loss import (
+from glassmd.learners import make_model
+from glassmd.learners.networks.glassmlp_descriptors import LENGTHS, REACH, n_descriptors, physical_descriptors
+from glassmd.learners.networks.spatial_loss import (
     PAIR_INDEX,
     PAIR_SHELL,
     PAIRS_PER_SHELL,
@@ -22,6 +21,7 @@ from glassmd.models.spatial_loss import (
     spatial_error,
     width_error,
 )
+from glassmd.mixtures import get_mixture
 from glassmd.structure import Structure
 
 

@@ -11,12 +11,12 @@ import torch
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.graphs import batch_graphs
+from glassmd.learners import DEFAULT_MODEL, make_model, model_class
+from glassmd.learners.fitting.closed_form import FOLDS, Labelled
+from glassmd.learners.glassnet.blend import Blend
+from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.mixtures import get_mixture
-from glassmd.models import DEFAULT_MODEL, make_model, model_class
-from glassmd.models.blend import Blend
 from glassmd.models.card import ModelCard
-from glassmd.models.closed_form import FOLDS, Labelled
-from glassmd.models.glassnet import GlassNet
 from glassmd.models.store import load_model, save_model
 from glassmd.structure import INPUTS, Rattling, Structure
 

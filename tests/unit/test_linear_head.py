@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from glassmd.errors import ModelError
-from glassmd.models.baselines import DensityModel
-from glassmd.models.cage import CageModel
-from glassmd.models.closed_form import FOLDS
-from glassmd.models.fold_sums import FoldSums, sample_weight
-from glassmd.models.linear import BETWEEN, LinearHead
+from glassmd.learners.fitting.closed_form import FOLDS
+from glassmd.learners.linear.cage import CageModel
+from glassmd.learners.linear.fold_sums import FoldSums, sample_weight
+from glassmd.learners.linear.head import BETWEEN, LinearHead
+from glassmd.learners.linear.scalar import DensityModel
 
 N, F, T = 300, 12, 2
 

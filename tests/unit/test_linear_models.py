@@ -15,14 +15,14 @@ from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.features import RECIPES
 from glassmd.fields import NODE_SPECIES
+from glassmd.learners import make_model
+from glassmd.learners.fitting.closed_form import ClosedFormModel
+from glassmd.learners.linear.cage import CageModel
+from glassmd.learners.linear.head import NODE_FEATURES
+from glassmd.learners.linear.ridge import RidgeModel
+from glassmd.learners.linear.scalar import LENGTHS, DebyeWallerModel, DensityModel, PotentialEnergyModel, ScalarModel
 from glassmd.mixtures import get_mixture
-from glassmd.models import make_model
-from glassmd.models.baselines import LENGTHS, DebyeWallerModel, DensityModel, PotentialEnergyModel, ScalarModel
-from glassmd.models.cage import CageModel
 from glassmd.models.card import ModelCard
-from glassmd.models.closed_form import ClosedFormModel
-from glassmd.models.linear import NODE_FEATURES
-from glassmd.models.ridge import RidgeModel
 from glassmd.models.store import load_model, save_model
 from glassmd.structure import Structure
 

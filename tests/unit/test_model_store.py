@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from glassmd.errors import ModelError, StorageError
+from glassmd.learners import make_model
+from glassmd.learners.networks.bapst import BapstModel
 from glassmd.mixtures import get_mixture
-from glassmd.models import make_model
-from glassmd.models.bapst import BapstModel
 from glassmd.models.card import ModelCard
 from glassmd.models.store import CARD_FILE, WEIGHTS_FILE, load_model, save_model
 from glassmd.storage import sealed

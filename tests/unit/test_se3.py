@@ -12,9 +12,9 @@ from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR
 from glassmd.graphs import batch_graphs
+from glassmd.learners.networks.equivariant_convolution import Coupling, convolve, neighbourhoods, spherical_harmonics
+from glassmd.learners.networks.se3 import NODE_SCALARS, SE3Model
 from glassmd.mixtures import get_mixture
-from glassmd.models.equivariant_convolution import Coupling, convolve, neighbourhoods, spherical_harmonics
-from glassmd.models.se3 import NODE_SCALARS, SE3Model
 from glassmd.structure import Structure
 
 

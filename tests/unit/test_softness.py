@@ -13,13 +13,13 @@ from torch_geometric.data import Data
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.fields import NODE_SPECIES
+from glassmd.learners import make_model
+from glassmd.learners.linear.extreme_rows import ExtremeRows
+from glassmd.learners.linear.head import NODE_FEATURES
+from glassmd.learners.linear.hyperplane import METHODS, cross_validate, fit_hyperplane
+from glassmd.learners.linear.softness import SoftnessModel
 from glassmd.mixtures import get_mixture
-from glassmd.models import make_model
 from glassmd.models.card import ModelCard
-from glassmd.models.extreme_rows import ExtremeRows
-from glassmd.models.hyperplane import METHODS, cross_validate, fit_hyperplane
-from glassmd.models.linear import NODE_FEATURES
-from glassmd.models.softness import SoftnessModel
 from glassmd.models.store import load_model, save_model
 from glassmd.structure import Structure
 

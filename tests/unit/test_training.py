@@ -12,8 +12,8 @@ import torch
 
 from glassmd.errors import Interrupted, ModelError, RunError
 from glassmd.interrupt import StopRequest
+from glassmd.learners.losses import weighted_square_error
 from glassmd.metrics import pearson
-from glassmd.models.losses import weighted_square_error
 from glassmd.models.store import load_model
 from glassmd.prediction import predict
 from glassmd.settings import Settings

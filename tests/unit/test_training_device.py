@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from glassmd.errors import SettingsError
-from glassmd.models import MODELS, model_class
-from glassmd.models.glassnet import GlassNet
+from glassmd.learners import LEARNERS, model_class
+from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.models.store import load_model
 from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run
@@ -26,7 +26,7 @@ from glassmd.training.source import SampleSource
 from tests.conftest import TINY, needs_lammps
 from tests.unit.elsewhere import ELSEWHERE, elsewhere
 
-STEPPED = [name for name in MODELS if model_class(name).stepped]
+STEPPED = [name for name in LEARNERS if model_class(name).stepped]
 SMALL: dict[str, dict[str, Any]] = {
     "bapst": {"width": 16, "n_steps": 2},
     "botan": {"width": 16, "n_steps": 2, "pretrain_steps": 1},

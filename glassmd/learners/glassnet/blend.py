@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from glassmd.models.losses import shrink_offsets
+from glassmd.learners.losses import shrink_offsets
 
 __all__ = ["Blend"]
 

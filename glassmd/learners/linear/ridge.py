@@ -12,8 +12,8 @@ from torch_geometric.data import Data
 
 from glassmd.features import RECIPES, describe, displacement_features
 from glassmd.fields import NODE_SPECIES
-from glassmd.models.closed_form import ClosedFormModel
-from glassmd.models.linear import NODE_FEATURES, LinearHead, encoded
+from glassmd.learners.fitting.closed_form import ClosedFormModel
+from glassmd.learners.linear.head import NODE_FEATURES, LinearHead, encoded
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["RidgeModel", "recursive_descriptors"]

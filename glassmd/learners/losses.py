@@ -35,7 +35,7 @@ def shrink_offsets(values: Tensor, group: Tensor, counted: Tensor, between: floa
     """The same values with the mean of every group moved towards zero.
 
     Of residuals: what all particles of a liquid have in common then weighs less than how they differ, as in
-    :class:`glassmd.models.linear.LinearHead`.
+    :class:`glassmd.learners.linear.head.LinearHead`.
 
     Args:
         values: (n_particles, n_times).

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from glassmd.models.fold_sums import Moments
+from glassmd.learners.linear.fold_sums import Moments
 
 __all__ = ["DIRECTIONS", "RidgeSolution", "solve_ridge"]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 from torch_geometric.data import Data
 
-from glassmd.models.base import PropensityModel
+from glassmd.learners.base import PropensityModel
 
 __all__ = ["FOLDS", "ClosedFormModel", "Labelled", "Summing"]
 

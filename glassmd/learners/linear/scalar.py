@@ -21,9 +21,9 @@ from glassmd.features import coarse_grain
 from glassmd.features.neighbours import find_neighbours
 from glassmd.features.physical import energies_and_forces
 from glassmd.fields import NODE_SPECIES
-from glassmd.models.closed_form import FOLDS, ClosedFormModel
-from glassmd.models.fold_sums import FoldSums, Moments
-from glassmd.models.linear import NODE_FEATURES, encoded
+from glassmd.learners.fitting.closed_form import FOLDS, ClosedFormModel
+from glassmd.learners.linear.fold_sums import FoldSums, Moments
+from glassmd.learners.linear.head import NODE_FEATURES, encoded
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["LENGTHS", "DebyeWallerModel", "DensityModel", "PotentialEnergyModel", "ScalarModel"]

@@ -18,11 +18,11 @@ from glassmd.features.displacement import displacement_features, n_displacement_
 from glassmd.features.rattling import n_rattling_features, rattling_features
 from glassmd.features.recipe import n_columns
 from glassmd.fields import EDGE_INDEX, NODE_SPECIES
-from glassmd.models.blend import Blend
-from glassmd.models.bond_network import BondNetwork, NodeScale
-from glassmd.models.closed_form import FOLDS, Labelled, Summing
-from glassmd.models.linear import BETWEEN, NODE_FEATURES, LinearHead, encoded
-from glassmd.models.losses import shrink_offsets, weighted_square_error
+from glassmd.learners.fitting.closed_form import FOLDS, Labelled, Summing
+from glassmd.learners.glassnet.blend import Blend
+from glassmd.learners.glassnet.bond_network import BondNetwork, NodeScale
+from glassmd.learners.linear.head import BETWEEN, NODE_FEATURES, LinearHead, encoded
+from glassmd.learners.losses import shrink_offsets, weighted_square_error
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["GlassNet"]

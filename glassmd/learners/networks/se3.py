@@ -17,15 +17,15 @@ from glassmd.errors import ModelError
 from glassmd.features.pair import pair_potential
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_SPECIES
 from glassmd.graphs import to_graph
-from glassmd.mixtures import Mixture
-from glassmd.models.base import PropensityModel
-from glassmd.models.equivariant_convolution import (
+from glassmd.learners.base import PropensityModel
+from glassmd.learners.networks.equivariant_convolution import (
     Coupling,
     Neighbourhoods,
     convolve,
     neighbourhoods,
     spherical_harmonics,
 )
+from glassmd.mixtures import Mixture
 from glassmd.structure import Structure
 
 __all__ = ["SE3Model"]

@@ -12,9 +12,9 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.fields import NODE_SPECIES
-from glassmd.models.closed_form import FOLDS
-from glassmd.models.fold_sums import FoldSums
-from glassmd.models.ridge_solution import DIRECTIONS, RidgeSolution, solve_ridge
+from glassmd.learners.fitting.closed_form import FOLDS
+from glassmd.learners.linear.fold_sums import FoldSums
+from glassmd.learners.linear.ridge_solution import DIRECTIONS, RidgeSolution, solve_ridge
 from glassmd.structure import Structure
 
 __all__ = ["BETWEEN", "NODE_FEATURES", "LinearHead", "encoded"]
@@ -43,7 +43,7 @@ def encoded(structure: Structure, columns: NDArray[np.float32]) -> Data:
 class LinearHead(nn.Module):
     """Ridge regression of propensities on descriptors, one per species, with a penalty for each time.
 
-    Samples are absorbed into sums (:class:`glassmd.models.fold_sums.FoldSums`), which are not part of the state;
+    Samples are absorbed into sums (:class:`FoldSums`), which are not part of the state;
     :meth:`solve` makes the weights, which are, and those that never saw one fold (:meth:`forward_fold`).
 
     Liquids differ in how far all their particles move, which no descriptor of a particle shows: a random intercept

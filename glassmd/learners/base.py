@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_VECTOR, NODE_SPECIES
-from glassmd.models.losses import weighted_square_error
+from glassmd.learners.losses import weighted_square_error
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["PropensityModel"]
@@ -112,7 +112,7 @@ class PropensityModel(nn.Module, ABC):
 
         Args:
             data: An encoded sample of the training lineages.
-            fold: Which of :data:`glassmd.models.closed_form.FOLDS` its lineage belongs to.
+            fold: Which of :data:`glassmd.learners.fitting.closed_form.FOLDS` its lineage belongs to.
         """
         return None
 

@@ -20,12 +20,12 @@ from glassmd.errors import ModelError
 from glassmd.features import RECIPES, describe
 from glassmd.features.recipe import n_columns
 from glassmd.fields import NODE_SPECIES
-from glassmd.models.closed_form import FOLDS, ClosedFormModel
-from glassmd.models.extreme_rows import ExtremeRows
-from glassmd.models.fold_sums import FoldSums, Moments
-from glassmd.models.hyperplane import CrossValidation, Hyperplane, Method, cross_validate, fit_hyperplane
-from glassmd.models.linear import NODE_FEATURES, encoded
-from glassmd.models.ridge import RidgeModel
+from glassmd.learners.fitting.closed_form import FOLDS, ClosedFormModel
+from glassmd.learners.linear.extreme_rows import ExtremeRows
+from glassmd.learners.linear.fold_sums import FoldSums, Moments
+from glassmd.learners.linear.head import NODE_FEATURES, encoded
+from glassmd.learners.linear.hyperplane import CrossValidation, Hyperplane, Method, cross_validate, fit_hyperplane
+from glassmd.learners.linear.ridge import RidgeModel
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["SoftnessModel", "SoftnessRegressionModel", "structure_functions"]
@@ -38,7 +38,7 @@ class SoftnessModel(ClosedFormModel):
 
     In every sample the particles with the largest and the smallest propensity of a species at a time are soft and hard,
     and each time has its plane. Those that were about to hop and those that had not for long are found by
-    :func:`glassmd.analysis.hops.select_soft_hard`, and separated by :func:`glassmd.models.hyperplane.fit_hyperplane`.
+    :func:`glassmd.analysis.hops.select_soft_hard`, and separated by :func:`fit_hyperplane`.
 
     The propensity is `intercept + slope × softness`, per species and time, a line through all labelled particles. Its
     softness is that of planes that had not seen their fold: a plane exaggerates the distances of its own rows.
@@ -173,7 +173,7 @@ class SoftnessRegressionModel(RidgeModel):
 
     It needs no choice of soft and hard particles: every particle counts, with the propensity that it has. On rows of
     soft and hard particles, without propensities, the counterpart is
-    :func:`glassmd.models.hyperplane.fit_hyperplane` with `method="regression"`.
+    :func:`glassmd.learners.linear.hyperplane.fit_hyperplane` with `method="regression"`.
     """
 
     name: ClassVar[str] = "softness-regression"

@@ -12,10 +12,10 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_INDEX
-from glassmd.models.bapst import BapstModel, apply_layers, linear_layers
-from glassmd.models.edge_blocks import Weights
-from glassmd.models.initialisation import initialise
-from glassmd.models.losses import weighted_square_error
+from glassmd.learners.losses import weighted_square_error
+from glassmd.learners.networks.bapst import BapstModel, apply_layers, linear_layers
+from glassmd.learners.networks.edge_blocks import Weights
+from glassmd.learners.networks.initialisation import initialise
 from glassmd.stream.pairs import PairChanges
 
 __all__ = ["PAIR_TARGET", "BotanModel"]
@@ -29,7 +29,7 @@ class BotanModel(BapstModel):
 
     | published                                                | here                                          |
     |----------------------------------------------------------|-----------------------------------------------|
-    | encoders, 7 steps with shared weights, decoder of Bapst  | :class:`~glassmd.models.bapst.BapstModel`     |
+    | encoders, 7 steps with shared weights, decoder of Bapst  | :class:`~.bapst.BapstModel`                    |
     | edge network, 4n: sender, receiver, edge, encoded edge   | `edge_network`, in the order edge, encoded    |
     |                                                          | edge, receiver, sender                        |
     | no self-edges                                            | `self_edges`                                  |
@@ -137,7 +137,7 @@ class BotanModel(BapstModel):
 
     @torch.no_grad()
     def initialise(self, graph: Data) -> None:
-        """The start of Bapst's network (:func:`glassmd.models.initialisation.initialise`); the unit of edge labels."""
+        """The start of Bapst's network (:mod:`~.networks.initialisation`); the unit of edge labels."""
         twin = BapstModel(
             n_times=self.n_times, n_species=self.n_species, dimensions=self.dimensions, width=self.width,
             n_steps=self.n_steps,

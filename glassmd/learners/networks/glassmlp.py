@@ -20,10 +20,18 @@ from torch_geometric.data import Data
 from glassmd.errors import ModelError
 from glassmd.features.neighbours import find_neighbours
 from glassmd.fields import NODE_INPUT, NODE_SPECIES
-from glassmd.models.base import PropensityModel
-from glassmd.models.glassmlp_descriptors import n_descriptors, physical_descriptors
-from glassmd.models.losses import weighted_square_error
-from glassmd.models.spatial_loss import PAIR_INDEX, PAIR_SHELL, SHELLS, Groups, draw_pairs, spatial_error, width_error
+from glassmd.learners.base import PropensityModel
+from glassmd.learners.losses import weighted_square_error
+from glassmd.learners.networks.glassmlp_descriptors import n_descriptors, physical_descriptors
+from glassmd.learners.networks.spatial_loss import (
+    PAIR_INDEX,
+    PAIR_SHELL,
+    SHELLS,
+    Groups,
+    draw_pairs,
+    spatial_error,
+    width_error,
+)
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["GlassMLPModel"]
@@ -34,7 +42,7 @@ class GlassMLPModel(PropensityModel):
 
     | published                                         | here                                            |
     |---------------------------------------------------|-------------------------------------------------|
-    | descriptors of inherent structures, standardised  | :mod:`glassmd.models.glassmlp_descriptors`      |
+    | descriptors of inherent structures, standardised  | :mod:`glassmd.learners.networks.glassmlp_descriptors`      |
     | bottleneck of 2 nodes, hidden layers of 10, ELU   | `bottleneck`, `width`; the bottleneck is linear |
     | one network per species and time                  | the same; all of them in one model              |
     | loss: squared error, plus differences of variance | :meth:`objective`                               |

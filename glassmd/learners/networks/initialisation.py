@@ -23,7 +23,7 @@ from torch_geometric.data import Data
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT
 
 if TYPE_CHECKING:
-    from glassmd.models.bapst import BapstModel
+    from glassmd.learners.networks.bapst import BapstModel
 
 __all__ = ["initialise"]
 

@@ -16,9 +16,9 @@ from torch_geometric.data import Data
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT
 from glassmd.graphs import random_cube_symmetry, to_graph
-from glassmd.models.base import PropensityModel
-from glassmd.models.edge_blocks import Weights, edge_layout, pass_messages
-from glassmd.models.initialisation import initialise
+from glassmd.learners.base import PropensityModel
+from glassmd.learners.networks.edge_blocks import Weights, edge_layout, pass_messages
+from glassmd.learners.networks.initialisation import initialise
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["BapstModel", "apply_layers", "linear_layers"]
@@ -94,7 +94,7 @@ class BapstModel(PropensityModel):
         return apply_layers(self.decoder, self.latent(data))
 
     def initialise(self, graph: Data) -> None:
-        """Start from :func:`glassmd.models.initialisation.initialise`."""
+        """Start from :func:`glassmd.learners.networks.initialisation.initialise`."""
         initialise(self, graph)
 
     def latent(self, data: Data) -> Tensor:

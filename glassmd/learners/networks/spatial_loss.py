@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from glassmd.features.neighbours import Neighbours
 from glassmd.fields import NODE_SPECIES
-from glassmd.models.losses import group_means
+from glassmd.learners.losses import group_means
 
 __all__ = ["PAIR_INDEX", "PAIR_SHELL", "SHELLS", "Groups", "draw_pairs", "spatial_error", "width_error"]
 

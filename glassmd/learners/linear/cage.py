@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.features import displacement_features
-from glassmd.models.ridge import RidgeModel, recursive_descriptors
+from glassmd.learners.linear.ridge import RidgeModel, recursive_descriptors
 from glassmd.structure import Structure
 
 __all__ = ["CageModel"]

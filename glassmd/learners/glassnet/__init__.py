@@ -1,0 +1,1 @@
+"""The default learner, a composition of a solved and a stepped part."""

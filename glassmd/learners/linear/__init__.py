@@ -1,0 +1,1 @@
+"""Learners that are solved from sums over particles."""
