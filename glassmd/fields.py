@@ -29,6 +29,8 @@ GSD_PROPENSITY_STD: Final = "particles/propensity_t{time:g}_std"
 NODE_INPUT: Final = "x"
 # graph, (n_particles,) int64: species index
 NODE_SPECIES: Final = "species"
+# graph, (n_particles, n_features) float32: descriptors of the particle
+NODE_FEATURES: Final = "features"
 # graph, (2, n_edges) int64: sender in row 0, receiver in row 1, sorted by receiver
 EDGE_INDEX: Final = "edge_index"
 # graph, (n_edges, d) float32: minimum-image r_receiver − r_sender, σ_AA

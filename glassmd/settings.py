@@ -255,7 +255,9 @@ class TrainSettings(_Strict):
     )
     validate_every: Count = Field(200, description="steps between validations")
     checkpoint_every: Count = Field(200, description="steps between checkpoints")
-    reservoir: Count = Field(1000, description="samples kept in memory")
+    reservoir: Count = Field(1000, description="samples kept in memory to draw from; others wait on disk")
+    memory: Positive = Field(3.0, description="GiB of memory for what the learner eats of samples")
+    disk: NonNegative = Field(20.0, description="GiB on disk, beside the checkpoints, for what finds no room there")
     watermark: Count = Field(1, description="samples to wait for before the first step")
     max_reuse: Positive | None = Field(
         None, description="steps × batch_size per sample produced before the trainer waits for the simulation"

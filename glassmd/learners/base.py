@@ -15,6 +15,7 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_VECTOR, NODE_SPECIES
+from glassmd.learners.fitting.part import Part, Taken
 from glassmd.learners.losses import weighted_square_error
 from glassmd.structure import INPUTS, Structure
 
@@ -84,6 +85,15 @@ class PropensityModel(nn.Module, ABC):
         return data
 
     @abstractmethod
+    def parts(self, taken: Taken, settings: Any) -> list[Part]:
+        """How it learns; see :mod:`glassmd.learners.fitting`.
+
+        Args:
+            taken: The samples that it will have.
+            settings: :class:`glassmd.learners.fitting.stepped.Stepping`, where it takes optimiser steps.
+        """
+
+    @abstractmethod
     def normalised(self, data: Data) -> Tensor:
         """Raw output, (n_particles, n_times), in units of `scale` around `shift`: what the loss sees."""
 
@@ -112,7 +122,7 @@ class PropensityModel(nn.Module, ABC):
 
         Args:
             data: An encoded sample of the training lineages.
-            fold: Which of :data:`glassmd.learners.fitting.closed_form.FOLDS` its lineage belongs to.
+            fold: Which of :data:`glassmd.learners.fitting.part.FOLDS` its lineage belongs to.
         """
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,9 @@ class LoadedModel(NamedTuple):
     card: ModelCard
 
 
-def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -> Path:
+def save_model(
+    directory: str | Path, model: PropensityModel, card: ModelCard, weights: Mapping[str, Tensor] | None = None
+) -> Path:
     """Write a model directory and return it; an older model in it is replaced file by file, each whole or not at all.
 
     The card gets the weights' checksum, so that a card and weights of two models are never taken for one, and its own.
@@ -42,6 +45,7 @@ def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -
         directory: Made when missing.
         model: The network.
         card: What it was trained on; `model`, `hyperparameters` and `glassmd_version` are filled in.
+        weights: In place of those that the network has.
 
     Raises:
         ModelError: The card's times or species are not the network's.
@@ -49,18 +53,19 @@ def save_model(directory: str | Path, model: PropensityModel, card: ModelCard) -
     """
     directory = Path(directory)
     _check_card(model, card)
-    weights = save({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()})
+    chosen = model.state_dict() if weights is None else weights
+    stored = save({key: value.detach().cpu().contiguous() for key, value in chosen.items()})
     content = card.model_dump() | {
         "schema_version": CARD_VERSION,
         "model": model.name,
         "hyperparameters": model.hyperparameters(),
         "glassmd_version": version("glassmd"),
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "weights_sha256": hashlib.sha256(stored).hexdigest(),
     }
     with storage_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         remove_leftovers(directory, below=False)
-    write_bytes(directory / WEIGHTS_FILE, weights)
+    write_bytes(directory / WEIGHTS_FILE, stored)
     write_json(directory / CARD_FILE, sealed(content))
     return directory
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +17,27 @@ from glassmd.fields import GSD_REPLICA, GSD_TIME
 from glassmd.ledger.run import Entry, ParentKey, RunDirectory, SegmentKey
 from glassmd.moments import Moments
 from glassmd.simulation.structures import Request
-from glassmd.stream.samples import Sample, SampleKey, moments_of_segment
+from glassmd.stream.samples import Blocks, Sample, SampleKey, moments_of_segment
 
 __all__ = ["Run", "SegmentReader", "open_run"]
 
+_BEGUN = 64
+"""Parents whose replicas are summed up in memory while more are to come; others are read again."""
+
 
 class SegmentReader:
-    """Turns the segments of a run into samples, each segment once.
+    """Turns the segments of a run into samples.
 
-    Samples grow: when more replicas of a parent commit, the parent's sample is made anew with all of them.
+    Read is not consumed: a sample is handed out by every :meth:`poll` until :meth:`acknowledge` says that whoever asked
+    has it. Samples grow: when more replicas of a parent commit, its sample is made anew with all of them.
 
     Args:
         run: The run.
         requests: Structures without which a sample is not handed out.
         parents: Read these only; all by default.
+
+    Attributes:
+        n_segments: Segments acknowledged so far.
     """
 
     def __init__(
@@ -37,59 +46,103 @@ class SegmentReader:
         self._parents_read = parents
         self.run, self._requests = run, tuple(requests)
         self._settled: list[Request] = []
-        self._seen: set[SegmentKey] = set()
         self._position = 0
-        self._waiting: list[SegmentKey] = []
-        self._parents: dict[ParentKey, Configuration] = {}
-        self._moments: dict[ParentKey, Moments] = {}
-
-    @property
-    def n_segments(self) -> int:
-        """Segments read so far."""
-        return len(self._seen)
+        self.n_segments = 0
+        self._acknowledged: dict[ParentKey, Blocks] = {}
+        self._waiting: dict[ParentKey, Blocks] = {}
+        self._begun: OrderedDict[ParentKey, _Begun] = OrderedDict()
 
     def state(self) -> list[list[int]]:
-        """Segments read so far, for :meth:`restore` (JSON types only)."""
-        return [list(key) for key in sorted(self._seen)]
+        """Segments acknowledged so far, for :meth:`restore` (JSON types only)."""
+        return [[*parent, block] for parent, blocks in sorted(self._acknowledged.items()) for block in blocks]
 
-    def restore(self, state: list[list[int]]) -> list[Sample]:
-        """Read the segments of a state again; one sample per parent, as it was then."""
-        found: dict[ParentKey, Entry] = {}
+    def restore(self, state: Sequence[Sequence[int]]) -> None:
+        """Return to a position.
+
+        Raises:
+            RunError: One of its segments is gone.
+        """
+        self.run.poll()
         for key in (SegmentKey(*numbers) for numbers in state):
-            entry = self._entry(key)
-            self._read(key, entry)
-            found[key.of] = entry
-        return [self._sample(parent, entry) for parent, entry in found.items()]
+            self._known(key)
+            self._acknowledged[key.of] = (*self._acknowledged.get(key.of, ()), key.block)
+        self.n_segments = len(state)
 
     def poll(self) -> Iterator[Sample]:
-        """Read what was committed since the last call; one sample per parent that gained replicas."""
+        """One sample per parent with replicas that nobody has acknowledged, in the order of their keys."""
         self._hear()
-        fresh: dict[ParentKey, list[SegmentKey]] = {}
-        waiting, self._waiting = sorted(self._waiting), []
-        for key in waiting:
-            if key in self._seen:
-                continue
-            if key.of in fresh or self._has_structures(key.of):
-                fresh.setdefault(key.of, []).append(key)
-            else:
-                self._waiting.append(key)
-        for parent, keys in fresh.items():
-            for key in keys:
-                entry = self._entry(key)
-                self._read(key, entry)
-            yield self._sample(parent, entry)
+        for parent in sorted(self._waiting):
+            if self._has_structures(parent):
+                yield self.sample(parent, _merged(self._acknowledged.get(parent, ()), self._waiting[parent]))
 
-    def _hear(self) -> None:
-        self.run.poll()
-        lines, self._position = self.run.since(self._position)
-        keys = (line.key for line in lines if isinstance(line.key, SegmentKey) and line.key not in self._seen)
-        self._waiting += [key for key in keys if self._parents_read is None or key.of in self._parents_read]
+    def acknowledge(self, sample: Sample) -> None:
+        """Whoever asked has this sample."""
+        parent = ParentKey(sample.key.lineage, sample.key.parent)
+        before = self._acknowledged.get(parent, ())
+        self._acknowledged[parent] = _merged(before, sample.blocks)
+        self.n_segments += len(self._acknowledged[parent]) - len(before)
+        left = tuple(block for block in self._waiting.get(parent, ()) if block not in sample.blocks)
+        if left:
+            self._waiting[parent] = left
+        else:
+            self._waiting.pop(parent, None)
+
+    def sample(self, parent: ParentKey, blocks: Blocks) -> Sample:
+        """A parent with the replicas of some of its segments: the same whenever they are asked for.
+
+        Args:
+            parent: Its key.
+            blocks: Numbers of the segments, in increasing order.
+
+        Raises:
+            RunError: A segment is gone, or starts elsewhere than the others.
+            SegmentError: A segment is damaged.
+        """
+        begun = self._begun.pop(parent, None)
+        if begun is None or begun.blocks != blocks[: len(begun.blocks)]:
+            begun = None
+        for block in blocks[len(begun.blocks) if begun else 0 :]:
+            entry = self._known(SegmentKey(*parent, block))
+            configuration, moments = moments_of_segment(entry)
+            if begun is None:
+                begun = _Begun((block,), configuration, moments, entry)
+                continue
+            if not np.array_equal(begun.parent.positions, configuration.positions):
+                raise RunError(
+                    f"{entry.path} starts from another configuration than the other blocks of its parent",
+                    "one parent for all blocks",
+                    "delete the segment and simulate again",
+                )
+            begun = _Begun((*begun.blocks, block), begun.parent, begun.moments.merge(moments), entry)
+        assert begun is not None, "a sample without segments"
+        if len(blocks) < self.run.n_blocks(parent.lineage):  # more is to come
+            self._begun[parent] = begun
+            if len(self._begun) > _BEGUN:
+                self._begun.popitem(last=False)
+        return Sample(
+            key=SampleKey(self.run.identity["id"], parent.lineage, parent.parent),
+            parent=begun.parent,
+            times=np.asarray(begun.entry.sidecar["times"], np.float64),
+            propensity=begun.moments.mean,
+            variance=begun.moments.variance,
+            n_replicas=begun.moments.count,
+            blocks=blocks,
+            role=self.run.role(parent.lineage),
+            temperature=float(begun.entry.sidecar["temperature"]),
+        )
 
     def lacking(self) -> list[ParentKey]:
         """Parents whose replicas are there and whose structures are not."""
         self._hear()
-        parents = sorted({key.of for key in self._waiting})
-        return [parent for parent in parents if not self._has_structures(parent)]
+        return [parent for parent in sorted(self._waiting) if not self._has_structures(parent)]
+
+    def _hear(self) -> None:
+        self.run.poll()
+        lines, self._position = self.run.since(self._position)
+        for key in (line.key for line in lines if isinstance(line.key, SegmentKey)):
+            wanted = self._parents_read is None or key.of in self._parents_read
+            if wanted and key.block not in self._acknowledged.get(key.of, ()):
+                self._waiting[key.of] = _merged(self._waiting.get(key.of, ()), (key.block,))
 
     def _has_structures(self, parent: ParentKey) -> bool:
         if len(self._settled) < len(self._requests):
@@ -98,7 +151,7 @@ class SegmentReader:
         known = self.run.index.get
         return len(self._settled) == len(self._requests) and all(known(one.key(parent)) for one in self._settled)
 
-    def _entry(self, key: SegmentKey) -> Entry:
+    def _known(self, key: SegmentKey) -> Entry:
         entry = self.run.entry("segments", key.name)
         if entry is None:
             raise RunError(
@@ -108,34 +161,19 @@ class SegmentReader:
             )
         return entry
 
-    def _read(self, key: SegmentKey, entry: Entry) -> None:
-        parent = key.of
-        configuration, moments = moments_of_segment(entry)
-        known = self._parents.setdefault(parent, configuration)
-        if not np.array_equal(known.positions, configuration.positions):
-            raise RunError(
-                f"{entry.path} starts from another configuration than the other blocks of its parent",
-                "one parent for all blocks",
-                "delete the segment and simulate again",
-            )
-        before = self._moments.get(parent)
-        self._moments[parent] = moments if before is None else before.merge(moments)
-        self._seen.add(key)
 
-    def _sample(self, parent: ParentKey, entry: Entry) -> Sample:
-        moments, configuration = self._moments[parent], self._parents[parent]
-        if all(SegmentKey(*parent, block) in self._seen for block in range(self.run.n_blocks(parent.lineage))):
-            del self._moments[parent], self._parents[parent]  # nothing can be added any more: forget it
-        return Sample(
-            key=SampleKey(self.run.identity["id"], parent.lineage, parent.parent),
-            parent=configuration,
-            times=np.asarray(entry.sidecar["times"], np.float64),
-            propensity=moments.mean,
-            variance=moments.variance,
-            n_replicas=moments.count,
-            role=self.run.role(parent.lineage),
-            temperature=float(entry.sidecar["temperature"]),
-        )
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """A parent and the moments over its segments so far, in the order of their numbers."""
+
+    blocks: Blocks
+    parent: Configuration
+    moments: Moments
+    entry: Entry
+
+
+def _merged(blocks: Blocks, others: Blocks) -> Blocks:
+    return tuple(sorted({*blocks, *others}))
 
 
 class Run(RunDirectory):
@@ -169,7 +207,9 @@ class Run(RunDirectory):
             if check is not None:
                 check()
             complete = self.complete
-            yield from reader.poll()
+            for sample in reader.poll():
+                yield sample
+                reader.acknowledge(sample)
             if complete or not follow:
                 return
             time.sleep(interval)

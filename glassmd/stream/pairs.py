@@ -6,7 +6,7 @@ the cutoff in the parent, ⟨|r_ij(t)| − |r_ij(0)|⟩ over the isoconfiguratio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from glassmd.configuration import Configuration
 from glassmd.errors import InputError
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, GSD_REPLICA, GSD_TIME
 from glassmd.graphs import to_graph
-from glassmd.ledger.run import ParentKey, RunDirectory
+from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.trajectory import Frame
 
 __all__ = ["PairChanges", "pair_changes", "pair_changes_of"]
@@ -113,12 +113,15 @@ def pair_changes(parent: Configuration, replicas: Iterable[NDArray[np.float64]],
     return PairChanges(pairs, mean.astype(np.float32), count)
 
 
-def pair_changes_of(run: RunDirectory, key: ParentKey, cutoff: float = 2.0) -> PairChanges | None:
-    """Of a run's parent, over the replicas that are committed now.
+def pair_changes_of(
+    run: RunDirectory, key: ParentKey, blocks: Collection[int], cutoff: float = 2.0
+) -> PairChanges | None:
+    """Of a run's parent, over the replicas of some of its segments.
 
     Args:
         run: Where the replicas are.
         key: Of the parent.
+        blocks: Numbers of the segments.
         cutoff: Largest distance of a pair in the parent, σ_AA.
 
     Returns:
@@ -128,10 +131,9 @@ def pair_changes_of(run: RunDirectory, key: ParentKey, cutoff: float = 2.0) -> P
         SegmentError: A segment is damaged.
     """
     found: PairChanges | None = None
-    for entry in run.entries("segments"):
-        if entry.key.of != key:
-            continue
-        if entry.sidecar.get("holds") == "propensity":
+    for block in sorted(blocks):
+        entry = run.entry("segments", SegmentKey(*key, block).name)
+        if entry is None or entry.sidecar.get("holds") == "propensity":
             return None
         frames = entry.read()
         parent = frames[0].configuration

@@ -1,12 +1,14 @@
-"""A bounded memory of samples between a simulation that produces and a trainer that draws.
+"""What batches are drawn from: a bounded number of samples in memory, and the keys of all others, which are on disk.
 
-After Melissa's reservoir (Meyer et al., SC '23): batches are drawn at random with replacement; when the
-reservoir is full a sample that was drawn before makes room, never one that nobody has seen; training starts at
-a watermark; a limit on how often a sample is used holds the trainer back until the simulation has caught up.
+After Melissa's reservoir (Meyer et al., SC '23): batches are drawn at random with replacement; only a sample that was
+drawn makes room for another; training starts at a watermark; a limit on how often a sample is used holds the trainer
+back until the simulation has caught up. Here nothing is lost that leaves: it is read again when its turn comes.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +18,14 @@ from glassmd.stream.samples import Sample, SampleKey
 
 __all__ = ["Reservoir"]
 
+STAY = 4
+"""Draws, on average, that a sample stays for while others wait: reading one costs about as much as a step."""
+
 
 @dataclass
 class _Place:
-    sample: Sample
+    key: SampleKey
+    sample: Sample | None
     drawn: int = 0
 
 
@@ -27,7 +33,8 @@ class Reservoir:
     """Samples to draw from.
 
     Args:
-        capacity: Samples kept at once.
+        capacity: Samples kept in memory.
+        recall: Reads a sample again, as the learner has taken it.
         watermark: Samples that must have arrived before the first draw.
         max_reuse: Draws per sample produced before :attr:`ready` turns false; None for no limit.
         generator: Source of the draws; part of :meth:`state`.
@@ -36,23 +43,29 @@ class Reservoir:
     def __init__(
         self,
         capacity: int,
+        recall: Callable[[SampleKey], Sample],
         watermark: int = 1,
         max_reuse: float | None = None,
         generator: np.random.Generator | None = None,
     ) -> None:
         self.capacity, self.watermark, self.max_reuse = capacity, watermark, max_reuse
         self.generator = generator or np.random.default_rng()
+        self._recall = recall
         self._places: list[_Place] = []
-        self.produced = 0
+        self._here: dict[SampleKey, _Place] = {}
+        self._outside: set[SampleKey] = set()
+        self._unseen: deque[SampleKey] = deque()
+        self._seen: deque[SampleKey] = deque()
+        self._since = 0
         self.drawn = 0
 
     def __len__(self) -> int:
         return len(self._places)
 
     @property
-    def samples(self) -> list[Sample]:
-        """What is in it now."""
-        return [place.sample for place in self._places]
+    def produced(self) -> int:
+        """Samples that have arrived."""
+        return len(self._places) + len(self._outside)
 
     @property
     def ready(self) -> bool:
@@ -61,49 +74,80 @@ class Reservoir:
             return False
         return self.max_reuse is None or self.drawn < self.max_reuse * self.produced
 
-    def add(self, sample: Sample) -> bool:
-        """Take a sample in; one that is here already grows in place.
+    def no_more(self) -> None:
+        """Nothing is waited for any more: no other sample will arrive."""
+        self.watermark, self.max_reuse = 0, None
 
-        Returns:
-            False if it is full of samples that nobody has seen; offer the sample again later.
-        """
-        for place in self._places:
-            if place.sample.key == sample.key:
-                place.sample = sample
-                return True
-        if len(self._places) >= self.capacity:
-            seen = [index for index, place in enumerate(self._places) if place.drawn]
-            if not seen:
-                return False
-            del self._places[seen[int(self.generator.integers(len(seen)))]]
-        self._places.append(_Place(sample))
-        self.produced += 1
-        return True
+    def add(self, sample: Sample) -> None:
+        """Take a sample in; one that is here already grows in place, and what finds no room waits on disk."""
+        if sample.key in self._here:
+            self._here[sample.key].sample = sample
+        elif sample.key in self._outside:
+            return
+        elif len(self._places) < self.capacity:
+            self._put(len(self._places), _Place(sample.key, sample))
+        else:
+            self._outside.add(sample.key)
+            self._unseen.append(sample.key)
 
     def draw(self, count: int) -> list[Sample]:
-        """Draw `count` samples at random with replacement."""
-        chosen = self.generator.integers(len(self._places), size=count)
-        for index in chosen:
-            self._places[index].drawn += 1
-        self.drawn += count
-        return [self._places[index].sample for index in chosen]
+        """Draw `count` samples at random with replacement; until :meth:`used` only the generator has changed."""
+        return [self._sample(self._places[index]) for index in self.generator.integers(len(self._places), size=count)]
+
+    def used(self, samples: Sequence[Sample]) -> None:
+        """A step was taken with samples that were drawn."""
+        for sample in samples:
+            self._here[sample.key].drawn += 1
+        self.drawn += len(samples)
+        self._since += len(samples)
+        while self._since >= STAY:
+            self._since -= STAY
+            self._exchange()
+
+    def _sample(self, place: _Place) -> Sample:
+        if place.sample is None:
+            place.sample = self._recall(place.key)
+        return place.sample
+
+    def _exchange(self) -> None:
+        """One that was drawn makes room for one that waits, those that nobody has seen first."""
+        waiting = self._unseen or self._seen
+        seen = [index for index, place in enumerate(self._places) if place.drawn] if waiting else []
+        if seen:
+            index = seen[int(self.generator.integers(len(seen)))]
+            key, leaving = waiting.popleft(), self._places[index].key
+            self._outside.remove(key)
+            self._outside.add(leaving)
+            self._seen.append(leaving)
+            del self._here[leaving]
+            self._put(index, _Place(key, None))
+
+    def _put(self, index: int, place: _Place) -> None:
+        self._places[index : index + 1] = [place]
+        self._here[place.key] = place
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` needs beside the samples themselves (JSON types only)."""
         return {
-            "places": [
-                [place.sample.key.run, place.sample.key.lineage, place.sample.key.parent, place.drawn]
-                for place in self._places
-            ],
-            "produced": self.produced,
+            "places": [[*_told(place.key), place.drawn] for place in self._places],
+            "unseen": [_told(key) for key in self._unseen],
+            "seen": [_told(key) for key in self._seen],
+            "since": self._since,
             "drawn": self.drawn,
             "generator": self.generator.bit_generator.state,
         }
 
-    def restore(self, state: dict[str, Any], samples: dict[SampleKey, Sample]) -> None:
-        """Return to a state, given the samples that it names."""
-        self._places = [
-            _Place(samples[SampleKey(run, lineage, parent)], drawn) for run, lineage, parent, drawn in state["places"]
-        ]
-        self.produced, self.drawn = state["produced"], state["drawn"]
+    def restore(self, state: dict[str, Any]) -> None:
+        """Return to a state; samples that are not in memory any more are read when they are drawn."""
+        known = {key: place.sample for key, place in self._here.items()}
+        keys = [(SampleKey(run, lineage, parent), drawn) for run, lineage, parent, drawn in state["places"]]
+        self._places = [_Place(key, known.get(key), drawn) for key, drawn in keys]
+        self._here = {place.key: place for place in self._places}
+        self._unseen, self._seen = (deque(SampleKey(*key) for key in state[name]) for name in ("unseen", "seen"))
+        self._outside = {*self._unseen, *self._seen}
+        self._since, self.drawn = state["since"], state["drawn"]
         self.generator.bit_generator.state = state["generator"]
+
+
+def _told(key: SampleKey) -> list[Any]:
+    return [key.run, key.lineage, key.parent]

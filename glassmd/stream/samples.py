@@ -17,9 +17,10 @@ from glassmd.metrics import SpeciesScores, score
 from glassmd.moments import Moments
 from glassmd.trajectory import Frame
 
-__all__ = ["Sample", "SampleKey", "moments_of_segment", "score_samples"]
+__all__ = ["Blocks", "Sample", "SampleKey", "moments_of_segment", "score_samples"]
 
 FloatArray = NDArray[np.float64]
+Blocks = tuple[int, ...]
 
 
 @dataclass(frozen=True, order=True)
@@ -46,6 +47,7 @@ class Sample:
         variance: (n_times, n_particles) float64, unbiased variance of |Δr| between replicas, σ_AA²; NaN where
             unknown (one replica, or published labels without replicas).
         n_replicas: Replicas behind the label.
+        blocks: Numbers of the segments behind the label, in increasing order.
         role: `train`, `validation`, `test` or None where the data do not say.
         temperature: ε_AA.
     """
@@ -58,6 +60,7 @@ class Sample:
     n_replicas: int
     role: str | None = None
     temperature: float = float("nan")
+    blocks: Blocks = ()
 
 
 def score_samples(predictions: Sequence[FloatArray], samples: Sequence[Sample], species: str) -> SpeciesScores:

@@ -1,4 +1,4 @@
-"""Checkpoints: model, optimiser, random states, reservoir and stream position in one file.
+"""Checkpoints: the learner with its fit, the reservoir and the position in the stream, in one file.
 
 A checkpoint is one safetensors file (tensors plus a JSON state in its header) that appears whole or not at
 all; the one before it is removed only afterwards. Pickle is never written or read.
@@ -20,12 +20,7 @@ from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, sealed_by
 __all__ = [
     "latest_checkpoint",
     "load_checkpoint",
-    "optimizer_tensors",
-    "part_of",
-    "random_tensors",
     "require_same",
-    "restore_optimizer",
-    "restore_random",
     "save_checkpoint",
 ]
 
@@ -77,45 +72,6 @@ def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
         return load(content), state
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} is damaged ({error})", "a checkpoint written by glassmd", _AGAIN) from error
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
-    """The optimiser's tensors by name, `optimizer.<parameter number>.<moment>`."""
-    return {
-        f"optimizer.{number}.{name}": value
-        for number, moments in optimizer.state_dict()["state"].items()
-        for name, value in moments.items()
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Put the tensors of :func:`optimizer_tensors` back, each where its parameter is."""
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, moment = name.split(".")
-            state.setdefault(int(number), {})[moment] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-def random_tensors(device: torch.device) -> Tensors:
-    """The states of torch's random generators, `random.torch` and `random.cuda`."""
-    found = {"random.torch": torch.get_rng_state()}
-    if device.type == "cuda":
-        found["random.cuda"] = torch.cuda.get_rng_state(device)
-    return found
-
-
-def restore_random(tensors: Tensors, device: torch.device) -> None:
-    """Put the states of :func:`random_tensors` back, as far as the device is of the same kind."""
-    torch.set_rng_state(tensors["random.torch"])
-    if device.type == "cuda" and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"], device)
-
-
-def part_of(tensors: Tensors, prefix: str) -> Tensors:
-    """The tensors whose names start with `prefix`, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def require_same(directory: Path, stored: dict[str, Any], now: dict[str, Any]) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import Any, Literal
 
-import torch
-
 from glassmd.errors import SettingsError
 from glassmd.learners import make_model, model_class
 from glassmd.learners.base import PropensityModel
 from glassmd.settings import Count, Positive, TrainSettings
 
-__all__ = ["Resolved", "resolved", "started", "stepped_parameters"]
+__all__ = ["Resolved", "resolved", "started"]
 
 FALLBACK: dict[str, Any] = {
     "max_steps": 1000,
@@ -93,9 +91,3 @@ def started(settings: TrainSettings, mixture: dict[str, Any], n_times: int) -> P
             f"found hyperparameter {twice[0]!r}", "one that the data leave open", "choose inputs with --input"
         )
     return make_model(settings.model, **given, **chosen)
-
-
-def stepped_parameters(model: PropensityModel) -> list[torch.nn.Parameter]:
-    """What the optimiser moves; torch refuses an empty list, and a learner that is solved has nothing to move."""
-    found = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return found or [torch.nn.Parameter(torch.zeros(1))]

@@ -1,66 +1,127 @@
-"""What the learner eats of every sample, made once and kept while there is room."""
+"""What the learner eats of every sample, made once and kept in memory and on disk while there is room."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch_geometric.data import Data
 
+from glassmd.errors import ModelError
 from glassmd.learners.base import PropensityModel
+from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, sealed_bytes, temporary_name
 from glassmd.stream.pairs import PairChanges
-from glassmd.stream.samples import Sample, SampleKey
+from glassmd.stream.samples import Blocks, Sample, SampleKey
 from glassmd.structure import Structure
 
 __all__ = ["Encoder", "Encodings"]
 
-KEPT_BYTES = 3 * 2**30
-"""Memory for encoded samples: at N = 4096 a graph takes 5 MB, a thousand descriptors 16 MB."""
+GIB = 2**30
+_READ = 2e8  # bytes per second that reading and checking a file takes: what is encoded faster is not written
+
+Name = tuple[SampleKey, Blocks]
 
 
 class Encodings:
-    """Encoded samples, kept while there is room.
+    """Encoded samples: the latest used in memory, and those that it has no room for on disk.
 
     Trainings of one learner with the same hyperparameters may share them: what is encoded does not depend on weights.
+    At N = 4096 a graph takes 5 MB, and the descriptors and bonds of `glassnet` 15 MB and a second and a half to make.
 
     Args:
-        room: Bytes to keep; the longest unused sample goes first.
+        memory: GiB to keep in memory; the longest unused sample leaves first.
+        directory: Where others go, if making them took longer than reading them will; nowhere by default.
+        disk: GiB to keep there; what finds no room is made again when it is needed.
 
     Attributes:
         seconds: By sample, what encoding it took.
         spent: Seconds of all encoding so far.
     """
 
-    def __init__(self, room: int = KEPT_BYTES) -> None:
-        self._kept: OrderedDict[SampleKey, Data] = OrderedDict()
-        self._room = room
+    def __init__(self, memory: float = 3.0, directory: Path | None = None, disk: float = 20.0) -> None:
+        self._kept: OrderedDict[Name, Data] = OrderedDict()
+        self._memory, self._disk = memory * GIB, disk * GIB
+        self._directory = directory
         self.seconds: dict[SampleKey, float] = {}
         self.spent = 0.0
 
-    def get(self, key: SampleKey, encode: Callable[[], Data]) -> Data:
+    def get(self, name: Name, encode: Callable[[], Data]) -> Data:
         """What is kept of a sample, or what `encode` makes of it."""
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        started = time.perf_counter()
-        data = encode()
-        self.seconds[key] = time.perf_counter() - started
-        self.spent += self.seconds[key]
-        self._kept[key] = data
-        self._room -= _size(data)
-        while self._room < 0 and len(self._kept) > 1:
-            _, oldest = self._kept.popitem(last=False)
-            self._room += _size(oldest)
+        data = self._kept.get(name)
+        if data is not None:
+            self._kept.move_to_end(name)
+            return data
+        data = self._read(name)
+        if data is None:
+            started = time.perf_counter()
+            data = encode()
+            self.seconds[name[0]] = time.perf_counter() - started
+            self.spent += self.seconds[name[0]]
+        self._kept[name] = data
+        self._memory -= _size(data)
+        while self._memory < 0 and len(self._kept) > 1:
+            oldest, leaving = self._kept.popitem(last=False)
+            self._memory += _size(leaving)
+            self._write(oldest, leaving)
         return data
 
-    def forget(self, key: SampleKey) -> None:
-        """Drop what is kept of a sample."""
-        dropped = self._kept.pop(key, None)
-        if dropped is not None:
-            self._room += _size(dropped)
+    def remove(self) -> None:
+        """Remove what is on disk."""
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _path(self, name: Name) -> Path | None:
+        (run, lineage, parent), blocks = (name[0].run, name[0].lineage, name[0].parent), name[1]
+        text = "-".join(map(str, (run, lineage, parent, *blocks)))
+        return None if self._directory is None else self._directory / f"{text[:200]}.safetensors"
+
+    def _read(self, name: Name) -> Data | None:
+        path = self._path(name)
+        if path is None or not path.exists():
+            return None
+        with suppress(OSError, ValueError, KeyError, SafetensorError, ModelError):  # damaged: it is made again
+            content = path.read_bytes()
+            check_sealed_bytes(path, content, error=ModelError, todo="")
+            return Data(**load(content), **json.loads(metadata_of(content)["sealed"])["numbers"])
+        return None
+
+    def _write(self, name: Name, data: Data) -> None:
+        path, size = self._path(name), _size(data)
+        if path is None or size > self._disk or self.seconds.get(name[0], 0.0) * _READ < size or path.exists():
+            return
+        fields = data.to_dict()
+        tensors = {key: value.contiguous() for key, value in fields.items() if isinstance(value, torch.Tensor)}
+        numbers = {key: value for key, value in fields.items() if isinstance(value, int | float)}
+        content = sealed_bytes(save(tensors, {"sealed": json.dumps({**UNSEALED, "numbers": numbers})}))
+        with suppress(OSError):  # a full disk costs time, nothing else
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = temporary_name(path)
+            temporary.write_bytes(content)
+            os.replace(temporary, path)  # unflushed: the checksum tells
+            self._disk -= size
+
+
+def encodings_of(model: PropensityModel, directory: Path, memory: float, disk: float) -> Encodings:
+    """Where a training keeps what one learner eats; what another has left in `directory/encodings` is removed."""
+    made_by = [version("glassmd"), model.name, {k: v for k, v in model.hyperparameters().items() if k != "n_features"}]
+    own = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:16]
+    place = directory / "encodings"
+    for other in place.glob("*") if place.is_dir() else ():
+        if other.name != own:
+            shutil.rmtree(other, ignore_errors=True)
+    return Encodings(memory, place / own, disk)
 
 
 @runtime_checkable
@@ -77,7 +138,7 @@ class Encoder:
     Args:
         model: The learner.
         structure_of: The structure of a sample, with the learner's inputs.
-        encodings: Where they are kept; shared with nobody by default.
+        encodings: Where they are kept.
         pairs_of: Labels of a sample's pairs, for a learner that takes them; None where there are none.
     """
 
@@ -85,21 +146,16 @@ class Encoder:
         self,
         model: PropensityModel,
         structure_of: Callable[[Sample], Structure],
-        encodings: Encodings | None = None,
+        encodings: Encodings,
         pairs_of: Callable[[Sample], PairChanges | None] = lambda sample: None,
     ) -> None:
-        self._pairs_of = pairs_of
-        self._model, self._structure_of = model, structure_of
-        self._encodings = Encodings() if encodings is None else encodings
+        self._model, self._structure_of, self._pairs_of = model, structure_of, pairs_of
+        self._encodings = encodings
 
     def __call__(self, sample: Sample) -> Data:
-        """The encoded sample; a sample that grew has the structure that it had."""
-        return self._encodings.get(sample.key, lambda: self._encode(sample))
-
-    def grown(self, sample: Sample) -> None:
-        """Labels of its pairs are not what they were."""
-        if isinstance(self._model, PairLabelled):
-            self._encodings.forget(sample.key)
+        """The encoded sample; one that grew has the structure that it had, and other labels of its pairs."""
+        blocks = sample.blocks if isinstance(self._model, PairLabelled) else ()
+        return self._encodings.get((sample.key, blocks), lambda: self._encode(sample))
 
     def _encode(self, sample: Sample) -> Data:
         data = self._model.encode(self._structure_of(sample))

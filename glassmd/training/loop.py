@@ -1,8 +1,9 @@
-"""The training loop: one for finished runs and for runs that are being simulated.
+"""The training loop: one for finished runs and for runs that are being simulated, and for every learner.
 
-Everything random comes from two generators and the model's first weights, all derived from the seed; the loop's
-whole state is a checkpoint, so that a training that was killed goes on as if nothing had happened (on CUDA up to
-rounding, :func:`glassmd.training.keeping.resume`).
+The trainer is the stream, the reservoir, the journal and the checkpoint; how a learner learns is its own
+(:class:`glassmd.learners.fitting.fit.Fit`). Everything random follows from the seed; the loop's whole state is a
+checkpoint, so that a training that was stopped goes on as if nothing had happened: on the CPU bit for bit, on CUDA up
+to rounding, because sums there are taken in no fixed order, and on another device up to rounding and dropout.
 """
 
 from __future__ import annotations
@@ -10,39 +11,48 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch_geometric.data import Data
+from numpy.typing import NDArray
 
 from glassmd.errors import GlassmdError, ModelError, storage_errors
 from glassmd.graphs import batch_graphs
 from glassmd.interrupt import StopRequest
 from glassmd.learners.base import PropensityModel
-from glassmd.learners.fitting.closed_form import Summing
+from glassmd.learners.fitting.fit import Fit
+from glassmd.learners.fitting.part import Advance, Taken, Tensors, of_prefix, with_prefix
+from glassmd.learners.fitting.stepped import Stepping
+from glassmd.models.card import ModelCard
+from glassmd.models.store import save_model
 from glassmd.settings import TrainSettings
 from glassmd.storage import claim, remove_leftovers
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.stream.structures import Structures
-from glassmd.training.absorbing import Absorber
-from glassmd.training.choices import resolved, started, stepped_parameters
+from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint, require_same, save_checkpoint
+from glassmd.training.choices import resolved, started
 from glassmd.training.device import training_device
-from glassmd.training.encoding import Encoder, Encodings
+from glassmd.training.encoding import Encoder, Encodings, encodings_of
 from glassmd.training.journal import Journal
-from glassmd.training.keeping import keep_checkpoint, keep_model, resume
-from glassmd.training.normalisation import label_normalisation
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
-from glassmd.training.undoing import undone_if_stopped
 from glassmd.training.validation import Validation
 
 __all__ = ["Trainer"]
 
+FloatArray = NDArray[np.float64]
+
 LOOK = 0.5
 """Seconds between two looks for new segments."""
+
+RESUMABLE = ("max_steps", "checkpoint_every", "train_threads", "train_device", "reservoir", "memory", "disk")
+"""Settings that may differ when a training is taken up again."""
+
+_UNSAVED = 60.0  # seconds of taking samples in after which what was done is saved
 
 
 class Trainer:
@@ -83,45 +93,50 @@ class Trainer:
         show: Callable[[TrainingProgress], None] | None = None,
     ) -> None:
         self.source, self.directory, self.follow, self.seed = source, directory, follow, seed
-        self.settings = resolved(settings)
+        self.settings, self.structures = resolved(settings), structures
         self.device = training_device(settings)
         self.stop = stop or StopRequest()
         self._show = show or (lambda progress: None)
         self.species = self._loss_species()
         torch.manual_seed(seed)
         self.model: PropensityModel = started(settings, source.mixture, len(source.times))
-        self.structures = structures
-        self.encoded = Encoder(
-            self.model,
-            structures.of,
-            encodings,
-            source.pair_changes,
+        self._own = encodings_of(self.model, directory, settings.memory, settings.disk) if encodings is None else None
+        self.taken = Taken(
+            n_species=len(source.mixture["species"]),
+            n_times=len(source.times),
+            encode=Encoder(self.model, structures.of, encodings or self._own, source.pair_changes),  # type: ignore[arg-type]
+            mask=self.mask,
+            fold=source.fold,
+            recall=source.recall,
+            check=self.stop.check,
         )
-        self.absorber: Absorber | None = None
-        if isinstance(self.model, Summing):
-            self.absorber = Absorber(self.model, self.encoded, self.mask, source.fold)
-        self.optimizer = torch.optim.AdamW(
-            stepped_parameters(self.model), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
-        self.generator = np.random.default_rng([seed, 1])
+        self.fit = Fit(self.taken, self.model.parts(self.taken, self._stepping()))
         self.reservoir = Reservoir(
-            settings.reservoir if follow else 2**62,
+            settings.reservoir,
+            self.taken.sample,
             settings.watermark,
             settings.max_reuse if follow else None,
             np.random.default_rng([seed, 2]),
         )
-        self.validation = Validation(source.mixture["species"])
-        self.step = 0
+        self.validation = Validation(source.mixture["species"], self.taken)
         self.samples_seen = 0
         self.best: dict[str, Any] = {"score": None, "step": 0, "basis": None}
-        self.best_weights: dict[str, torch.Tensor] = {}
-        self.backlog: list[Sample] = []
-        self.validated_at, self.basis = -1, [["", 0]]
-        self._steps_here = 0
-        self.progress = TrainingProgress(max_steps=self.settings.max_steps)
+        self.validated: dict[str, Any] = {"step": -1, "basis": None}
+        self._saved, self._steps_here, self._busy = time.monotonic(), 0, 0.0
+        self.progress = TrainingProgress()
         self.on_steps_done: Callable[[], None] = lambda: None
         self.on_lacking: Callable[[list[SampleKey]], None] = lambda keys: None
-        resume(self)
+        self._resume()
+
+    @property
+    def step(self) -> int:
+        """Steps so far, earlier sessions included."""
+        return self.fit.step
+
+    def _stepping(self) -> Stepping:
+        chosen = {of.name for of in fields(Stepping)} & set(type(self.settings).model_fields)
+        told = {name: getattr(self.settings, name) for name in chosen}
+        return Stepping(**told, seed=self.seed, device=self.device, check=self.stop.check)
 
     def _loss_species(self) -> list[str]:
         known = self.source.mixture["species"]
@@ -134,10 +149,10 @@ class Trainer:
     # ---- the loop -------------------------------------------------------------------------------------------
 
     def train(self) -> None:
-        """Take optimiser steps until `max_steps`, then validate and save.
+        """Advance until nothing is left to do, then finish, validate and save.
 
         Raises:
-            Interrupted: A stop was requested; a checkpoint of the last whole step is saved.
+            Interrupted: A stop was requested; a checkpoint of what was taken and done is saved.
         """
         with storage_errors(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -151,7 +166,7 @@ class Trainer:
             remove_leftovers(self.directory / "checkpoints")
             with closing(Journal(self.directory, self.step)) as self.journal:
                 try:
-                    self._loop() if self.model.stepped else self._solve()
+                    self._loop()
                     self.on_steps_done()
                     self._last_validation()
                 except ModelError:
@@ -159,245 +174,216 @@ class Trainer:
                 except GlassmdError:
                     self.checkpoint()
                     raise
-                self.finish()
+                self._finish()
 
     def _loop(self) -> None:
-        last_look, busy = -np.inf, 0.0
+        final, looked = False, -np.inf
         if self.step > 0:
             self._validate_if_due()  # what a stop had cut short
-        while self.step < self.settings.max_steps:
-            self.stop.check()
-            waited = time.monotonic() - last_look
-            if (self.follow or waited == np.inf) and (waited > LOOK or not self.reservoir.ready):
-                self._look()
-                last_look = time.monotonic()
-            if not self.reservoir.ready:
-                self._wait()
-                continue
-            started = time.perf_counter()
-            self._take_step()
-            busy += time.perf_counter() - started
-            self.progress.rate = self._steps_here / busy
-            self._report("")
-            self._periodic()
-
-    def _periodic(self) -> None:
-        self._validate_if_due()
-        if self.step % self.settings.checkpoint_every == 0 and self.step < self.settings.max_steps:
-            self.checkpoint()
-
-    def _validate_if_due(self) -> None:
-        if self.step % self.settings.validate_every == 0 and self.validated_at != self.step:
-            self.validate()
-
-    def _solve(self) -> None:
-        """Absorb what is there, and what comes while the source grows; solve whenever that is worth it."""
-        assert self.absorber is not None
         while True:
             self.stop.check()
-            complete = not self.follow or self.source.complete
-            self._look()
-            if self.absorber.solve(final=complete):
-                self._solved()
-            if complete:
+            if not final and time.monotonic() - looked >= LOOK:
+                final = not self.follow or self.source.complete
+                self._look()
+                looked = time.monotonic()
+                if final:
+                    self.reservoir.no_more()
+            started = time.perf_counter()
+            done = self.fit.advance(self.reservoir, final=final)
+            if done is not None:
+                self._advanced(done, time.perf_counter() - started)
+            elif final or not self.fit.hungry:
                 break
-            self._report("the simulation")
-            time.sleep(LOOK)
-        if not len(self.absorber):
-            raise _nothing()
-
-    def _solved(self) -> None:
-        assert self.absorber is not None
-        self.step += 1
-        self._steps_here += 1
-        self.samples_seen = len(self.absorber)
-        self.progress.max_steps = self.step
-        self._report("")
-        self.validate()
-        self.checkpoint()
+            else:
+                self._report("the simulation")
+                time.sleep(0.1)
+        if not self.taken.blocks:
+            raise ModelError(
+                "found no samples of training lineages in the data", "at least one", "simulate or import some first"
+            )
 
     def _look(self) -> None:
-        """Take in what has been committed since the last look."""
-        self.backlog = [sample for sample in self.backlog if not self.reservoir.add(sample)]
-        if self.backlog:
-            return  # full of samples that nobody has seen: leave the rest on disk
+        """Take in what has been committed since the last look; acknowledge what the learner has."""
         for sample in self.source.poll():
             self.stop.check()
-            self.encoded.grown(sample)
             split = self.source.split(sample)
-            if split == "validation":
-                self.validation.add(sample)
-            elif split == "train":
-                if self.absorber is not None:
-                    self.absorber.take(sample)
-                if self.model.stepped and not self.reservoir.add(sample):
-                    self.backlog.append(sample)
-        if self.absorber is not None and self.model.stepped and self.step > 0:
-            self.absorber.solve(final=False)
+            if split != "test":
+                self.fit.take(sample, learn=split == "train")
+            if split == "train":
+                self.reservoir.add(sample)
+            self.source.acknowledge(sample)
+            if time.monotonic() - self._saved > _UNSAVED:
+                self.checkpoint()
         if self.follow and (lacking := self.source.lacking()) and all(run.complete for run in self.source.runs):
             self.on_lacking(lacking)  # nobody simulates any more
 
-    def _wait(self) -> None:
-        if not self.follow or (self.source.complete and len(self.reservoir) == 0):
-            self._look()
-            if len(self.reservoir) == 0:
-                raise _nothing()
-            self.reservoir.watermark = 0
-            return
-        if self.source.complete:
-            self.reservoir.watermark, self.reservoir.max_reuse = 0, None  # nothing more will come
-        self._report("the simulation")
-        time.sleep(0.1)
+    def _advanced(self, done: Advance, seconds: float) -> None:
+        self._steps_here += done.samples > 0
+        self._busy += seconds
+        self.samples_seen = self.samples_seen + done.samples if done.loss is not None else len(self.taken.blocks)
+        self.progress.rate = self._steps_here / max(self._busy, 1e-9)
+        if done.loss is not None:
+            self.progress.loss = done.loss
+            self.journal.train(self.step, done.loss, len(self.reservoir))
+        self._report("")
+        if done.milestone:
+            self.validate()
+            self.checkpoint()
+        elif done.samples:
+            self._validate_if_due()
+            if self.step % self.settings.checkpoint_every == 0 and self.step < self.fit.last_step:
+                self.checkpoint()
 
-    def _take_step(self) -> None:
-        if self.step == 0:
-            self.model.set_normalisation(*label_normalisation(self.reservoir.samples, self.model.n_species))
-            if self.absorber is not None:
-                self.absorber.solve(final=True)
-            self.model.initialise(self.encoded(self.reservoir.samples[0]))
-            self.model.to(self.device)
-        self._schedule()
-        with undone_if_stopped(self.model, self.reservoir, self.generator, self.device, self.stop):
-            batch = self.reservoir.draw(self.settings.batch_size)
-            data, target, noise, mask = self._assemble(batch)
-            self.model.train()
-            self.optimizer.zero_grad()
-            loss = self.model.objective(data, target, noise if self.settings.noise_weighted else None, mask)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimizer.step()
-        self.step += 1
-        self._steps_here += 1
-        self.samples_seen += len(batch)
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise ModelError(
-                f"found a loss of {value} at step {self.step}", "a finite one", "lower --set learning_rate=…"
-            )
-        self.progress.loss = value
-        self.journal.train(self.step, value, len(self.reservoir))
-
-    def _assemble(self, batch: list[Sample]) -> tuple[Data, torch.Tensor, torch.Tensor, torch.Tensor]:
-        graphs = [self.encoded(sample) for sample in batch]
-        if self.settings.augment:
-            graphs = [self.model.augment(graph, self.generator) for graph in graphs]
-        data = batch_graphs(graphs)
-        data.fold = torch.tensor([self.source.fold(sample.key) for sample in batch])
-        data = data.to(self.device)
-        labels = np.concatenate([sample.propensity for sample in batch], axis=1).T
-        noise = np.concatenate([sample.variance / sample.n_replicas for sample in batch], axis=1).T
-        target = self.model.normalise(torch.from_numpy(labels.astype(np.float32)).to(self.device), data.species)
-        scaled = torch.from_numpy(noise.astype(np.float32)).to(self.device) / self.model.scale[data.species] ** 2
-        mask = np.concatenate([self.mask(sample) for sample in batch])
-        return data, target, scaled, torch.from_numpy(mask).to(self.device)
-
-    def mask(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def mask(self, sample: Sample) -> NDArray[np.bool_]:
         """(n_particles,) which particles of a sample count in the loss."""
         return np.isin(sample.parent.species, [self.source.mixture["species"].index(name) for name in self.species])
 
-    def _schedule(self) -> None:
-        """Set the learning rate of the step to come."""
-        rate = self.settings.learning_rate
-        if self.settings.schedule == "cosine":
-            rate *= max(0.02, 0.5 * (1 + np.cos(np.pi * self.step / self.settings.max_steps)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
     # ---- validation -----------------------------------------------------------------------------------------
+
+    def _validate_if_due(self) -> None:
+        if self.step % self.settings.validate_every == 0 and self.validated["step"] != self.step:
+            self.validate()
 
     def validate(self) -> None:
         """Score the held-out lineages that are there; remember the weights if they are the best so far."""
         self.validation.score(self._predict_unless_stopped)
-        self.validated_at, self.basis = self.step, self.validation.basis
+        self.validated = {"step": self.step, "basis": self.validation.basis}
         if not self.validation.scores:
-            self._remember(None, self.basis)
+            self._remember(None)
             return
         first = self.validation.scores[self.species[0]].mean
         self.progress.pearson = first.tolist()
         self.journal.validation(
             self.step, {name: found.mean.tolist() for name, found in self.validation.scores.items()}
         )
-        self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None, self.basis)
+        self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None)
 
-    def _remember(self, value: float | None, basis: Any) -> None:
+    def _remember(self, value: float | None) -> None:
         """Keep the weights of the best validation; scores on a smaller validation set do not compare."""
-        best = self.best["score"]
+        best, basis = self.best["score"], self.validation.basis
         if value is None or best is None or basis != self.best["basis"] or value > best:
             self.best = {"score": value, "step": self.step, "basis": basis}
-            self.best_weights = _weights_of(self.model)
-
-    def _predict_unless_stopped(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.float64]]:
-        self.stop.check()
-        return self.predict(sample)
-
-    @torch.no_grad()
-    def predict(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """(n_times, n_particles) float64 predicted propensity, σ_AA."""
-        self.model.eval()
-        data = batch_graphs([self.encoded(sample)]).to(self.device)
-        return self.model(data).cpu().numpy().astype(np.float64).T  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def _unseen(self, sample: Sample) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-        """A training sample as the part of the learner predicts it that never saw its lineage, or None."""
-        self.model.eval()
-        data = batch_graphs([self.encoded(sample)]).to(self.device)
-        found = self.model.out_of_fold(data, self.source.fold(sample.key))
-        return None if found is None else found.cpu().numpy().astype(np.float64).T
-
-    def _cross_validate(self) -> None:
-        """Where no lineage is held out: score a learner that keeps its folds apart on all of them."""
-        assert self.absorber is not None
-        unseen = {sample.key: self._unseen(sample) for sample in self.absorber.samples}
-        if all(found is not None for found in unseen.values()):
-            self.validation = Validation(self.source.mixture["species"], cross_validated=True)
-            for sample in self.absorber.samples:
-                self.validation.add(sample)
-            self.validation.score(lambda sample: unseen[sample.key])  # type: ignore[arg-type, return-value]
-
-    # ---- keeping --------------------------------------------------------------------------------------------
-
-    def checkpoint(self) -> None:
-        """Save the whole state as one file, and the best model so far for others to use."""
-        if self.step == 0:
-            return
-        if not self.best_weights:
-            self._remember(None, None)
-        self.journal.flush()
-        keep_checkpoint(self)
+            self.fit.keep()
 
     def _last_validation(self) -> None:
         if self.follow:
             self._look()
-        if self.validated_at != self.step or self.basis != self.validation.basis:
+        if self.validated != {"step": self.step, "basis": self.validation.basis}:
             self.validate()
 
-    def finish(self) -> None:
-        """Measure and save the best weights."""
+    def _predict_unless_stopped(self, sample: Sample) -> FloatArray:
+        self.stop.check()
+        return self.predict(sample)
+
+    @torch.no_grad()
+    def predict(self, sample: Sample) -> FloatArray:
+        """(n_times, n_particles) float64 predicted propensity, σ_AA."""
+        self.model.eval()
+        data = batch_graphs([self.taken.encode(sample)]).to(self.model.scale.device)
+        return self.model(data).cpu().numpy().astype(np.float64).T  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def _unseen(self, sample: Sample) -> FloatArray | None:
+        """A training sample as the part of the learner predicts it that never saw its lineage, or None."""
+        self.model.eval()
+        data = batch_graphs([self.taken.encode(sample)]).to(self.model.scale.device)
+        found = self.model.out_of_fold(data, self.source.fold(sample.key))
+        return None if found is None else found.cpu().numpy().astype(np.float64).T
+
+    # ---- keeping --------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """What the learner ends as, measured and saved."""
         self.checkpoint()
-        self.model.load_state_dict(self.best_weights)
-        if self.absorber is not None and len(self.absorber):
-            self.model.eval()
-            self.absorber.conclude()
-            self.best_weights = _weights_of(self.model)
+        self.fit.finish()
         if self.validation.basis:
             self.validation.score(self.predict)
-        elif self.absorber is not None:
-            self._cross_validate()
-        keep_model(self)
+        else:
+            self.validation.cross_validate(self._unseen)
+        self._save_model()
+        if self._own is not None:
+            self._own.remove()
+
+    def _identity(self) -> dict[str, Any]:
+        """What a training must have in common with the one that it takes up (JSON types only)."""
+        return {
+            "settings": self.settings.model_dump(exclude=set(RESUMABLE)),
+            "seed": self.seed,
+            "mixture": self.source.mixture,
+            "times": self.source.times,
+        }
+
+    def checkpoint(self) -> None:
+        """Save the whole state as one file, and the best model so far for others to use."""
+        if not self.taken.blocks and not self.taken.heard:
+            return
+        self.journal.flush()
+        state = {
+            "identity": self._identity(),
+            "samples_seen": self.samples_seen,
+            "best": self.best,
+            "validated": self.validated,
+            "source": self.source.state(),
+            "reservoir": self.reservoir.state(),
+            "fit": self.fit.state(),
+        }
+        tensors = {**with_prefix(self.model.state_dict(), "model."), **with_prefix(self.fit.tensors(), "fit.")}
+        save_checkpoint(self.directory, self.step, tensors, state)
+        if self.step > 0:
+            self._save_model()
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        """Take up the newest checkpoint of the directory, if there is one."""
+        path = latest_checkpoint(self.directory)
+        if path is None:
+            if (self.directory / "model.json").exists():
+                found = f"{self.directory} holds a finished model without checkpoints"
+                raise ModelError(found, "an empty or new directory", "choose another --out")
+            return
+        tensors, state = load_checkpoint(path)
+        require_same(self.directory, state["identity"], self._identity())
+        self.source.restore(state["source"])
+        self.model.load_state_dict(of_prefix(tensors, "model."))
+        self.fit.restore(of_prefix(tensors, "fit."), state["fit"])
+        self.reservoir.restore(state["reservoir"])
+        self.samples_seen, self.best, self.validated = state["samples_seen"], state["best"], state["validated"]
+
+    def _save_model(self) -> None:
+        """Save the best weights so far as a model directory."""
+        weights: Tensors = {**self.model.state_dict(), **self.fit.kept}
+        save_model(self.directory, self.model, self.card(), weights)
+
+    def card(self) -> ModelCard:
+        """The card of the model as it stands."""
+        source = self.source
+        return ModelCard(
+            model=self.settings.model,
+            hyperparameters=self.model.hyperparameters(),
+            mixture=source.mixture,
+            temperatures=source.temperatures,
+            density=float(source.runs[0].identity["density"]),
+            times=source.times,
+            trained_species=self.species,
+            residual_std=self.validation.residual,
+            cage_protocols=self.structures.cage_protocols(),
+            provenance={
+                "steps": self.best["step"],
+                "seed": self.seed,
+                "device": self.device.type,
+                "settings": self.settings.model_dump(),
+                "runs": [run.identity["id"] for run in source.runs],
+                "liquids": sorted(liquid for liquid, split in source.liquids.items() if split != "test"),
+                "validation_score": self.best["score"],
+                "validation_samples": list(self.validation.n_samples),
+                "cross_validated": self.validation.cross_validated,
+                "noise_known": bool(np.isfinite(self.taken.labels.variance).any()),
+                "input_cost": self.structures.cost,
+            },
+        )
 
     def _report(self, waiting: str) -> None:
         self.progress.step, self.progress.waiting = self.step, waiting
-        self.progress.samples, self.progress.segments = len(self.reservoir), self.source.n_segments
+        self.progress.max_steps = max(self.fit.last_step, self.step)
+        self.progress.samples, self.progress.segments = self.reservoir.produced, self.source.n_segments
         self._show(self.progress)
-
-
-def _weights_of(model: PropensityModel) -> dict[str, torch.Tensor]:
-    """A copy of them on the CPU."""
-    return {name: tensor.to("cpu", copy=True) for name, tensor in model.state_dict().items()}
-
-
-def _nothing() -> ModelError:
-    return ModelError(
-        "found no samples of training lineages in the data", "at least one", "simulate or import some first"
-    )

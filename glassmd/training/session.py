@@ -278,6 +278,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
             for name, found in trainer.validation.scores.items()
         },
         "cross_validated": trainer.validation.cross_validated,
+        "validation_samples": list(trainer.validation.n_samples),
         "inputs": list(trainer.model.inputs),
         "inside_cage": trainer.structures.inside_cage(trainer.source.times),
         "input_cost": trainer.structures.cost,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
 from glassmd.errors import RunError
-from glassmd.learners.fitting.closed_form import FOLDS
+from glassmd.learners.fitting.part import FOLDS
 from glassmd.ledger.run import ParentKey
 from glassmd.simulation.structures import Request
 from glassmd.stream.dataset import Run, SegmentReader
 from glassmd.stream.pairs import PairChanges, pair_changes_of
-from glassmd.stream.samples import Sample, SampleKey
+from glassmd.stream.samples import Blocks, Sample, SampleKey
 
 __all__ = ["SampleSource", "Split"]
 
 Split = Literal["train", "validation", "test"]
+
+RECENT = 256
+"""Samples that were asked for last, kept in memory."""
 
 
 class SampleSource:
@@ -59,6 +63,8 @@ class SampleSource:
         self._held_out = None if held_out is None else frozenset(held_out)
         self._assigned = self._assign()
         self.liquids: dict[str, Split] = {}
+        self._offset = {run_id: offset for offset, run_id in enumerate(sorted(str(run.identity["id"]) for run in runs))}
+        self._recent: OrderedDict[tuple[SampleKey, Blocks], Sample] = OrderedDict()
 
     def _assign(self) -> dict[tuple[str, int], Split]:
         """Validation lineages of data that do not say: the last ones by run and number."""
@@ -104,13 +110,12 @@ class SampleSource:
         return run
 
     def pair_changes(self, sample: Sample) -> PairChanges | None:
-        """How far neighbours part, over the replicas that are committed now; None where no positions are kept."""
-        return pair_changes_of(self.run_of(sample), ParentKey(sample.key.lineage, sample.key.parent))
+        """How far neighbours part, over the replicas behind a sample; None where no positions are kept."""
+        return pair_changes_of(self.run_of(sample), ParentKey(sample.key.lineage, sample.key.parent), sample.blocks)
 
     def fold(self, key: SampleKey) -> int:
         """Which of the folds a sample's lineage belongs to: the same whenever it arrives, and even over them."""
-        offset = [run.identity["id"] for run in self.runs].index(key.run)
-        return (offset + key.lineage) % FOLDS
+        return (self._offset[key.run] + key.lineage) % FOLDS
 
     @property
     def complete(self) -> bool:
@@ -136,20 +141,51 @@ class SampleSource:
         return sorted({float(run.identity["temperature"]) for run in self.runs})
 
     def poll(self) -> Iterator[Sample]:
-        """Samples that are new or have grown since the last call."""
+        """Samples that are new or have grown; each again and again until it is acknowledged."""
         for reader in self._readers:
             yield from reader.poll()
+
+    def acknowledge(self, sample: Sample) -> None:
+        """Whoever asked has this sample."""
+        self._keep(sample)
+        self._reader(sample.key).acknowledge(sample)
+
+    def recall(self, key: SampleKey, blocks: Blocks) -> Sample:
+        """A sample with the replicas of some segments: the same whenever it is asked for.
+
+        Raises:
+            RunError: A segment is gone.
+            SegmentError: A segment is damaged.
+        """
+        sample = self._recent.get((key, blocks))
+        if sample is None:
+            sample = self._reader(key).sample(ParentKey(key.lineage, key.parent), blocks)
+        self._keep(sample)
+        return sample
+
+    def _keep(self, sample: Sample) -> None:
+        self._recent[sample.key, sample.blocks] = sample
+        self._recent.move_to_end((sample.key, sample.blocks))
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+
+    def _reader(self, key: SampleKey) -> SegmentReader:
+        return next(reader for reader in self._readers if reader.run.identity["id"] == key.run)
 
     def state(self) -> dict[str, Any]:
         """The position in every run (JSON types only)."""
         position = {run.identity["id"]: reader.state() for run, reader in zip(self.runs, self._readers, strict=True)}
-        return {"position": position, "assigned": [[*key, split] for key, split in self._assigned.items()]}
+        return {
+            "position": position,
+            "assigned": [[*key, split] for key, split in self._assigned.items()],
+            "liquids": self.liquids,
+        }
 
-    def restore(self, state: dict[str, Any]) -> dict[SampleKey, Sample]:
-        """Return to a position; the samples and the split as they were then.
+    def restore(self, state: dict[str, Any]) -> None:
+        """Return to a position, with the split as it was then.
 
         Raises:
-            RunError: A run of the state is not among the data.
+            RunError: A run of the state is not among the data, or what was read of it is gone.
         """
         known = {run.identity["id"]: reader for run, reader in zip(self.runs, self._readers, strict=True)}
         position = state["position"]
@@ -161,4 +197,6 @@ class SampleSource:
         # what was imported since belongs to training: nothing changes sides
         self._assigned = dict.fromkeys(self._assigned, "train")
         self._assigned.update({(run, lineage): split for run, lineage, split in state["assigned"]})
-        return {sample.key: sample for name, seen in position.items() for sample in known[name].restore(seen)}
+        self.liquids = dict(state["liquids"])
+        for name, seen in position.items():
+            known[name].restore(seen)

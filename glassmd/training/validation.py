@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import hashlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glassmd.learners.fitting.part import Taken, evenly
 from glassmd.metrics import SpeciesScores
 from glassmd.stream.samples import Sample, SampleKey, score_samples
 
@@ -15,58 +16,81 @@ __all__ = ["Validation"]
 
 FloatArray = NDArray[np.float64]
 
+MOST = 200
+"""Samples that a score is taken from, evenly over all lineages: more cost time and say nothing else."""
+
 
 class Validation:
-    """The samples of the validation lineages that are there so far, and the last scores on them.
+    """The last scores on samples that were heard of, or out of fold on those that were learned from.
 
     Args:
         species: Names of the mixture's species.
-        cross_validated: The samples are those of the training, each predicted by a part of the learner that never
-            saw its lineage.
+        taken: What the learner has.
 
     Attributes:
         scores: By species, of the last :meth:`score`; empty without samples.
         residual: By species, (n_times,) standard deviation of the truth around the prediction, σ_AA, or None.
+        n_samples: Samples behind them, and samples that there are.
+        cross_validated: The samples are those of the training, each predicted by a part of the learner that never
+            saw its lineage.
     """
 
-    def __init__(self, species: list[str], *, cross_validated: bool = False) -> None:
-        self.species, self.cross_validated = species, cross_validated
+    def __init__(self, species: list[str], taken: Taken) -> None:
+        self.species, self._taken = species, taken
         self.scores: dict[str, SpeciesScores] = {}
         self.residual: dict[str, list[float]] | None = None
-        self._samples: dict[SampleKey, Sample] = {}
-
-    def add(self, sample: Sample) -> None:
-        """Take in a sample, or its grown version."""
-        self._samples[sample.key] = sample
+        self.n_samples = (0, 0)
+        self.cross_validated = False
 
     @property
-    def basis(self) -> list[list[Any]]:
-        """What a score now would be measured on (JSON types only): scores on other samples do not compare."""
-        return [[str(key), self._samples[key].n_replicas] for key in sorted(self._samples)]
+    def basis(self) -> str:
+        """What a score now would be measured on: scores on other samples do not compare. Empty without samples."""
+        keys = self._chosen(self._taken.heard)
+        told = [f"{key}:{self._taken.heard[key]}" for key in keys]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest() if told else ""
 
     def score(self, predict: Callable[[Sample], FloatArray]) -> None:
-        """Measure a predictor that gives (n_times, n_particles) propensities, σ_AA."""
-        samples = [self._samples[key] for key in sorted(self._samples)]
-        predictions = [predict(sample) for sample in samples]
+        """Measure a predictor that gives (n_times, n_particles) propensities, σ_AA, on held-out lineages."""
+        keys = self._chosen(self._taken.heard)
+        samples = [self._taken.sample(key) for key in keys]
+        self._measure([predict(sample) for sample in samples], samples, len(self._taken.heard))
+        self.cross_validated = False
+
+    def cross_validate(self, predict: Callable[[Sample], FloatArray | None]) -> None:
+        """The same on what was learned from, by a predictor that gives None where it has seen the sample's lineage."""
+        samples = [self._taken.sample(key) for key in self._chosen(self._taken.blocks)]
+        predictions = [found for sample in samples if (found := predict(sample)) is not None]
+        if len(predictions) == len(samples) > 0:
+            self._measure(predictions, samples, len(self._taken.blocks))
+            self.cross_validated = True
+
+    @staticmethod
+    def _chosen(keys: dict[SampleKey, tuple[int, ...]]) -> list[SampleKey]:
+        return evenly(sorted(keys), MOST)
+
+    def _measure(self, predictions: Sequence[FloatArray], samples: Sequence[Sample], there: int) -> None:
         self.scores, residual = {}, {}
+        self.n_samples = len(samples), there
+        noise = [self._taken.noise(sample) for sample in samples]
         for name in self.species if samples else []:
             self.scores[name] = score_samples(predictions, samples, name)
-            residual[name] = _residual(predictions, samples, [sample.parent.of_species(name) for sample in samples])
+            residual[name] = _residual(predictions, samples, noise, [one.parent.of_species(name) for one in samples])
         self.residual = residual or None
 
 
 def _residual(
-    predictions: list[FloatArray],
-    samples: list[Sample],
-    masks: list[NDArray[np.bool_]],
+    predictions: Sequence[FloatArray],
+    samples: Sequence[Sample],
+    noise: Sequence[FloatArray],
+    masks: Sequence[NDArray[np.bool_]],
 ) -> list[float]:
     """Standard deviation of the prediction around the true propensity: the label's own noise is subtracted."""
     result = []
     for t in range(predictions[0].shape[0]):
         square = np.concatenate(
             [
-                (guess[t, mask] - s.propensity[t, mask]) ** 2 - np.nan_to_num(s.variance[t, mask] / s.n_replicas)
-                for guess, s, mask in zip(predictions, samples, masks, strict=True)
+                (guess[t, mask] - sample.propensity[t, mask]) ** 2 - np.nan_to_num(own[t, mask])
+                for guess, sample, own, mask in zip(predictions, samples, noise, masks, strict=True)
             ]
         )
         result.append(float(np.sqrt(max(0.0, square.mean()))) if square.size else float("nan"))

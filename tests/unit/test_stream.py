@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,12 +117,47 @@ def test_a_sample_grows_when_more_replicas_commit(tiny_run: Run, tmp_path: Path)
     assert list(reader.poll()) == []
     commit(tiny_run, path, "L0000-P0000-B0000")
     (first,) = reader.poll()
+    reader.acknowledge(first)
+    assert list(reader.poll()) == []
     commit(tiny_run, path, "L0000-P0000-B0001")
     commit(tiny_run, path, "L0002-P0000-B0000")
     grown, other = reader.poll()
     assert (first.n_replicas, grown.n_replicas, other.n_replicas) == (3, 6, 3)
+    assert (first.blocks, grown.blocks, other.blocks) == ((0,), (0, 1), (0,))
     assert first.key == grown.key != other.key
+    reader.acknowledge(grown)
+    reader.acknowledge(other)
     assert list(reader.poll()) == []
+    assert reader.n_segments == 3
+
+
+def test_what_nobody_acknowledged_is_handed_out_again(tiny_run: Run, tmp_path: Path) -> None:
+    path = empty_copy(tiny_run, tmp_path / "run")
+    commit(tiny_run, path, "L0000-P0000-B0000")
+    reader = SegmentReader(open_run(path))
+    (first,), (again,) = reader.poll(), reader.poll()
+    assert first.key == again.key
+    assert reader.state() == []
+    commit(tiny_run, path, "L0000-P0000-B0001")
+    (both,) = reader.poll()
+    assert both.blocks == (0, 1)
+    reader.acknowledge(first)
+    (left,) = reader.poll()
+    assert left.blocks == (0, 1)
+    assert reader.state() == [[0, 0, 0]]
+
+
+def test_a_sample_is_the_same_however_it_grew(tiny_run: Run, tmp_path: Path) -> None:
+    path = empty_copy(tiny_run, tmp_path / "run")
+    reader, parent = SegmentReader(open_run(path)), ParentKey(0, 0)
+    for name in ("L0000-P0000-B0001", "L0000-P0000-B0000"):
+        commit(tiny_run, path, name)
+        (grown,) = reader.poll()
+        reader.acknowledge(grown)
+    at_once = SegmentReader(open_run(path)).sample(parent, (0, 1))
+    for of in ("propensity", "variance"):
+        np.testing.assert_array_equal(getattr(grown, of), getattr(at_once, of))
+    assert SegmentReader(open_run(path)).sample(parent, (1,)).n_replicas == 3
 
 
 def test_a_segment_counts_only_once_its_sidecar_is_there(tiny_run: Run, tmp_path: Path) -> None:
@@ -164,10 +201,13 @@ def test_a_reader_returns_to_where_it_was(tiny_run: Run, tmp_path: Path) -> None
     commit(tiny_run, path, "L0000-P0000-B0000")
     reader = SegmentReader(open_run(path))
     (before,) = reader.poll()
+    reader.acknowledge(before)
     state = reader.state()
     commit(tiny_run, path, "L0000-P0000-B0001")
     again = SegmentReader(open_run(path))
-    (restored,) = again.restore(state)
+    again.restore(state)
+    assert again.state() == state
+    restored = again.sample(ParentKey(0, 0), (0,))
     assert restored.n_replicas == before.n_replicas == 3
     np.testing.assert_array_equal(restored.propensity, before.propensity)
     (grown,) = again.poll()
@@ -175,8 +215,6 @@ def test_a_reader_returns_to_where_it_was(tiny_run: Run, tmp_path: Path) -> None
 
 
 def test_blocks_of_one_parent_must_start_from_the_same_configuration(tiny_run: Run, run_copy: Path) -> None:
-    import json
-
     wrong, right = run_copy / "segments" / "L0001-P0000-B0000", run_copy / "segments" / "L0000-P0000-B0001"
     shutil.copy(wrong.with_suffix(".gsd"), right.with_suffix(".gsd"))
     sidecar = json.loads(wrong.with_suffix(".json").read_text())
@@ -215,52 +253,73 @@ def test_every_kinetic_temperature_is_within_the_fluctuations(tiny_run: Run) -> 
 # ---- reservoir -----------------------------------------------------------------------------------------------
 
 
-def test_a_sample_that_nobody_has_seen_is_never_evicted() -> None:
-    reservoir = Reservoir(2, generator=np.random.default_rng(1))
-    assert reservoir.add(sample(0))
-    assert reservoir.add(sample(1))
-    assert not reservoir.add(sample(2))
-    (seen,) = reservoir.draw(1)
-    assert reservoir.add(sample(2))
-    assert seen.key not in {s.key for s in reservoir.samples}
+def reservoir_of(capacity: int, count: int, **others: Any) -> Reservoir:
+    found = Reservoir(capacity, lambda key: sample(key.parent), generator=np.random.default_rng(1), **others)
+    for k in range(count):
+        found.add(sample(k))
+    return found
+
+
+def draw(reservoir: Reservoir, count: int) -> list[int]:
+    drawn = reservoir.draw(count)
+    reservoir.used(drawn)
+    return [one.key.parent for one in drawn]
+
+
+def test_only_what_was_drawn_makes_room_and_all_come_in_turn() -> None:
+    reservoir = reservoir_of(3, 12)
+    assert len(reservoir) == 3
+    assert reservoir.produced == 12
+    assert set(draw(reservoir, 3)) <= {0, 1, 2}
+    drawn = [draw(reservoir, 1)[0] for _ in range(600)]
+    assert len(reservoir) == 3
+    assert set(drawn) == set(range(12))
+    last = [max(index for index, k in enumerate(drawn) if k == one) for one in range(12)]
+    assert min(last) > 400, "they come back"
 
 
 def test_a_sample_that_grows_replaces_itself() -> None:
-    reservoir = Reservoir(2)
+    reservoir = Reservoir(2, lambda key: sample(0))
     reservoir.add(sample(0, 1.0))
     reservoir.add(sample(0, 2.0))
     assert len(reservoir) == reservoir.produced == 1
-    assert reservoir.samples[0].propensity[0, 0] == 2.0
+    assert reservoir.draw(1)[0].propensity[0, 0] == 2.0
 
 
 def test_drawing_waits_for_the_watermark_and_for_the_limit() -> None:
-    reservoir = Reservoir(10, watermark=2, max_reuse=3, generator=np.random.default_rng(1))
-    reservoir.add(sample(0))
+    reservoir = reservoir_of(10, 1, watermark=2, max_reuse=3)
     assert not reservoir.ready
     reservoir.add(sample(1))
     assert reservoir.ready
-    reservoir.draw(6)
+    draw(reservoir, 6)
     assert not reservoir.ready
     reservoir.add(sample(2))
+    assert reservoir.ready
+    draw(reservoir, 3)
+    assert not reservoir.ready
+    reservoir.no_more()
     assert reservoir.ready
 
 
 def test_draws_are_uniform_and_with_replacement() -> None:
-    reservoir = Reservoir(10, generator=np.random.default_rng(1))
-    for k in range(4):
-        reservoir.add(sample(k))
-    counts = np.bincount([s.key.parent for s in reservoir.draw(4000)])
+    counts = np.bincount(draw(reservoir_of(10, 4), 4000))
     assert np.all(np.abs(counts - 1000) < 5 * np.sqrt(750))
 
 
+def test_a_draw_that_was_not_used_changes_the_generator_only() -> None:
+    reservoir = reservoir_of(2, 6)
+    before = reservoir.state()
+    reservoir.draw(8)
+    after = reservoir.state()
+    assert {name for name in before if before[name] != after[name]} == {"generator"}
+
+
 def test_a_restored_reservoir_draws_what_the_first_would_have() -> None:
-    first = Reservoir(3, generator=np.random.default_rng(5))
-    for k in range(3):
-        first.add(sample(k))
-    first.draw(2)
-    state = first.state()
-    expected = [s.key for s in first.draw(5)]
-    second = Reservoir(3)
-    second.restore(state, {s.key: s for s in map(sample, range(3))})
-    assert [s.key for s in second.draw(5)] == expected
-    assert (second.drawn, second.produced) == (7, 3)
+    first = reservoir_of(3, 7)
+    draw(first, 6)
+    state = json.loads(json.dumps(first.state()))
+    expected = [draw(first, 2) for _ in range(20)]
+    second = reservoir_of(3, 0)
+    second.restore(state)
+    assert [draw(second, 2) for _ in range(20)] == expected
+    assert (second.drawn, second.produced) == (46, 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -17,23 +18,30 @@ from glassmd.features.bonds import bond_features, n_bond_features
 from glassmd.features.displacement import displacement_features, n_displacement_features
 from glassmd.features.rattling import n_rattling_features, rattling_features
 from glassmd.features.recipe import n_columns
-from glassmd.fields import EDGE_INDEX, NODE_SPECIES
-from glassmd.learners.fitting.closed_form import FOLDS, Labelled, Summing
+from glassmd.fields import EDGE_INDEX, NODE_FEATURES, NODE_SPECIES
+from glassmd.learners.fitting.part import FOLDS, Advance, Part, Taken
+from glassmd.learners.fitting.solved import Solvable, Solved
+from glassmd.learners.fitting.stepped import Stepped, Stepping
 from glassmd.learners.glassnet.blend import Blend
 from glassmd.learners.glassnet.bond_network import BondNetwork, NodeScale
-from glassmd.learners.linear.head import BETWEEN, NODE_FEATURES, LinearHead, encoded
+from glassmd.learners.linear.fold_sums import FoldSums
+from glassmd.learners.linear.head import BETWEEN, LinearHead, encoded
 from glassmd.learners.losses import shrink_offsets, weighted_square_error
+from glassmd.stream.reservoir import Reservoir
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["GlassNet"]
 
 RECIPE = RECIPES["recursive"]
 
+_WEIGHED = 100
+"""Samples that the parts are weighed on: more of them change no figure that follows from all their particles."""
+
 # graph, (n_edges, n_bonds) float32: what describes a bond
 BONDS = "bonds"
 
 
-class GlassNet(Summing):
+class GlassNet(Solvable):
     """Ridge regression and message passing, each where it is strong.
 
     | part          | sees                                                    | learns                                |
@@ -46,7 +54,8 @@ class GlassNet(Summing):
     |               | its fold                                                | how far the truth lies from the blend |
 
     Nothing it sees changes under rotations, reflections, translations, images or another order of the particles.
-    Every sample is in the linear part and in four of five members.
+    Every sample is in the linear part and in four of five members. A member that has not taken a step, because all
+    lineages are of its fold, says nothing.
 
     Args:
         width: Channels of the networks.
@@ -59,7 +68,6 @@ class GlassNet(Summing):
     name: ClassVar[str] = "glassnet"
     accepts: ClassVar[tuple[str, ...]] = INPUTS
     default_inputs: ClassVar[tuple[str, ...]] = INPUTS
-    solve_again: ClassVar[float] = 2.0
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_steps": 1800,
@@ -101,10 +109,8 @@ class GlassNet(Summing):
             for _ in range(FOLDS)
         )
         self.blend = Blend(n_species=n_species, n_times=n_times)
-        self.taken: Tensor
-        self.folds: Tensor
-        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("folds", torch.zeros(FOLDS, dtype=torch.int64))
+        self.steps: Tensor
+        self.register_buffer("steps", torch.zeros(FOLDS, dtype=torch.int64))
 
     def encode(self, structure: Structure) -> Data:
         """Descriptors of the particles and of their bonds."""
@@ -114,30 +120,33 @@ class GlassNet(Summing):
         data[EDGE_INDEX], data[BONDS] = torch.from_numpy(edge_index), torch.from_numpy(bonds)
         return data
 
-    def absorb(
-        self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
-    ) -> None:
-        """Add a sample to the sums of the linear part, or take it back."""
-        self.node_scale.learn(data[NODE_FEATURES], data[NODE_SPECIES])
-        self.folds[fold] += sign
-        self.linear.absorb(data[NODE_FEATURES], labels, noise, data[NODE_SPECIES], mask, fold=fold, sign=sign)
+    def parts(self, taken: Taken, settings: Stepping) -> list[Part]:
+        """The linear part is solved, the members take steps, and what is blended at the end has seen all of it."""
+        members = Stepped(self, taken, settings, only="members.")
+        return [Solved(self, taken, again=2.0), members, _Blending(self, taken)]
 
-    def solve(self) -> None:
+    def no_sums(self) -> FoldSums:
+        """Sums of the linear part over no sample."""
+        return self.linear.no_sums()
+
+    def solve(self, sums: FoldSums, variance: Tensor) -> None:
         """Weights of the linear part."""
-        self.linear.solve()
+        self.linear.solve(sums, variance)
+
+    def initialise(self, graph: Data) -> None:
+        """The units of the descriptors."""
+        self.node_scale.learn(graph[NODE_FEATURES], graph[NODE_SPECIES])
 
     def objective(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> Tensor:
-        """The weighted square error of one member, the next in turn that may see any of these particles.
+        """The weighted square error of one member: of those that may see any of these particles the least trained.
 
         What all particles of a species have in common in a liquid counts as little as in the linear part.
         """
         fold = data.fold[data.batch]
-        apart = int((self.folds > 0).sum()) > 1
-        for turn in range(FOLDS):
-            member = int(self.taken + turn) % FOLDS
-            seen = mask & (fold != member) if apart else mask
+        for member in torch.argsort(self.steps, stable=True).tolist():
+            seen = mask & (fold != member)
             if bool(seen.any()):
-                self.taken += turn + 1
+                self.steps[member] += 1
                 residual = self._member(member, data) - target
                 group = data.batch * self.n_species + data[NODE_SPECIES]
                 inner = shrink_offsets(residual, group, seen, BETWEEN)
@@ -147,13 +156,14 @@ class GlassNet(Summing):
     def normalised(self, data: Data) -> Tensor:
         """The blend of the linear part and the mean of the members, in units of `scale` around `shift`."""
         species = data[NODE_SPECIES]
-        linear = self.linear(data[NODE_FEATURES], species)
-        blended: Tensor = self.blend(self.normalise(linear, species), self._members(data, range(FOLDS)), species)
+        linear = self.normalise(self.linear(data[NODE_FEATURES], species), species)
+        trained = torch.nonzero(self.steps)[:, 0].tolist()
+        blended: Tensor = self.blend(linear, self._members(data, trained), species) if trained else linear
         return blended
 
     def out_of_fold(self, data: Data, fold: int) -> Tensor | None:
         """(n_particles, n_times), σ_AA, by the linear weights and the member that never saw a fold."""
-        if int((self.folds > 0).sum()) < 2:
+        if not self._has_apart(fold):
             return None
         species = data[NODE_SPECIES]
         blended = self.blend(*self._unseen(data, fold), species)
@@ -167,20 +177,30 @@ class GlassNet(Summing):
         return self.blend.spread(self.normalised(data), species) * self.scale[species]
 
     @torch.no_grad()
-    def conclude(self, samples: Iterable[Labelled]) -> None:
-        """Weigh the parts against each other on samples of folds that they never saw."""
-        if int((self.folds > 0).sum()) < 2:
-            return
+    def weigh(self, taken: Taken) -> None:
+        """Weigh the parts against each other on samples of folds that they never saw; as they are, where none is."""
         parts: list[tuple[Tensor, ...]] = []
-        for sample in samples:
-            data, mask = sample.data, sample.mask
-            species = data[NODE_SPECIES]
-            noise = torch.full_like(sample.labels, torch.nan) if sample.noise is None else sample.noise
-            linear, network = self._unseen(data, sample.fold)
-            target, variance = self.normalise(sample.labels, species), noise / self.scale[species] ** 2
+        for key in taken.some(_WEIGHED):
+            fold = taken.fold(key)
+            if not self._has_apart(fold):
+                continue
+            sample = taken.sample(key)
+            data, device = taken.encode(sample), self.scale.device
+            found = copy(data).to(device)
+            species = found[NODE_SPECIES]
+            linear, network = self._unseen(found, fold)
+            arrays = sample.propensity, taken.noise(sample), taken.mask(sample)[None]
+            labels, noise, counts = (torch.from_numpy(of.T.astype(np.float32)).to(device) for of in arrays)
+            mask = counts[:, 0] > 0
+            target, variance = self.normalise(labels, species), noise / self.scale[species] ** 2
             liquid = torch.full_like(species, len(parts))
             parts.append(tuple(of[mask] for of in (linear, network, target, variance, species, liquid)))
-        self.blend.fit(*(torch.cat(of) for of in zip(*parts, strict=True)))
+        if parts:
+            self.blend.fit(*(torch.cat(of) for of in zip(*parts, strict=True)))
+
+    def _has_apart(self, fold: int) -> bool:
+        """Whether both parts know something, and nothing of this fold."""
+        return self.linear.folds_apart and bool(self.steps[fold] > 0)
 
     def _unseen(self, data: Data, fold: int) -> tuple[Tensor, Tensor]:
         species = data[NODE_SPECIES]
@@ -195,6 +215,31 @@ class GlassNet(Summing):
         nodes = self.node_scale(data[NODE_FEATURES], species)
         found: Tensor = self.members[member](nodes, species, data[EDGE_INDEX], data[BONDS])
         return found
+
+
+class _Blending(Part):
+    """The last thing that is done.
+
+    Args:
+        learner: Whose parts are weighed.
+        taken: Its samples.
+    """
+
+    def __init__(self, learner: GlassNet, taken: Taken) -> None:
+        self._learner, self._taken = learner, taken
+
+    def due(self, reservoir: Reservoir, *, final: bool) -> bool:
+        """Not before the end."""
+        return False
+
+    def advance(self, reservoir: Reservoir) -> Advance:
+        """Nothing."""
+        return Advance(0)
+
+    def finish(self) -> None:
+        """Weigh the parts as they are in the end."""
+        self._learner.eval()
+        self._learner.weigh(self._taken)
 
 
 def _columns(structure: Structure, inputs: tuple[str, ...]) -> NDArray[np.float32]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from glassmd.fields import NODE_FEATURES, NODE_SPECIES
+from glassmd.learners.fitting.part import Labelled, Tensors, of_prefix, with_prefix
+from glassmd.learners.fitting.solved import Sums
 
 __all__ = ["ExtremeRows", "Rows"]
 
 Float32 = NDArray[np.float32]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Descriptors of chosen particles.
 
@@ -21,95 +27,126 @@ class Rows:
         x: (n_rows, n_features) float32.
         fold: (n_rows,) int64.
         rank: (n_rows,) float64, drawn uniformly in [0, 1): the lowest are kept.
-        sample: (n_rows,) uint64, which sample a row came from.
+        sample: (n_rows,) int64, which sample a row came from.
         bound: Rows of this rank or above were dropped at some time, and never come back: what is kept is a fair
-            draw from everything that is absorbed at present.
+            draw from everything that was added.
     """
 
     x: Float32
     fold: NDArray[np.int64]
     rank: NDArray[np.float64]
-    sample: NDArray[np.uint64]
+    sample: NDArray[np.int64]
     bound: float = 1.0
 
     @classmethod
     def none(cls, n_features: int) -> Rows:
         """No rows yet."""
         empty = np.zeros((0, n_features), np.float32)
-        return cls(empty, np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.uint64))
+        return cls(empty, np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
 
-    def add(self, x: Float32, rank: NDArray[np.float64], fold: int, sample: np.uint64, capacity: int) -> None:
-        """Add rows of one sample; beyond `capacity` rows, those of the lowest ranks stay."""
+    def added(self, x: Float32, rank: NDArray[np.float64], fold: int, sample: int, capacity: int) -> Rows:
+        """With rows of one sample; beyond `capacity` rows, those of the lowest ranks stay, in the order of ranks."""
         new = rank < self.bound
-        self.x = np.concatenate([self.x, x[new]])
-        self.rank = np.concatenate([self.rank, rank[new]])
-        self.fold = np.concatenate([self.fold, np.full(int(new.sum()), fold)])
-        self.sample = np.concatenate([self.sample, np.full(int(new.sum()), sample)])
-        if len(self.rank) > capacity:
-            self.bound = float(np.partition(self.rank, capacity)[capacity])
-            self._keep(self.rank < self.bound)
+        every = Rows(
+            np.concatenate([self.x, x[new]]),
+            np.concatenate([self.fold, np.full(int(new.sum()), fold)]),
+            np.concatenate([self.rank, rank[new]]),
+            np.concatenate([self.sample, np.full(int(new.sum()), sample)]),
+            self.bound,
+        )
+        order = np.argsort(every.rank, kind="stable")
+        bound = float(every.rank[order[capacity]]) if len(order) > capacity else self.bound
+        return every._chosen(order[:capacity], bound)
 
-    def take_back(self, sample: np.uint64) -> None:
-        """Remove the rows of a sample."""
-        self._keep(self.sample != sample)
+    def without(self, sample: int) -> Rows:
+        """Without the rows of a sample."""
+        return self._chosen(np.flatnonzero(self.sample != sample), self.bound)
 
-    def _keep(self, chosen: NDArray[np.bool_]) -> None:
-        self.x, self.rank = self.x[chosen], self.rank[chosen]
-        self.fold, self.sample = self.fold[chosen], self.sample[chosen]
+    def _chosen(self, rows: NDArray[np.intp], bound: float) -> Rows:
+        return Rows(self.x[rows], self.fold[rows], self.rank[rows], self.sample[rows], bound)
 
 
-class ExtremeRows:
+class ExtremeRows(Sums):
     """Per species and time, the rows of the particles with the largest and with the smallest labels of each sample.
 
     Each row draws a rank from what its sample contains, so that what is kept does not depend on the samples' order.
 
     Args:
-        n_features: Number of descriptors.
         share: Of the labelled particles of a species in a sample, how many count as soft, and as many as hard.
         capacity: Rows kept per species, time and class.
 
     Example:
-        >>> rows = ExtremeRows(n_features=1, share=0.1, capacity=100)
-        >>> x, species = np.arange(20, dtype=np.float32)[:, None], np.zeros(20, np.int64)
-        >>> rows.absorb(x, x.astype(float), species, species == 0, fold=0)
-        >>> soft, hard = rows.of(0, 0)
+        >>> from torch_geometric.data import Data
+        >>> x = torch.arange(20.0)[:, None]
+        >>> data = Data(features=x, species=torch.zeros(20, dtype=torch.int64))
+        >>> sample = Labelled(data, x.double(), torch.ones(20, dtype=torch.bool), n_replicas=1, fold=0)
+        >>> soft, hard = ExtremeRows(share=0.1, capacity=100).added(sample).of(0, 0)
         >>> sorted(soft.x.ravel().tolist()), sorted(hard.x.ravel().tolist())
         ([18.0, 19.0], [0.0, 1.0])
     """
 
-    def __init__(self, n_features: int, share: float, capacity: int) -> None:
-        self.n_features, self.share, self.capacity = n_features, share, capacity
-        self._rows: dict[tuple[int, int], tuple[Rows, Rows]] = {}
-
-    def absorb(
+    def __init__(
         self,
-        x: Float32,
-        labels: NDArray[np.float64],
-        species: NDArray[np.int64],
-        mask: NDArray[np.bool_],
+        share: float,
+        capacity: int,
+        rows: Mapping[tuple[int, int], tuple[Rows, Rows]] | None = None,
         *,
-        fold: int,
-        sign: int = 1,
+        exact: bool = True,
     ) -> None:
-        """Add the extreme particles of a sample, or take them back; arguments of :meth:`FoldSums.absorb` as arrays."""
+        self.share, self.capacity, self.exact = share, capacity, exact
+        self._rows = dict(rows or {})
+
+    def anchored(self, sample: Labelled, species: Collection[int]) -> ExtremeRows:
+        """Nothing is counted from anything."""
+        return self
+
+    def added(self, sample: Labelled, sign: int = 1) -> ExtremeRows:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        x, labels = sample.data[NODE_FEATURES].numpy(), sample.labels.numpy()
+        species, mask = sample.data[NODE_SPECIES].numpy(), sample.mask.numpy()
         content = np.ascontiguousarray(x).tobytes() + np.ascontiguousarray(labels).tobytes()
-        sample = np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), np.uint64)[0]
+        number = int(np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), np.int64)[0])
+        rows, exact = dict(self._rows), self.exact
         for index in np.unique(species[mask]).tolist():
             chosen = np.flatnonzero(mask & (species == index))
             count = max(1, round(self.share * len(chosen)))
-            ranks = np.random.default_rng([int(sample), index]).random(len(x))
-            for time in range(labels.shape[1]):
-                soft, hard = self.of(index, time)
+            ranks = np.random.default_rng([number % 2**64, index]).random(len(x))
+            for time in range(labels.shape[1] if len(chosen) > 1 else 0):
+                of = rows.get((index, time)) or (Rows.none(x.shape[1]), Rows.none(x.shape[1]))
                 if sign < 0:
-                    soft.take_back(sample)
-                    hard.take_back(sample)
-                elif len(chosen) > 1:
-                    order = chosen[np.argsort(labels[chosen, time], kind="stable")]
-                    for rows, which in ((hard, order[:count]), (soft, order[-count:])):
-                        rows.add(x[which], ranks[which], fold, sample, self.capacity)
+                    rows[index, time] = of[0].without(number), of[1].without(number)
+                    exact = exact and all(one.bound == 1.0 for one in of)
+                    continue
+                order = chosen[np.argsort(labels[chosen, time], kind="stable")]
+                soft, hard = (
+                    one.added(x[which], ranks[which], sample.fold, number, self.capacity)
+                    for one, which in zip(of, (order[-count:], order[:count]), strict=True)
+                )
+                rows[index, time] = soft, hard
+        return ExtremeRows(self.share, self.capacity, rows, exact=exact)
 
     def of(self, species: int, time: int) -> tuple[Rows, Rows]:
         """Soft and hard rows of a species at the index of a time."""
-        if (species, time) not in self._rows:
-            self._rows[species, time] = Rows.none(self.n_features), Rows.none(self.n_features)
-        return self._rows[species, time]
+        return self._rows.get((species, time)) or (Rows.none(0), Rows.none(0))
+
+    def tensors(self) -> Tensors:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        found = {"exact": torch.tensor(self.exact)}
+        for (species, time), both in self._rows.items():
+            for side, rows in zip(("soft", "hard"), both, strict=True):
+                tensors = {name: torch.as_tensor(value) for name, value in vars(rows).items() if name != "bound"}
+                tensors["bound"] = torch.tensor(rows.bound, dtype=torch.float64)
+                found.update(with_prefix(tensors, f"{species}.{time}.{side}."))
+        return found
+
+    def restored(self, tensors: Tensors) -> ExtremeRows:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        known = sorted({tuple(map(int, name.split(".")[:2])) for name in tensors if name != "exact"})
+        rows = {(s, t): (_rows_of(tensors, f"{s}.{t}.soft."), _rows_of(tensors, f"{s}.{t}.hard.")) for s, t in known}
+        return ExtremeRows(self.share, self.capacity, rows, exact=bool(tensors["exact"]))
+
+
+def _rows_of(tensors: Tensors, prefix: str) -> Rows:
+    own = of_prefix(tensors, prefix)
+    bound = float(own.pop("bound"))
+    return Rows(**{name: tensor.numpy() for name, tensor in own.items()}, bound=bound)

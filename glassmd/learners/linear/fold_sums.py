@@ -1,42 +1,47 @@
-"""Sums over particles from which linear models are solved, one set per species and fold."""
+"""Sums over particles from which linear models are solved, one set per species, fold and number of replicas."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from glassmd.errors import ModelError
+from glassmd.fields import NODE_FEATURES, NODE_SPECIES
+from glassmd.learners.fitting.part import FOLDS, Labelled, Tensors, of_prefix, with_prefix
+from glassmd.learners.fitting.solved import Sums
 
-__all__ = ["FoldSums", "Moments", "sample_weight"]
+__all__ = ["Anchor", "FoldSums", "RowSums"]
 
 _BLOCK = 256  # columns per product; the blocks below the diagonal are never computed
 _LEFT = 0.5  # share of the propensity's variance that a good linear model leaves
+_LEAST_WEIGHT = 1e-3
+_ASIDE = 0.005  # of the anchor's particles on each side that do not set the limits of a column
+_ENOUGH = 100  # particles that show the range of a column; fewer widen it
 
 
-@dataclass
-class Moments:
-    """Weighted sums over particles, of descriptors x and labels y, float64.
+@dataclass(frozen=True, eq=False)
+class RowSums:
+    """Sums over particles, of descriptors x and labels y, float64.
 
-    `x` and `y` are counted from references, so that the sums of products do not cancel. Products and `inner_` sums are
+    `x` and `y` are counted from an anchor, so that the sums of products do not cancel. Products and `inner_` sums are
     of x − (1 − b) x̄ and y − (1 − b) ȳ, with x̄ and ȳ the means of the sample and b how much these count (1: as any
     other difference between particles).
 
     Attributes:
         count: Number of particles.
-        weight: Σ w.
+        weight: Σ w; where no weights were given, the number of particles.
         x: (n_features,) Σ w x.
         inner_x: (n_features,) the same of moved x.
-        xx: (n_features, n_features) Σ w x xᵀ; blocks below the diagonal are left empty while it grows.
+        xx: (n_features, n_features) Σ w x xᵀ; blocks below the diagonal are empty.
         xy: (n_features, n_times) Σ w x y.
         y: (n_times,) Σ w y.
         inner_y: (n_times,) the same of moved y.
         yy: (n_times,) Σ w y².
-        noise: (n_times,) Σ w · variance of the label, where it is known.
-        noise_weight: (n_times,) Σ w where it is known.
+        within: (n_times,) Σ w (y − ȳ)².
     """
 
     count: int
@@ -48,166 +53,239 @@ class Moments:
     y: Tensor
     inner_y: Tensor
     yy: Tensor
-    noise: Tensor
-    noise_weight: Tensor
+    within: Tensor
 
-    _TENSORS: ClassVar[tuple[str, ...]] = ("x", "inner_x", "xx", "xy", "y", "inner_y", "yy", "noise", "noise_weight")
+    _TENSORS: ClassVar[tuple[str, ...]] = ("x", "inner_x", "xx", "xy", "y", "inner_y", "yy", "within")
 
     @classmethod
-    def empty(cls, n_features: int, n_times: int) -> Moments:
+    def none(cls, n_features: int, n_times: int) -> RowSums:
         """Sums over nothing."""
         f, t = n_features, n_times
         shapes = dict.fromkeys(cls._TENSORS, (t,)) | {"x": (f,), "inner_x": (f,), "xx": (f, f), "xy": (f, t)}
-        sums = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
-        return cls(count=0, weight=0.0, **sums)
+        return cls(0, 0.0, **{name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()})
 
     @classmethod
-    def total(cls, parts: Iterable[Moments]) -> Moments:
-        """Sum of at least one set of moments from the same references."""
-        first, *others = parts
-        total = replace(first, **{name: getattr(first, name).clone() for name in cls._TENSORS})
-        for part in others:
-            total.count += part.count
-            total.weight += part.weight
-            for name in cls._TENSORS:
-                getattr(total, name).add_(getattr(part, name))
-        return total
+    def total(cls, parts: Iterable[tuple[RowSums, float]]) -> RowSums:
+        """Weighted sum of at least one set of sums from the same anchor."""
+        found = list(parts)
+        tensors = {name: sum(w * getattr(part, name) for part, w in found) for name in cls._TENSORS}
+        return cls(
+            sum(part.count for part, _ in found),
+            sum(w * part.weight for part, w in found),
+            **tensors,
+        )
 
-    def add(self, x: Tensor, y: Tensor, noise: Tensor, weight: float, sign: int, between: float = 1.0) -> None:
-        """Add the particles of a sample, or take them back where `sign` is −1.
+    def added(self, x: Tensor, y: Tensor, sign: int, between: float) -> RowSums:
+        """With the particles of a sample, or without them where `sign` is −1.
 
-        `x` (n, n_features) and `y` (n, n_times), float64, are changed; `noise` (n, n_times) is NaN where unknown. All
-        particles have the same `weight` w; `between` is b.
+        `x` (n, n_features) and `y` (n, n_times), float64, are changed; `between` is b.
         """
-        w = sign * weight
-        known = torch.isfinite(noise)
-        self.count += sign * len(x)
-        self.weight += w * len(x)
-        self.x += w * x.sum(dim=0)
-        self.y += w * y.sum(dim=0)
+        new = {name: getattr(self, name).clone() for name in self._TENSORS}
+        new["x"] += sign * x.sum(dim=0)
+        new["y"] += sign * y.sum(dim=0)
+        new["within"] += sign * ((y - y.mean(dim=0)) ** 2).sum(dim=0)
         x -= (1 - between) * x.mean(dim=0)
         y -= (1 - between) * y.mean(dim=0)
-        self.inner_x += w * x.sum(dim=0)
-        self.inner_y += w * y.sum(dim=0)
+        new["inner_x"] += sign * x.sum(dim=0)
+        new["inner_y"] += sign * y.sum(dim=0)
         for start in range(0, x.shape[1], _BLOCK):
             stop = start + _BLOCK
-            self.xx[start:stop, start:].addmm_(x[:, start:stop].T, x[:, start:], alpha=w)
-        self.xy.addmm_(x.T, y, alpha=w)
-        self.yy += w * (y * y).sum(dim=0)
-        self.noise += w * torch.where(known, noise, 0.0).sum(dim=0)
-        self.noise_weight += w * known.sum(dim=0)
+            new["xx"][start:stop, start:].addmm_(x[:, start:stop].T, x[:, start:], alpha=sign)
+        new["xy"].addmm_(x.T, y, alpha=sign)
+        new["yy"] += sign * (y * y).sum(dim=0)
+        return RowSums(self.count + sign * len(x), self.weight + sign * len(x), **new)
+
+    def tensors(self) -> Tensors:
+        """Everything, for a checkpoint."""
+        numbers = torch.tensor([self.count, self.weight], dtype=torch.float64)
+        return {"numbers": numbers, **{name: getattr(self, name) for name in self._TENSORS}}
+
+    @classmethod
+    def of_tensors(cls, tensors: Tensors) -> RowSums:
+        """What :meth:`tensors` gave."""
+        count, weight = tensors["numbers"].tolist()
+        return cls(int(count), weight, **{name: tensors[name] for name in cls._TENSORS})
 
 
-class FoldSums:
-    """:class:`Moments` of every species and fold, filled sample by sample in any order.
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """What the rows of a species are counted from, and limited by; taken from one sample.
+
+    A column is cut off at three times the range that holds 99% of that sample's particles: mean positions of a particle
+    that hops may overlap another's, with a huge repulsion.
+
+    Attributes:
+        x: (n_features,) mean.
+        y: (n_times,) mean, σ_AA.
+        low: (n_features,) lowest x.
+        high: (n_features,) highest x.
+    """
+
+    x: Tensor
+    y: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, *, limited: bool) -> Anchor:
+        """Of rows (n, n_features) and (n, n_times), float64."""
+        if not limited:
+            unlimited = torch.full_like(x[0], torch.inf)
+            return cls(x.mean(dim=0), y.mean(dim=0), -unlimited, unlimited)
+        ranked = x.sort(dim=0).values
+        aside = int(_ASIDE * len(x))
+        low, high = ranked[aside], ranked[-1 - aside]
+        beyond = (high - low) * max(1.0, _ENOUGH / len(x))
+        low, high = low - beyond, high + beyond
+        return cls(torch.minimum(torch.maximum(x, low), high).mean(dim=0), y.mean(dim=0), low, high)
+
+
+class FoldSums(Sums):
+    """:class:`RowSums` of every species, fold and number of replicas, filled sample by sample in any order.
+
+    How much a label of few replicas counts beside one of many follows from all labels, and is known at the end only:
+    until then they are kept apart.
 
     Args:
-        n_features: Number of descriptors.
         n_times: Number of times of a label.
         n_species: Number of species.
-        n_folds: Number of folds.
         between: How much differences between the means of samples count beside those within a sample.
+        limited: Whether the columns are cut off, see :class:`Anchor`.
 
     Example:
-        >>> sums = FoldSums(n_features=1, n_times=1, n_species=1, n_folds=2)
-        >>> x, y, species = torch.ones(4, 1), torch.ones(4, 1), torch.zeros(4, dtype=torch.int64)
-        >>> sums.absorb(x, y, None, species, torch.tensor([True, True, True, False]), fold=1)
-        >>> sums.of_species(0)[1].count
+        >>> from torch_geometric.data import Data
+        >>> data = Data(features=torch.ones(4, 1), species=torch.zeros(4, dtype=torch.int64))
+        >>> sample = Labelled(data, torch.ones(4, 1), torch.tensor([True, True, True, False]), n_replicas=1, fold=1)
+        >>> sums = FoldSums(n_times=1, n_species=1)
+        >>> sums.anchored(sample, {0}).added(sample).folds(0, {1: 1.0})[1].count
         3
     """
 
-    def __init__(self, n_features: int, n_times: int, n_species: int, n_folds: int, *, between: float = 1.0) -> None:
-        self._between = between
-        self.n_features, self.n_times, self.n_species, self.n_folds = n_features, n_times, n_species, n_folds
-        self._moments: dict[tuple[int, int], Moments] = {}
-        self._reference: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def absorb(
+    def __init__(
         self,
-        x: Tensor,
-        labels: Tensor,
-        noise: Tensor | None,
-        species: Tensor,
-        mask: Tensor,
+        n_times: int,
+        n_species: int,
         *,
-        fold: int,
-        sign: int = 1,
+        between: float = 1.0,
+        limited: bool = False,
+        anchors: Mapping[int, Anchor] | None = None,
+        rows: Mapping[tuple[int, int, int], RowSums] | None = None,
     ) -> None:
-        """Add a sample, or take it back.
+        self._between, self._limited = between, limited
+        self.n_times, self.n_species = n_times, n_species
+        self.anchors, self._rows = dict(anchors or {}), dict(rows or {})
+
+    def _with(self, anchors: Mapping[int, Anchor], rows: Mapping[tuple[int, int, int], RowSums]) -> FoldSums:
+        return FoldSums(
+            self.n_times, self.n_species, between=self._between, limited=self._limited, anchors=anchors, rows=rows
+        )
+
+    def anchored(self, sample: Labelled, species: Collection[int]) -> FoldSums:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        anchors = dict(self.anchors)
+        for index in species:
+            anchors[index] = Anchor.of(*self._of_species(sample, index), limited=self._limited)
+        return self._with(anchors, self._rows)
+
+    def added(self, sample: Labelled, sign: int = 1) -> FoldSums:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        self._check(sample)
+        rows = dict(self._rows)
+        for index in self.anchors:
+            x, y = self._of_species(sample, index)
+            if not len(x):
+                continue
+            anchor, key = self.anchors[index], (index, sample.fold, sample.n_replicas)
+            x = torch.minimum(torch.maximum(x, anchor.low), anchor.high).sub_(anchor.x)
+            before = rows.get(key) or RowSums.none(x.shape[1], self.n_times)
+            rows[key] = before.added(x, y - anchor.y, sign, self._between)
+            if rows[key].count <= 0:  # all taken back: nothing is left but rounding
+                del rows[key]
+        return self._with(self.anchors, rows)
+
+    @property
+    def species(self) -> list[int]:
+        """The species that have particles."""
+        return sorted({index for index, _, _ in self._rows})
+
+    def weights(self, index: int, variance: Tensor, error: Tensor | None = None) -> dict[int, float]:
+        """How much a particle of a species counts by the number of replicas behind its label.
+
+        The inverse variance of a residual: with E what the model leaves of the truth and N = variance/R,
+        w = E/(E + N), averaged over the times where the variance is known. One number for all particles: mobile ones
+        are the noisy ones, and a weight of each particle would bias the fit.
 
         Args:
-            x: (n_particles, n_features).
-            labels: (n_particles, n_times).
-            noise: (n_particles, n_times) variances of the labels, NaN where unknown, or None.
-            species: (n_particles,) int64.
-            mask: (n_particles,) which particles count.
-            fold: Below `n_folds`.
-            sign: 1 to add, −1 to take back.
-
-        Raises:
-            ModelError: Shapes or a fold that do not fit, or numbers that are not finite.
+            index: Of the species.
+            variance: (n_times,) of |Δr| between replicas, σ_AA², NaN where nobody knows: then all count alike.
+            error: (n_times,) E, σ_AA²; half the variance of the truth within samples by default.
         """
-        self._check(x, labels, mask, fold)
-        for index in range(self.n_species):
-            chosen = mask & (species == index)
-            if not bool(chosen.any()):
-                continue
-            rows, y = x[chosen].cpu().double(), labels[chosen].cpu().double()
-            variance = torch.full_like(y, torch.nan) if noise is None else noise[chosen].cpu().double()
-            if not bool(torch.isfinite(rows).all() and torch.isfinite(y).all()):
-                raise ModelError(
-                    "found a descriptor or label that is not finite", "finite numbers", "mask these particles"
-                )
-            if index not in self._reference:
-                self._reference[index] = rows.mean(dim=0), y.mean(dim=0)
-            at, label_at = self._reference[index]
-            moments = self._moments.get((index, fold)) or Moments.empty(self.n_features, self.n_times)
-            moments.add(rows.sub_(at), y - label_at, variance, sample_weight(y, variance), sign, self._between)
-            self._moments[index, fold] = moments
-            if moments.count <= 0:  # all taken back: nothing is left but rounding
-                del self._moments[index, fold]
+        replicas = sorted({n for s, _, n in self._rows if s == index})
+        known = torch.isfinite(variance)
+        if error is None:
+            truth, count = torch.zeros_like(variance), 0
+            for n in replicas:
+                rows = RowSums.total((of, 1.0) for (s, _, r), of in self._rows.items() if (s, r) == (index, n))
+                total = rows.within / rows.count
+                truth, count = truth + rows.count * torch.maximum(total - variance / n, 0.1 * total), count + rows.count
+            error = _LEFT * truth / max(count, 1)
+        found = {}
+        for n in replicas:
+            share = (error / (error + variance / n))[known].clamp_min(_LEAST_WEIGHT)
+            found[n] = float(share.mean()) if bool(known.any()) else 1.0
+        return found
 
-    def of_species(self, index: int) -> dict[int, Moments]:
-        """The folds that hold particles of a species."""
-        return {fold: self._moments[s, fold] for s, fold in sorted(self._moments) if s == index}
+    def folds(self, index: int, weights: Mapping[int, float]) -> dict[int, RowSums]:
+        """The folds that hold particles of a species, with weights by number of replicas."""
+        own = {(fold, n): rows for (s, fold, n), rows in sorted(self._rows.items()) if s == index}
+        return {
+            fold: RowSums.total((rows, weights[n]) for (f, n), rows in own.items() if f == fold)
+            for fold in sorted({fold for fold, _ in own})
+        }
 
-    def reference(self, index: int) -> tuple[Tensor, Tensor]:
-        """Where x, (n_features,), and y, (n_times,), of a species are counted from."""
-        return self._reference[index]
+    def noise(self, index: int, weights: Mapping[int, float], variance: Tensor) -> Tensor:
+        """(n_times,) weighted mean variance of the labels, σ_AA²; 0 where nobody knows."""
+        of = [(weights[n] * rows.weight, n) for (s, _, n), rows in self._rows.items() if s == index]
+        share = sum(weight / n for weight, n in of) / sum(weight for weight, _ in of)
+        return variance.nan_to_num(nan=0.0) * share
 
-    def _check(self, x: Tensor, labels: Tensor, mask: Tensor, fold: int) -> None:
-        if x.ndim != 2 or x.shape[1] != self.n_features:
-            raise ModelError(f"found descriptors of shape {tuple(x.shape)}", f"(n_particles, {self.n_features})")
-        if tuple(labels.shape) != (len(x), self.n_times) or tuple(mask.shape) != (len(x),):
+    def tensors(self) -> Tensors:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        found: Tensors = {}
+        for index, anchor in self.anchors.items():
+            found.update({f"anchor.{index}.{name}": value for name, value in vars(anchor).items()})
+        for (s, fold, n), rows in self._rows.items():
+            found.update(with_prefix(rows.tensors(), f"rows.{s}.{fold}.{n}."))
+        return found
+
+    def restored(self, tensors: Tensors) -> FoldSums:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        anchors, rows = of_prefix(tensors, "anchor."), of_prefix(tensors, "rows.")
+        species = sorted({int(name.partition(".")[0]) for name in anchors})
+        known = sorted({tuple(map(int, name.split(".")[:3])) for name in rows})
+        return self._with(
+            {index: Anchor(**of_prefix(anchors, f"{index}.")) for index in species},
+            {(s, f, n): RowSums.of_tensors(of_prefix(rows, f"{s}.{f}.{n}.")) for s, f, n in known},
+        )
+
+    @staticmethod
+    def _of_species(sample: Labelled, index: int) -> tuple[Tensor, Tensor]:
+        """Descriptors and labels of its particles that count, float64 on the CPU."""
+        chosen = sample.mask & (sample.data[NODE_SPECIES] == index)
+        x, y = sample.data[NODE_FEATURES][chosen].double(), sample.labels[chosen].double()
+        if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
+            raise ModelError("found a descriptor or label that is not finite", "finite numbers", "mask these particles")
+        return x, y
+
+    def _check(self, sample: Labelled) -> None:
+        x = sample.data[NODE_FEATURES]
+        known = next((len(anchor.x) for anchor in self.anchors.values()), None)
+        if x.ndim != 2 or (known is not None and x.shape[1] != known):
+            raise ModelError(f"found descriptors of shape {tuple(x.shape)}", f"(n_particles, {known or 'any'})")
+        if tuple(sample.labels.shape) != (len(x), self.n_times) or tuple(sample.mask.shape) != (len(x),):
             raise ModelError(
-                f"found labels of shape {tuple(labels.shape)} and a mask of shape {tuple(mask.shape)}",
+                f"found labels of shape {tuple(sample.labels.shape)} and a mask of shape {tuple(sample.mask.shape)}",
                 f"({len(x)}, {self.n_times}) and ({len(x)},)",
             )
-        if not 0 <= fold < self.n_folds:
-            raise ModelError(f"found fold {fold}", f"0 to {self.n_folds - 1}")
-
-
-def sample_weight(labels: Tensor, noise: Tensor) -> float:
-    """How much a particle of this sample counts: the inverse variance of its residual, 1 for a label without noise.
-
-    With S the variance of the true propensity and N the mean variance of the labels, a linear model leaves about
-    S/2 + N, so that w = S/2 / (S/2 + N), averaged over the times. One number for the whole sample: mobile particles are
-    the noisy ones, and a weight of each particle would bias the fit.
-
-    Args:
-        labels: (n, n_times) of one species.
-        noise: (n, n_times) variances of the labels, NaN where unknown; a sample without them counts fully.
-
-    Returns:
-        w in (0, 1].
-
-    Example:
-        >>> labels = torch.tensor([[0.0], [2.0]], dtype=torch.float64)
-        >>> sample_weight(labels, torch.full((2, 1), torch.nan)), sample_weight(labels, torch.full((2, 1), 0.5))
-        (1.0, 0.3333333333333333)
-    """
-    total = labels.var(dim=0, correction=0)
-    known = torch.isfinite(noise)
-    mean = torch.where(known, noise, 0.0).sum(dim=0) / known.sum(dim=0).clamp_min(1)
-    left = _LEFT * torch.maximum(total - mean, 0.1 * total)
-    return float(torch.where(mean > 0, left / (left + mean), 1.0).clamp_min(1e-3).mean())
+        if not 0 <= sample.fold < FOLDS:
+            raise ModelError(f"found fold {sample.fold}", f"0 to {FOLDS - 1}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,26 +11,21 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
-from glassmd.fields import NODE_SPECIES
-from glassmd.learners.fitting.closed_form import FOLDS
+from glassmd.fields import NODE_FEATURES, NODE_SPECIES
+from glassmd.learners.fitting.part import FOLDS
 from glassmd.learners.linear.fold_sums import FoldSums
 from glassmd.learners.linear.ridge_solution import DIRECTIONS, RidgeSolution, solve_ridge
 from glassmd.structure import Structure
 
-__all__ = ["BETWEEN", "NODE_FEATURES", "LinearHead", "encoded"]
+__all__ = ["BETWEEN", "LinearHead", "encoded"]
 
-# graph, (n_particles, n_features) float32: descriptors of the particle
-NODE_FEATURES: Final = "features"
-
-LEFT_OUT: Final = "folds left out"
+LEFT_OUT = "folds left out"
 """How a penalty was chosen where several folds hold data."""
 
-BETWEEN: Final = 0.25
+BETWEEN = 0.25
 """How much differences between the means of samples count beside those within a sample."""
 
 _SOLVED = ("centre", "inverse_unit", "weight", "bias", "fold_weight", "fold_bias", "directions", "gain", "rest")
-_ASIDE = 0.005  # of the first sample's particles on each side that do not set the limits of a column
-_ENOUGH = 100  # particles that show the range of a column; fewer widen it
 _LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
 
 
@@ -43,15 +38,13 @@ def encoded(structure: Structure, columns: NDArray[np.float32]) -> Data:
 class LinearHead(nn.Module):
     """Ridge regression of propensities on descriptors, one per species, with a penalty for each time.
 
-    Samples are absorbed into sums (:class:`FoldSums`), which are not part of the state;
-    :meth:`solve` makes the weights, which are, and those that never saw one fold (:meth:`forward_fold`).
+    :meth:`solve` makes the weights from sums over samples, and those that never saw one fold (:meth:`forward_fold`).
+    A label counts by the replicas behind it: first as if the model left half of what varies in a sample, then, where
+    the numbers of replicas differ, by what it was found to leave.
 
     Liquids differ in how far all their particles move, which no descriptor of a particle shows: a random intercept
     (N. M. Laird & J. H. Ware, Biometrics 38, 963 (1982)), with the factor :data:`BETWEEN` in place of a ratio of
     variances that a handful of samples cannot give. Not 0, because temperature shows between samples only.
-
-    Columns are cut off at limits set by the first sample of a species, three times the range that holds 99% of its
-    particles: mean positions of a particle that hops may overlap another's, with a huge repulsion.
 
     The spread is that of the true propensity around the prediction. With σ² the mean square residual on folds
     left out, N the mean variance of the labels where known and h(x) = zᵀ(C + α)⁻¹z / n the leverage, exact in
@@ -66,10 +59,11 @@ class LinearHead(nn.Module):
 
     Example:
         >>> head = LinearHead(None, n_times=1, n_species=1)
+        >>> from glassmd.learners.fitting.part import Labelled
         >>> x, species = torch.linspace(0, 1, 50)[:, None], torch.zeros(50, dtype=torch.int64)
-        >>> for fold in range(2):
-        ...     head.absorb(x, 1 + 2 * x, None, species, species == 0, fold=fold)
-        >>> head.solve()
+        >>> data = Data(features=x, species=species)
+        >>> first, second = (Labelled(data, 1 + 2 * x, species == 0, n_replicas=4, fold=fold) for fold in range(2))
+        >>> head.solve(head.no_sums().anchored(first, {0}).added(first).added(second), torch.zeros(1, 1))
         >>> head(torch.tensor([[0.5]]), torch.tensor([0])).item()
         2.0
     """
@@ -144,42 +138,44 @@ class LinearHead(nn.Module):
         told = [one["chosen_by"] for one in self.solution.values()]
         return bool(told) and all(chosen == LEFT_OUT for chosen in told)
 
-    def absorb(
-        self,
-        x: Tensor,
-        labels: Tensor,
-        noise: Tensor | None,
-        species: Tensor,
-        mask: Tensor,
-        *,
-        fold: int,
-        sign: int = 1,
-    ) -> None:
-        """Add a sample to the sums, or take it back; arguments and errors of :meth:`FoldSums.absorb`."""
-        self.fit_to(int(x.shape[1]))
-        if self._sums is None:
-            self._sums = FoldSums(int(x.shape[1]), self.n_times, self.n_species, FOLDS, between=BETWEEN)
-        self._limit(x, species, mask)
-        self._sums.absorb(self._within(x, species), labels, noise, species, mask, fold=fold, sign=sign)
+    def no_sums(self) -> FoldSums:
+        """Sums over no sample."""
+        return FoldSums(self.n_times, self.n_species, between=BETWEEN, limited=True)
 
-    def solve(self) -> None:
+    def solve(self, sums: FoldSums, variance: Tensor) -> None:
         """Weights from the sums; what was found on the way is in `solution`, in JSON types.
 
+        Args:
+            sums: Of the samples.
+            variance: (n_species, n_times) float64 of |Δr| between replicas, σ_AA²; NaN where nobody knows.
+
         Raises:
-            ModelError: Nothing was absorbed.
+            ModelError: There are no samples.
         """
         self.solution = {}
-        found = self._sums
         for index in range(self.n_species):
-            folds = {} if found is None else found.of_species(index)
-            if found is None or not folds:
-                self._forget(index)
+            if index not in sums.species:
+                if self.n_features is not None:
+                    self._forget(index)
                 continue
-            solution = solve_ridge(folds, found.reference(index), FOLDS)
+            anchor = sums.anchors[index]
+            self.fit_to(len(anchor.x))
+            weights = sums.weights(index, variance[index])
+            solution = self._solved(sums, index, weights, variance[index])
+            if len(weights) > 1:
+                left = torch.maximum(solution.residual - solution.noise, _LEAST * solution.residual)
+                solution = self._solved(sums, index, sums.weights(index, variance[index], left), variance[index])
+            self.low[index].copy_(anchor.low)
+            self.high[index].copy_(anchor.high)
             self._keep(index, solution)
             self.solution[str(index)] = _told(solution)
         if not self.solution:
-            raise ModelError("found no labelled particle to solve from", "at least one absorbed sample")
+            raise ModelError("found no labelled particle to solve from", "at least one sample")
+
+    @staticmethod
+    def _solved(sums: FoldSums, index: int, weights: dict[int, float], variance: Tensor) -> RidgeSolution:
+        noise = sums.noise(index, weights, variance)
+        return solve_ridge(sums.folds(index, weights), sums.anchors[index], noise, FOLDS)
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Predicted propensities, (n_particles, n_times), σ_AA, from `x` (n_particles, n_features), in its type."""
@@ -205,24 +201,6 @@ class LinearHead(nn.Module):
             out[rows] = (self.variance[index] + self.slope[index] * leverage).sqrt().to(x.dtype)
         return out
 
-    def _limit(self, x: Tensor, species: Tensor, mask: Tensor) -> None:
-        """Take the limits of the columns of each species from the first sample that has it."""
-        for index in range(self.n_species):
-            if bool(torch.isfinite(self.low[index]).any()):
-                continue
-            rows = x[mask & (species == index)]
-            if len(rows) and bool(torch.isfinite(rows).all()):
-                ranked = rows.to(self.low.dtype).sort(dim=0).values
-                aside = int(_ASIDE * len(rows))
-                low, high = ranked[aside], ranked[-1 - aside]
-                beyond = (high - low) * max(1.0, _ENOUGH / len(rows))
-                self.low[index].copy_(low - beyond)
-                self.high[index].copy_(high + beyond)
-
-    def _within(self, x: Tensor, species: Tensor) -> Tensor:
-        """The descriptors in double precision, (n_particles, n_features), moved into their limits."""
-        return torch.minimum(torch.maximum(x.to(self.low.dtype), self.low[species]), self.high[species])
-
     def _standardised(self, x: Tensor, species: Tensor) -> list[tuple[int, Tensor, Tensor]]:
         """Of each species that is there: its index, its rows and their z."""
         self.fit_to(int(x.shape[1]))
@@ -243,6 +221,12 @@ class LinearHead(nn.Module):
         mean = (solution.freedom / solution.count).clamp_min(1e-12)  # of the leverage
         self.variance[index].copy_((truth - total * mean).clamp_min(0.0))
         self.slope[index].copy_(torch.minimum(total, truth / mean))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Weights say how many descriptors there are."""
+        if self.n_features is None and (weight := state_dict.get(f"{prefix}weight")) is not None:
+            self._allocate(weight.shape[1] or None)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def _forget(self, index: int) -> None:
         for name in (*_SOLVED, "slope"):

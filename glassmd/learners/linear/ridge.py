@@ -11,15 +11,16 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from glassmd.features import RECIPES, describe, displacement_features
-from glassmd.fields import NODE_SPECIES
-from glassmd.learners.fitting.closed_form import ClosedFormModel
-from glassmd.learners.linear.head import NODE_FEATURES, LinearHead, encoded
+from glassmd.fields import NODE_FEATURES, NODE_SPECIES
+from glassmd.learners.fitting.solved import SolvedModel
+from glassmd.learners.linear.fold_sums import FoldSums
+from glassmd.learners.linear.head import LinearHead, encoded
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["RidgeModel", "recursive_descriptors"]
 
 
-class RidgeModel(ClosedFormModel):
+class RidgeModel(SolvedModel):
     """Linear in the recursive descriptors of every kind of positions that it sees.
 
     The descriptors are those of E. Boattini, F. Smallenburg and L. Filion, PRL 127, 088007 (2021), with local
@@ -32,15 +33,15 @@ class RidgeModel(ClosedFormModel):
 
     Example:
         >>> import torch
+        >>> from glassmd.learners.fitting.part import Labelled
         >>> from glassmd.configuration import Configuration
         >>> from glassmd.mixtures import get_mixture
         >>> generator = np.random.default_rng(0)
         >>> liquid = Configuration([6, 6, 6], np.arange(200) % 5 == 0, generator.uniform(-3, 3, (200, 3)))
         >>> model = RidgeModel(inputs=["thermal"])
         >>> data = model.encode(Structure(liquid, get_mixture("kob-andersen"), 0.5))
-        >>> model.absorb(data, torch.rand(200, 1), None, data.species == 0, fold=0)
-        >>> model.solve()
-        >>> tuple(model(data).shape)
+        >>> sample = Labelled(data, torch.rand(200, 1), data.species == 0, n_replicas=4, fold=0)
+        >>> tuple(model.fit([sample])(data).shape)
         (200, 1)
     """
 
@@ -92,15 +93,13 @@ class RidgeModel(ClosedFormModel):
             return None
         return self.head.forward_fold(data[NODE_FEATURES], data[NODE_SPECIES], fold)
 
-    def absorb(
-        self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
-    ) -> None:
-        """Add a sample to the sums, or take it back."""
-        self.head.absorb(data[NODE_FEATURES], labels, noise, data[NODE_SPECIES], mask, fold=fold, sign=sign)
+    def no_sums(self) -> FoldSums:
+        """Sums over no sample."""
+        return self.head.no_sums()
 
-    def solve(self) -> None:
+    def solve(self, sums: FoldSums, variance: Tensor) -> None:
         """Weights from the sums."""
-        self.head.solve()
+        self.head.solve(sums, variance)
 
 
 def recursive_descriptors(structure: Structure, name: str) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from glassmd.learners.linear.fold_sums import Moments
+from glassmd.learners.linear.fold_sums import Anchor, RowSums
 
 __all__ = ["DIRECTIONS", "RidgeSolution", "solve_ridge"]
 
@@ -80,7 +80,7 @@ class _Spectrum:
         return self.total - (shrunk * (2 - self.values / (self.values + penalty))[:, None]).sum(dim=0)
 
 
-def solve_ridge(folds: dict[int, Moments], reference: tuple[Tensor, Tensor], n_folds: int) -> RidgeSolution:
+def solve_ridge(folds: dict[int, RowSums], anchor: Anchor, noise: Tensor, n_folds: int) -> RidgeSolution:
     """Choose a penalty for each time and solve.
 
     The columns are centred and scaled to variance 1 by all the sums. Penalties α of the normal equations
@@ -91,11 +91,12 @@ def solve_ridge(folds: dict[int, Moments], reference: tuple[Tensor, Tensor], n_f
 
     Args:
         folds: Sums of one species by fold, at least one.
-        reference: Where x and y are counted from.
+        anchor: Where x and y are counted from.
+        noise: (n_times,) mean variance of the labels, σ_AA².
         n_folds: Number of folds; those without particles get the weights from all.
     """
-    standard, centre, inverse_unit, label_mean = _standardised(folds, reference)
-    everything = Moments.total(standard.values())
+    standard, centre, inverse_unit, label_mean = _standardised(folds, anchor)
+    everything = RowSums.total((of, 1.0) for of in standard.values())
     spectrum = _spectrum(everything)
     if len(standard) > 1:
         penalty, residual, fold_weight, fold_bias = _leave_folds_out(standard, everything)
@@ -115,7 +116,7 @@ def solve_ridge(folds: dict[int, Moments], reference: tuple[Tensor, Tensor], n_f
         fold_bias=torch.stack([fold_bias[k] + label_mean if k in fold_bias else bias for k in range(n_folds)]),
         penalty=penalty,
         residual=residual,
-        noise=everything.noise / everything.noise_weight.clamp_min(1e-300),
+        noise=noise,
         freedom=freedom,
         directions=directions,
         gain=gain,
@@ -125,15 +126,13 @@ def solve_ridge(folds: dict[int, Moments], reference: tuple[Tensor, Tensor], n_f
     )
 
 
-def _standardised(
-    folds: dict[int, Moments], reference: tuple[Tensor, Tensor]
-) -> tuple[dict[int, Moments], Tensor, Tensor, Tensor]:
+def _standardised(folds: dict[int, RowSums], anchor: Anchor) -> tuple[dict[int, RowSums], Tensor, Tensor, Tensor]:
     """The same sums of z and y − ȳ, with the raw centre, the inverse unit and ȳ."""
-    everything = Moments.total(folds.values())
+    everything = RowSums.total((of, 1.0) for of in folds.values())
     weight = everything.weight
     mean, label_mean = everything.x / weight, everything.y / weight
     inner, inner_label = everything.inner_x / weight, everything.inner_y / weight
-    centre, variance = reference[0] + mean, everything.xx.diagonal() / weight - inner**2
+    centre, variance = anchor.x + mean, everything.xx.diagonal() / weight - inner**2
     varies = variance > _ROUNDING**2 * (variance + centre**2)
     unit = torch.where(varies, variance.clamp_min(1e-300).rsqrt(), 0.0)
     standard = {}
@@ -158,16 +157,16 @@ def _standardised(
             inner_y=inner_y,
             yy=yy,
         )
-    return standard, centre, unit, reference[1] + label_mean
+    return standard, centre, unit, anchor.y + label_mean
 
 
-def _covariance(m: Moments) -> tuple[Tensor, Tensor]:
+def _covariance(m: RowSums) -> tuple[Tensor, Tensor]:
     """Of z, (n_features, n_features), and of z with y, (n_features, n_times)."""
     mean = m.inner_x / m.weight
     return m.xx / m.weight - torch.outer(mean, mean), m.xy / m.weight - torch.outer(mean, m.inner_y / m.weight)
 
 
-def _spectrum(m: Moments) -> _Spectrum:
+def _spectrum(m: RowSums) -> _Spectrum:
     covariance, with_labels = _covariance(m)
     values, vectors = torch.linalg.eigh(covariance)
     mean = m.inner_y / m.weight
@@ -175,7 +174,7 @@ def _spectrum(m: Moments) -> _Spectrum:
 
 
 def _leave_folds_out(
-    folds: dict[int, Moments], everything: Moments
+    folds: dict[int, RowSums], everything: RowSums
 ) -> tuple[Tensor, Tensor, dict[int, Tensor], dict[int, Tensor]]:
     """Penalty and residual of each time, and by fold the weights and biases at that penalty."""
     errors: dict[float, Tensor] = {}
@@ -187,7 +186,7 @@ def _leave_folds_out(
         for penalty in penalties:
             errors[penalty], offsets[penalty] = torch.zeros_like(everything.y), torch.zeros_like(everything.y)
         for fold, held_out in folds.items():
-            train = Moments.total(m for m in folds.values() if m is not held_out)
+            train = RowSums.total((m, 1.0) for m in folds.values() if m is not held_out)
             covariance, with_labels = _covariance(train)
             diagonal = covariance.diagonal().clone()
             for penalty in penalties:
@@ -214,7 +213,7 @@ def _leave_folds_out(
     return penalty, error / everything.weight, fold_weight, fold_bias
 
 
-def _square_error(m: Moments, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _square_error(m: RowSums, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """(n_times,) Σ w (y − b − z·w)² over the particles of the sums: around its mean, and of the mean.
 
     The first is not below 0, which rounding could give.

@@ -1,6 +1,6 @@
 """One number per particle, averaged over the best length: what any learner has to beat.
 
-A sample is absorbed into sums over particles; the length whose average correlates best with the labels inside
+Samples are added up to sums over particles; the length whose average correlates best with the labels inside
 configurations is chosen for every species and time, and a line gives it the labels' unit. Nothing else is learned.
 """
 
@@ -20,10 +20,10 @@ from glassmd.errors import ModelError
 from glassmd.features import coarse_grain
 from glassmd.features.neighbours import find_neighbours
 from glassmd.features.physical import energies_and_forces
-from glassmd.fields import NODE_SPECIES
-from glassmd.learners.fitting.closed_form import FOLDS, ClosedFormModel
-from glassmd.learners.linear.fold_sums import FoldSums, Moments
-from glassmd.learners.linear.head import NODE_FEATURES, encoded
+from glassmd.fields import NODE_FEATURES, NODE_SPECIES
+from glassmd.learners.fitting.solved import SolvedModel, Together
+from glassmd.learners.linear.fold_sums import FoldSums, RowSums
+from glassmd.learners.linear.head import encoded
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["LENGTHS", "DebyeWallerModel", "DensityModel", "PotentialEnergyModel", "ScalarModel"]
@@ -36,7 +36,7 @@ _FIRST_SHELL = 1.4  # σ_AA, the first minimum of g_AA in Kob and Andersen's liq
 _LEAST_DEBYE_WALLER = 1e-8  # σ_AA², so that its logarithm is finite
 
 
-class ScalarModel(ClosedFormModel):
+class ScalarModel(SolvedModel):
     """A line through one number, at one of :data:`LENGTHS` for each species and time.
 
     Attributes:
@@ -62,8 +62,6 @@ class ScalarModel(ClosedFormModel):
         self.register_buffer("slope", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("bias", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("variance", torch.full(shape, torch.nan, dtype=torch.float64))
-        self._sums = FoldSums(len(LENGTHS), n_times, n_species, FOLDS)
-        self._inside = FoldSums(len(LENGTHS), n_times, n_species, FOLDS, between=0.0)
 
     @abstractmethod
     def number(self, structure: Structure) -> NDArray[np.float64]:
@@ -88,48 +86,51 @@ class ScalarModel(ClosedFormModel):
         spread: Tensor = self.variance[data[NODE_SPECIES]].sqrt()
         return spread.to(self.scale.dtype)
 
-    def absorb(
-        self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
-    ) -> None:
-        """Add a sample to the sums, or take it back."""
-        for sums in (self._sums, self._inside):
-            sums.absorb(data[NODE_FEATURES], labels, noise, data[NODE_SPECIES], mask, fold=fold, sign=sign)
+    def no_sums(self) -> Together:
+        """Sums over no sample, over all particles and inside samples."""
+        sizes = self.n_times, self.n_species
+        return Together(everyone=FoldSums(*sizes), inside=FoldSums(*sizes, between=0.0))
 
-    def solve(self) -> None:
+    def solve(self, sums: Together, variance: Tensor) -> None:
         """The length of the largest |Pearson correlation| inside samples, and the line of least squares over all.
 
         Raises:
-            ModelError: Nothing was absorbed.
+            ModelError: There are no samples.
         """
-        found = {index: folds for index in range(self.n_species) if (folds := self._sums.of_species(index))}
-        if not found:
-            raise ModelError("found no labelled particle to solve from", "at least one absorbed sample")
+        everyone, inside = sums["everyone"], sums["inside"]
+        if not everyone.species:
+            raise ModelError("found no labelled particle to solve from", "at least one sample")
         self.slope.zero_()
         self.bias.zero_()
         self.variance.fill_(torch.nan)
-        for index, folds in found.items():
-            x_variance, _, covariance, _ = _moments(Moments.total(self._inside.of_species(index).values()))
+        for index in everyone.species:
+            weights = everyone.weights(index, variance[index])
+            x_variance, _, covariance = _moments(_total(inside, index, weights))
             chosen = (covariance**2 / x_variance[:, None]).argmax(dim=0)  # squared correlation times variance of y
-            total = Moments.total(folds.values())
-            x_variance, y_variance, covariance, noise = _moments(total)
+            total = _total(everyone, index, weights)
+            x_variance, y_variance, covariance = _moments(total)
             covariance = covariance.gather(0, chosen[None])[0]
             slope = covariance / x_variance[chosen]
             left = (y_variance - slope * covariance).clamp_min(0.0)
-            x_at, y_at = self._sums.reference(index)
-            x_mean = (x_at + total.x / total.weight)[chosen]
+            anchor = everyone.anchors[index]
+            x_mean = (anchor.x + total.x / total.weight)[chosen]
             self.chosen[index].copy_(chosen)
             self.slope[index].copy_(slope)
-            self.bias[index].copy_(y_at + total.y / total.weight - slope * x_mean)
+            self.bias[index].copy_(anchor.y + total.y / total.weight - slope * x_mean)
+            noise = everyone.noise(index, weights, variance[index])
             self.variance[index].copy_(torch.maximum(left - noise, 0.01 * left))
 
 
-def _moments(total: Moments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Variances of x and y, (n,) and (n_times,), their covariance, (n, n_times), and the mean noise of y."""
+def _total(sums: FoldSums, index: int, weights: dict[int, float]) -> RowSums:
+    return RowSums.total((of, 1.0) for of in sums.folds(index, weights).values())
+
+
+def _moments(total: RowSums) -> tuple[Tensor, Tensor, Tensor]:
+    """Variances of x and y, (n,) and (n_times,), and their covariance, (n, n_times)."""
     x, y = total.inner_x / total.weight, total.inner_y / total.weight
     x_variance = (total.xx.diagonal() / total.weight - x**2).clamp_min(1e-300)
     y_variance = (total.yy / total.weight - y**2).clamp_min(0.0)
-    noise = total.noise / total.noise_weight.clamp_min(1e-300)
-    return x_variance, y_variance, total.xy / total.weight - torch.outer(x, y), noise
+    return x_variance, y_variance, total.xy / total.weight - torch.outer(x, y)
 
 
 class DensityModel(ScalarModel):

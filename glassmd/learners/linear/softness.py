@@ -19,11 +19,11 @@ from torch_geometric.data import Data
 from glassmd.errors import ModelError
 from glassmd.features import RECIPES, describe
 from glassmd.features.recipe import n_columns
-from glassmd.fields import NODE_SPECIES
-from glassmd.learners.fitting.closed_form import FOLDS, ClosedFormModel
+from glassmd.fields import NODE_FEATURES, NODE_SPECIES
+from glassmd.learners.fitting.solved import SolvedModel, Together
 from glassmd.learners.linear.extreme_rows import ExtremeRows
-from glassmd.learners.linear.fold_sums import FoldSums, Moments
-from glassmd.learners.linear.head import NODE_FEATURES, encoded
+from glassmd.learners.linear.fold_sums import FoldSums, RowSums
+from glassmd.learners.linear.head import encoded
 from glassmd.learners.linear.hyperplane import CrossValidation, Hyperplane, Method, cross_validate, fit_hyperplane
 from glassmd.learners.linear.ridge import RidgeModel
 from glassmd.structure import INPUTS, Structure
@@ -33,7 +33,7 @@ __all__ = ["SoftnessModel", "SoftnessRegressionModel", "structure_functions"]
 _LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
 
 
-class SoftnessModel(ClosedFormModel):
+class SoftnessModel(SolvedModel):
     """A linear support vector machine on the 166 structure functions of the paper (of two species), per species.
 
     In every sample the particles with the largest and the smallest propensity of a species at a time are soft and hard,
@@ -90,41 +90,35 @@ class SoftnessModel(ClosedFormModel):
         self.register_buffer("slope", torch.ones(s, t, dtype=torch.float64))
         for name in ("variance", "accuracy", "accuracy_error"):
             self.register_buffer(name, torch.full((s, t), torch.nan, dtype=torch.float64))
-        self._rows = ExtremeRows(f, share, capacity)
-        self._sums = FoldSums(f, t, s, FOLDS)
 
     def encode(self, structure: Structure) -> Data:
         """The structure functions of every particle."""
         self.check_structure(structure)
         return structure_functions(structure, self.inputs[0])
 
-    def absorb(
-        self, data: Data, labels: Tensor, noise: Tensor | None, mask: Tensor, *, fold: int, sign: int = 1
-    ) -> None:
-        """Keep the extreme particles of a sample and its sums, or take them back."""
-        x, species = data[NODE_FEATURES], data[NODE_SPECIES]
-        self._sums.absorb(x, labels, noise, species, mask, fold=fold, sign=sign)
-        arrays = (x.numpy(force=True), labels.double().numpy(force=True), species.numpy(force=True))
-        self._rows.absorb(*arrays, mask.numpy(force=True), fold=fold, sign=sign)
+    def no_sums(self) -> Together:
+        """Sums over no sample, and no extreme particles."""
+        everyone = FoldSums(self.n_times, self.n_species)
+        return Together(everyone=everyone, extreme=ExtremeRows(self.share, self.capacity))
 
-    def solve(self) -> None:
+    def solve(self, sums: Together, variance: Tensor) -> None:
         """Planes from the extreme particles, and propensities from softness.
 
         Raises:
-            ModelError: Nothing was absorbed.
+            ModelError: There are no samples.
         """
         solved = 0
         for index in range(self.n_species):
             for time in range(self.n_times):
-                soft, hard = self._rows.of(index, time)
+                soft, hard = sums["extreme"].of(index, time)
                 if len(soft.x) and len(hard.x):
                     found = cross_validate(soft.x, hard.x, soft.fold, hard.fold, method=self.method)
                     plane = fit_hyperplane(soft.x, hard.x, method=self.method, penalty=found.penalty)
                     self._keep(index, time, plane, found)
-                    self._calibrate(index, time, found)
+                    self._calibrate(index, time, found, sums["everyone"], variance[index])
                     solved += 1
         if not solved:
-            raise ModelError("found no labelled particle to solve from", "at least one absorbed sample")
+            raise ModelError("found no labelled particle to solve from", "at least one sample")
 
     def softness(self, data: Data) -> Tensor:
         """(n_particles, n_times) float64 signed distance to the plane, positive where soft."""
@@ -153,18 +147,19 @@ class SoftnessModel(ClosedFormModel):
         self.offset[index, time] = plane.offset
         self.accuracy[index, time], self.accuracy_error[index, time] = found.mean, found.error
 
-    def _calibrate(self, index: int, time: int, found: CrossValidation) -> None:
+    def _calibrate(self, index: int, time: int, found: CrossValidation, everyone: FoldSums, variance: Tensor) -> None:
         """Straight line of propensity against softness, over folds that the plane had not seen."""
-        at, label_at = (reference.numpy() for reference in self._sums.reference(index))
+        anchor, weights = everyone.anchors[index], everyone.weights(index, variance)
         whole = Hyperplane(*(getattr(self, name)[index, time].numpy() for name in ("centre", "normal", "offset")))
-        sums = np.zeros(7)
-        for fold, moments in self._sums.of_species(index).items():
-            sums += _line_sums(found.left_out.get(fold, whole), moments, at, time)
-        s, ss, sy, y, yy, noise = sums[1:] / sums[0]
+        sums = np.zeros(6)
+        for fold, rows in everyone.folds(index, weights).items():
+            sums += _line_sums(found.left_out.get(fold, whole), rows, anchor.x.numpy(), time)
+        s, ss, sy, y, yy = sums[1:] / sums[0]
         cross, square = sy - s * y, ss - s * s
         slope = cross / square if square > 0 else 0.0
-        self.slope[index, time], self.intercept[index, time] = slope, label_at[time] + y - slope * s
+        self.slope[index, time], self.intercept[index, time] = slope, float(anchor.y[time]) + y - slope * s
         residual = max(yy - y * y - slope * cross, 0.0)
+        noise = float(everyone.noise(index, weights, variance)[time])
         self.variance[index, time] = max(residual - noise, _LEAST * residual)
 
 
@@ -203,14 +198,12 @@ def _functions(structure: Structure, positions: str) -> NDArray[np.float32]:
     return describe(chosen.positions, chosen.box, chosen.species, structure.mixture, RECIPES["schoenholz"])
 
 
-def _line_sums(plane: Hyperplane, moments: Moments, at: np.ndarray[Any, Any], time: int) -> np.ndarray[Any, Any]:
-    """Σw of 1, S, S², S y, y, y² and the label's variance over a fold's particles, y counted from its reference."""
+def _line_sums(plane: Hyperplane, rows: RowSums, at: np.ndarray[Any, Any], time: int) -> np.ndarray[Any, Any]:
+    """Σw of 1, S, S², S y, y and y² over a fold's particles, y counted from its anchor."""
     n, start = plane.normal, float(plane.softness(at))
-    sx = float(n @ moments.x.numpy())
-    upper = moments.xx.triu().numpy()
+    sx = float(n @ rows.x.numpy())
+    upper = rows.xx.triu().numpy()
     sxx = float(2 * n @ upper @ n - n**2 @ upper.diagonal())
-    sxy = float(n @ moments.xy[:, time].numpy())
-    w, y, yy = moments.weight, float(moments.y[time]), float(moments.yy[time])
-    known = float(moments.noise_weight[time])
-    noise = float(moments.noise[time]) / known if known > 0 else 0.0
-    return np.array([w, sx + w * start, sxx + 2 * start * sx + w * start**2, sxy + start * y, y, yy, w * noise])
+    sxy = float(n @ rows.xy[:, time].numpy())
+    w, y, yy = rows.weight, float(rows.y[time]), float(rows.yy[time])
+    return np.array([w, sx + w * start, sxx + 2 * start * sx + w * start**2, sxy + start * y, y, yy])

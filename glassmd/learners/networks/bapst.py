@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT
 from glassmd.graphs import random_cube_symmetry, to_graph
-from glassmd.learners.base import PropensityModel
+from glassmd.learners.fitting.stepped import SteppedModel
 from glassmd.learners.networks.edge_blocks import Weights, edge_layout, pass_messages
 from glassmd.learners.networks.initialisation import initialise
 from glassmd.structure import INPUTS, Structure
@@ -24,7 +24,7 @@ from glassmd.structure import INPUTS, Structure
 __all__ = ["BapstModel", "apply_layers", "linear_layers"]
 
 
-class BapstModel(PropensityModel):
+class BapstModel(SteppedModel):
     """Encoder, `n_steps` message-passing steps with shared weights, decoder.
 
     | published                                          | here                                   |

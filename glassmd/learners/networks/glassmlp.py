@@ -20,7 +20,7 @@ from torch_geometric.data import Data
 from glassmd.errors import ModelError
 from glassmd.features.neighbours import find_neighbours
 from glassmd.fields import NODE_INPUT, NODE_SPECIES
-from glassmd.learners.base import PropensityModel
+from glassmd.learners.fitting.stepped import SteppedModel
 from glassmd.learners.losses import weighted_square_error
 from glassmd.learners.networks.glassmlp_descriptors import n_descriptors, physical_descriptors
 from glassmd.learners.networks.spatial_loss import (
@@ -37,7 +37,7 @@ from glassmd.structure import INPUTS, Structure
 __all__ = ["GlassMLPModel"]
 
 
-class GlassMLPModel(PropensityModel):
+class GlassMLPModel(SteppedModel):
     """Descriptors → 2 → 10 → 10 → 1, one network for every species and time.
 
     | published                                         | here                                            |

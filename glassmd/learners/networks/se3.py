@@ -17,7 +17,7 @@ from glassmd.errors import ModelError
 from glassmd.features.pair import pair_potential
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_SPECIES
 from glassmd.graphs import to_graph
-from glassmd.learners.base import PropensityModel
+from glassmd.learners.fitting.stepped import SteppedModel
 from glassmd.learners.networks.equivariant_convolution import (
     Coupling,
     Neighbourhoods,
@@ -42,7 +42,7 @@ SMALL = 1e-6
 """Added to squared lengths, so that their roots have a derivative at zero."""
 
 
-class SE3Model(PropensityModel):
+class SE3Model(SteppedModel):
     """Layers of equivariant convolutions, then one decoder per species for all times.
 
     | published                                            | here                                            |

@@ -1,0 +1,120 @@
+"""What the labels of a run have in common: their units, and how noisy one of few replicas is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glassmd.stream.samples import Sample
+
+__all__ = ["LabelSums"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSums:
+    """Sums over the labels of samples, by species and time, in any order of the samples.
+
+    The variance of |Δr| between replicas cannot be told from one replica and hardly from two, so that it is pooled: one
+    for every species and time, and where a particle's mobility is known beforehand, in proportion to its square, as it
+    would be if the distributions of |Δr| of all particles differed in their scale alone.
+
+    Attributes:
+        count: (n_species,) particles.
+        label: (n_species, n_times) Σ of labels, σ_AA.
+        square: (n_species, n_times) Σ of their squares.
+        freedom: (n_species, n_times) Σ (R − 1) where the variance is known.
+        deviation: (n_species, n_times) Σ (R − 1) × variance between replicas, σ_AA².
+        mobility: (n_species, n_times) Σ (R − 1) × squared propensity without its noise.
+
+    Example:
+        >>> sums = LabelSums.none(1, 1)
+        >>> bool(np.isnan(sums.variance).all())
+        True
+    """
+
+    count: FloatArray
+    label: FloatArray
+    square: FloatArray
+    freedom: FloatArray
+    deviation: FloatArray
+    mobility: FloatArray
+
+    _LEAST: ClassVar[float] = 1e-6
+    """σ_AA: the unit of labels that do not vary."""
+
+    @classmethod
+    def none(cls, n_species: int, n_times: int) -> LabelSums:
+        """Sums over nothing."""
+        shapes = {"count": (n_species,)}
+        return cls(**{of.name: np.zeros(shapes.get(of.name, (n_species, n_times))) for of in fields(cls)})
+
+    def added(self, sample: Sample, sign: int = 1, *, learn: bool = True) -> LabelSums:
+        """With a sample, or without it where `sign` is −1; only its noise counts where nobody learns from it."""
+        new = {of.name: getattr(self, of.name).copy() for of in fields(self)}
+        dof = sign * (sample.n_replicas - 1)
+        for s in range(len(self.count)):
+            own = sample.parent.species == s
+            y, variance = sample.propensity[:, own], sample.variance[:, own]
+            if learn:
+                new["count"][s] += sign * int(own.sum())
+                new["label"][s] += sign * y.sum(axis=1)
+                new["square"][s] += sign * (y**2).sum(axis=1)
+            known = np.isfinite(variance)
+            if dof != 0 and known.any():
+                new["freedom"][s] += dof * known.sum(axis=1)
+                new["deviation"][s] += dof * np.where(known, variance, 0.0).sum(axis=1)
+                truth = np.where(known, y**2 - variance / sample.n_replicas, 0.0)
+                new["mobility"][s] += dof * truth.sum(axis=1)
+        return replace(self, **new)
+
+    @property
+    def units(self) -> tuple[Tensor, Tensor]:
+        """Standard deviation and mean of the labels, (n_species, n_times) float32, σ_AA; 1 and 0 of fewer than two."""
+        n = np.maximum(self.count, 2)[:, None]
+        mean = self.label / n
+        scale = np.sqrt(np.maximum(self.square - n * mean**2, 0.0) / (n - 1)).clip(min=self._LEAST)
+        known = self.count[:, None] > 1
+        return tuple(  # type: ignore[return-value]
+            torch.from_numpy(np.where(known, of, nothing).astype(np.float32)) for of, nothing in ((scale, 1), (mean, 0))
+        )
+
+    @property
+    def variance(self) -> FloatArray:
+        """(n_species, n_times) variance of |Δr| between replicas of a particle, σ_AA²; NaN where nobody knows."""
+        return _ratio(self.deviation, self.freedom)
+
+    @property
+    def relative(self) -> FloatArray:
+        """(n_species, n_times) that variance over the squared propensity."""
+        return _ratio(self.deviation, self.mobility)
+
+    def noise(self, sample: Sample, mobility: FloatArray | None = None) -> FloatArray:
+        """(n_times, n_particles) variance of a sample's labels, σ_AA²; NaN where nobody knows.
+
+        Args:
+            sample: Whose.
+            mobility: (n_times, n_particles) what its propensities are thought to be, σ_AA, by who has not seen them.
+        """
+        species = sample.parent.species
+        pooled = self.variance[species].T if mobility is None else self.relative[species].T * mobility**2
+        return np.asarray(pooled / sample.n_replicas)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything, for a checkpoint."""
+        return {of.name: torch.from_numpy(getattr(self, of.name)) for of in fields(self)}
+
+    @classmethod
+    def of_tensors(cls, tensors: dict[str, Tensor]) -> LabelSums:
+        """What :meth:`tensors` gave."""
+        return cls(**{name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def _ratio(of: FloatArray, by: FloatArray) -> FloatArray:
+    return np.divide(of, by, out=np.full_like(of, np.nan), where=by > 0)

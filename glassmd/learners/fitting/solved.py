@@ -1,0 +1,239 @@
+"""Learners that are solved: sums over samples, then a small problem."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from glassmd.fields import NODE_SPECIES
+from glassmd.learners.base import PropensityModel
+from glassmd.learners.fitting.part import Advance, Labelled, Part, Taken, Tensors, of_prefix, with_prefix
+from glassmd.stream.reservoir import Reservoir
+from glassmd.stream.samples import Sample, SampleKey
+
+__all__ = ["Solvable", "Solved", "SolvedModel", "Sums", "Together"]
+
+
+class Sums(ABC):
+    """Something that adds up over samples in any order. Adding returns other sums and leaves these as they are.
+
+    Attributes:
+        exact: Whether it is what adding the same samples to nothing would give; rounding apart.
+    """
+
+    exact: bool = True
+
+    @abstractmethod
+    def anchored(self, sample: Labelled, species: Collection[int]) -> Self:
+        """Count the values of some species from those of a sample; nothing of these species has been added yet."""
+
+    @abstractmethod
+    def added(self, sample: Labelled, sign: int = 1) -> Self:
+        """With a sample, or without it where `sign` is −1.
+
+        Raises:
+            ModelError: Numbers that are not finite, or shapes that do not fit.
+        """
+
+    @abstractmethod
+    def tensors(self) -> Tensors:
+        """Everything, for a checkpoint."""
+
+    @abstractmethod
+    def restored(self, tensors: Tensors) -> Self:
+        """What gave these tensors, from sums over nothing."""
+
+
+class Together(Sums):
+    """Several sums over the same samples.
+
+    Args:
+        parts: By name.
+    """
+
+    def __init__(self, **parts: Sums) -> None:
+        self.parts = parts
+        self.exact = all(part.exact for part in parts.values())
+
+    def __getitem__(self, name: str) -> Any:
+        return self.parts[name]
+
+    def anchored(self, sample: Labelled, species: Collection[int]) -> Together:
+        """See :class:`Sums`."""
+        return Together(**{name: part.anchored(sample, species) for name, part in self.parts.items()})
+
+    def added(self, sample: Labelled, sign: int = 1) -> Together:
+        """See :class:`Sums`."""
+        return Together(**{name: part.added(sample, sign) for name, part in self.parts.items()})
+
+    def tensors(self) -> Tensors:
+        """See :class:`Sums`."""
+        return {k: v for name, part in self.parts.items() for k, v in with_prefix(part.tensors(), f"{name}.").items()}
+
+    def restored(self, tensors: Tensors) -> Together:
+        """See :class:`Sums`."""
+        return Together(**{name: part.restored(of_prefix(tensors, f"{name}.")) for name, part in self.parts.items()})
+
+
+class Solvable(PropensityModel):
+    """A learner with a part that is solved."""
+
+    @abstractmethod
+    def no_sums(self) -> Sums:
+        """Sums over nothing."""
+
+    @abstractmethod
+    def solve(self, sums: Any, variance: Tensor) -> None:
+        """Weights from the sums.
+
+        Args:
+            sums: Over all samples, from :meth:`no_sums`.
+            variance: (n_species, n_times) float64 of |Δr| between replicas, σ_AA²; NaN where nobody knows.
+
+        Raises:
+            ModelError: There is too little to solve for.
+        """
+
+    def fit(self, samples: Sequence[Labelled], variance: Tensor | None = None) -> Self:
+        """Solve for samples at hand, without a training around it.
+
+        Args:
+            samples: Any number; columns are limited by what the first one shows.
+            variance: As in :meth:`solve`; unknown by default.
+        """
+        sums = self.no_sums()
+        anchored: set[int] = set()
+        for sample in samples:
+            new = species_of(sample) - anchored
+            sums = (sums.anchored(sample, new) if new else sums).added(sample)
+            anchored |= new
+        unknown = torch.full((self.n_species, self.n_times), torch.nan, dtype=torch.float64)
+        self.solve(sums, unknown if variance is None else variance)
+        return self
+
+
+class SolvedModel(Solvable):
+    """A learner that is nothing but the solution: it chooses nothing on held-out lineages, and needs none."""
+
+    stepped: ClassVar[bool] = False
+    suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({"validation_share": 0.0})
+
+    def parts(self, taken: Taken, settings: Any) -> list[Part]:
+        """The solution."""
+        return [Solved(self, taken)]
+
+
+class _Holding(NamedTuple):
+    """Sums, which sample each species is counted from, and the replicas behind them."""
+
+    sums: Sums
+    anchors: dict[int, SampleKey]
+    replicas: int
+
+
+class Solved(Part):
+    """Sums over every sample that was taken, and the solution.
+
+    The result does not depend on the order of the samples: sums do not, and what must be taken from one sample, such as
+    the limits of a column, is taken from the first by its key. One that comes late has everything read again, which
+    samples in a random order do about as often as the logarithm of their number.
+
+    Args:
+        learner: What is solved for.
+        taken: Its samples.
+        again: While data arrive, another solution is worth its price with so many times the replicas behind the last.
+    """
+
+    hungry = True
+
+    def __init__(self, learner: Solvable, taken: Taken, again: float = 1.25) -> None:
+        self._learner, self._taken, self._again = learner, taken, again
+        self._holding = _Holding(learner.no_sums(), {}, 0)
+        self._solved_with = 0
+
+    def taking(self, sample: Sample, before: Sample | None) -> _Holding:
+        """The sums with a sample; as it was before, it is taken back."""
+        labelled = self._taken.labelled(sample)
+        sums, anchors, replicas = self._holding
+        new = {s for s in species_of(labelled) if s not in anchors or sample.key < anchors[s]}
+        if new & anchors.keys():
+            return self._anew(sample)
+        if new:
+            sums, anchors = sums.anchored(labelled, new), {**anchors, **dict.fromkeys(new, sample.key)}
+        if before is not None:
+            sums, replicas = sums.added(self._taken.labelled(before), -1), replicas - before.n_replicas
+        return _Holding(sums.added(labelled), anchors, replicas + sample.n_replicas)
+
+    def take(self, holding: _Holding) -> None:
+        """Have these sums."""
+        self._holding = holding
+
+    def _anew(self, coming: Sample | None = None) -> _Holding:
+        """The sums over everything that was taken and what is coming, in the order of the keys."""
+        sums, anchors, replicas = self._learner.no_sums(), dict[int, SampleKey](), 0
+        keys = {*self._taken.blocks, *([coming.key] if coming is not None else [])}
+        for key in sorted(keys):
+            self._taken.check()
+            sample = coming if coming is not None and key == coming.key else self._taken.sample(key)
+            labelled = self._taken.labelled(sample)
+            new = species_of(labelled) - anchors.keys()
+            if new:
+                sums = sums.anchored(labelled, new)
+                anchors.update(dict.fromkeys(new, key))
+            sums, replicas = sums.added(labelled), replicas + sample.n_replicas
+        return _Holding(sums, anchors, replicas)
+
+    def due(self, reservoir: Reservoir, *, final: bool) -> bool:
+        """Whether what was taken since the last solution is worth another one."""
+        replicas = self._holding.replicas
+        if replicas in (0, self._solved_with):
+            return False
+        return final or replicas >= self._again * self._solved_with
+
+    def advance(self, reservoir: Reservoir) -> Advance:
+        """Solve."""
+        self._solve()
+        self.step += 1
+        return Advance(len(self._taken.blocks), milestone=True)
+
+    def _solve(self) -> None:
+        if not self._holding.sums.exact:
+            self._holding = self._anew()
+        self._learner.solve(self._holding.sums, torch.from_numpy(self._taken.labels.variance))
+        self._solved_with = self._holding.replicas
+
+    def finish(self) -> None:
+        """Nothing is left out of the solution."""
+        if self._holding.replicas not in (0, self._solved_with):
+            self._solve()
+
+    def tensors(self) -> Tensors:
+        """The sums."""
+        return self._holding.sums.tensors()
+
+    def state(self) -> dict[str, Any]:
+        """What is told of them."""
+        anchors = [[s, key.run, key.lineage, key.parent] for s, key in self._holding.anchors.items()]
+        return {
+            "anchors": anchors,
+            "replicas": self._holding.replicas,
+            "solved_with": self._solved_with,
+            "step": self.step,
+        }
+
+    def restore(self, tensors: Tensors, state: Mapping[str, Any]) -> None:
+        """Return to a checkpoint."""
+        anchors = {s: SampleKey(*key) for s, *key in state["anchors"]}
+        self._holding = _Holding(self._learner.no_sums().restored(tensors), anchors, state["replicas"])
+        self._solved_with, self.step = state["solved_with"], state["step"]
+
+
+def species_of(sample: Labelled) -> set[int]:
+    """The species of the particles that count."""
+    found: list[int] = sample.data[NODE_SPECIES][sample.mask].unique().tolist()
+    return set(found)
