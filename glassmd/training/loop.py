@@ -49,6 +49,9 @@ FloatArray = NDArray[np.float64]
 LOOK = 0.5
 """Seconds between two looks for new segments."""
 
+IDLE = 0.1
+"""Seconds of sleep where nothing can be done."""
+
 RESUMABLE = ("max_steps", "checkpoint_every", "train_threads", "train_device", "reservoir", "memory", "disk")
 """Settings that may differ when a training is taken up again."""
 
@@ -196,7 +199,7 @@ class Trainer:
                 break
             else:
                 self._report("the simulation")
-                time.sleep(0.1)
+                time.sleep(IDLE)
         if not self.taken.blocks:
             raise ModelError(
                 "found no samples of training lineages in the data", "at least one", "simulate or import some first"

@@ -14,23 +14,27 @@ LEVELS = 12
 
 _LEAST = 0.02  # of the residual's variance, which the noise of the labels cannot explain away
 _RIDGE = 1e-3  # of the particles: two predictions may be all but the same
+_RIDGE_BETWEEN = 1e-2  # the same for predictions at other times
 
 
 class Blend(nn.Module):
-    """`w₁ first + w₂ second + c` for every species and time, and the spread of the truth around it.
+    """For every species and time a weighted sum of two predictions at all times, and how far the truth lies from it.
 
-    Weights are least squares; halves until then. The spread is the root of the mean square residual less the mean
-    noise of the labels, in classes of the blended prediction, interpolated between the classes' means.
+    Predictions at other times help where labels are noisy, as in the method of curds and whey (L. Breiman & J. H.
+    Friedman, J. R. Stat. Soc. B 59, 3 (1997)). Weights are least squares, drawn towards halves at a time's own
+    predictions and towards nothing at the others; halves until then. The spread is the root of the mean square residual
+    less the mean noise of the labels, in classes of the blended prediction, interpolated between the classes' means.
     """
 
     weights: Tensor
+    constant: Tensor
     levels: Tensor
     variances: Tensor
 
     def __init__(self, *, n_species: int, n_times: int) -> None:
         super().__init__()
-        start = torch.tensor([0.5, 0.5, 0.0]).expand(n_species, n_times, 3).clone()
-        self.register_buffer("weights", start)
+        self.register_buffer("weights", _halves(n_times).expand(n_species, n_times, 2 * n_times).clone())
+        self.register_buffer("constant", torch.zeros(n_species, n_times))
         self.register_buffer("levels", torch.zeros(n_species, n_times, LEVELS))
         self.register_buffer("variances", torch.full((n_species, n_times, LEVELS), torch.nan))
 
@@ -41,8 +45,11 @@ class Blend(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor, species: Tensor) -> Tensor:
         """(n_particles, n_times) blend of two such predictions."""
-        weights = self.weights[species]
-        return weights[..., 0] * first + weights[..., 1] * second + weights[..., 2]
+        columns, out = torch.cat([first, second], dim=1), torch.empty_like(first)
+        for s in range(len(self.weights)):
+            rows = torch.nonzero(species == s)[:, 0]
+            out[rows] = columns[rows] @ self.weights[s].T + self.constant[s]
+        return out
 
     def spread(self, blended: Tensor, species: Tensor) -> Tensor:
         """(n_particles, n_times) standard deviation of the truth around the blend, in its unit; NaN where unknown."""
@@ -72,20 +79,21 @@ class Blend(nn.Module):
             rows = torch.nonzero(species == s)[:, 0]
             if len(rows) < 4 * LEVELS:
                 continue
+            columns = torch.cat([first[rows], second[rows]], dim=1).double()
             for t in range(target.shape[1]):
-                columns = torch.stack([first[rows, t], second[rows, t]], dim=1).double()
                 known = noise[rows, t].nan_to_num().double()
                 self._fit_one(s, t, columns, target[rows, t].double(), known, liquid[rows])
 
     def _fit_one(self, s: int, t: int, columns: Tensor, target: Tensor, noise: Tensor, liquid: Tensor) -> None:
         everyone = torch.ones_like(liquid, dtype=torch.bool)
         inner, inner_target = (shrink_offsets(of, liquid, everyone, 0.0) for of in (columns, target[:, None]))
-        # Towards halves: where both say the same, the data cannot tell them apart.
-        small = _RIDGE * len(columns) * torch.eye(2, dtype=torch.float64, device=columns.device)
-        prior = torch.full((2, 1), 0.5, dtype=torch.float64, device=columns.device)
-        weights = torch.linalg.solve(inner.T @ inner + small, inner.T @ inner_target + small @ prior)[:, 0]
+        prior = _halves(self.weights.shape[1])[t, :, None].to(columns)
+        # Where predictions say the same, the data cannot tell them apart.
+        small = len(columns) * torch.where(prior > 0, _RIDGE, _RIDGE_BETWEEN)
+        gram = inner.T @ inner + torch.diag(small[:, 0])
+        weights = torch.linalg.solve(gram, inner.T @ inner_target + small * prior)[:, 0]
         constant = (target - columns @ weights).mean()
-        self.weights[s, t] = torch.cat([weights, constant[None]]).to(self.weights.dtype)
+        self.weights[s, t], self.constant[s, t] = weights.to(self.weights.dtype), constant
         blended = columns @ weights + constant
         square = (target - blended) ** 2
         order = blended.argsort()
@@ -93,6 +101,11 @@ class Blend(nn.Module):
             total = square[part].mean()
             self.levels[s, t, level] = blended[part].mean()
             self.variances[s, t, level] = torch.maximum(total - noise[part].mean(), _LEAST * total)
+
+
+def _halves(n_times: int) -> Tensor:
+    """(n_times, 2 n_times) weights of the mean of both predictions at the same time."""
+    return 0.5 * torch.eye(n_times).repeat(1, 2)
 
 
 def _interpolated(at: Tensor, levels: Tensor, values: Tensor) -> Tensor:
