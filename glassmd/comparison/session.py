@@ -121,10 +121,12 @@ def _train(laboratory: Laboratory, plan: Plan) -> None:
     _prepare(laboratory, plan.source, [training.entry for training in lacking])
     encodings = Encodings()
     for number, training in enumerate(lacking):
-        if number and training.entry is not lacking[number - 1].entry:
-            encodings = Encodings()
+        if number == 0 or training.entry is not lacking[number - 1].entry:
+            encodings.remove()
+            encodings = laboratory.encodings(training.entry)
         laboratory.announce(f"training {number + 1} of {len(lacking)}: {training}")
         laboratory.carry_out(training, encodings)
+    encodings.remove()
 
 
 def _adopt(directory: Path, identity: dict[str, Any]) -> None:

@@ -23,15 +23,15 @@ from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import merge_cost
 from glassmd.training.checkpoints import latest_checkpoint
-from glassmd.training.choices import resolved
-from glassmd.training.encoding import Encodings
+from glassmd.training.choices import resolved, started
+from glassmd.training.encoding import Encodings, encodings_of
 from glassmd.training.session import Show, train
 
 __all__ = ["Laboratory", "Training"]
 
 PREDICTIONS_FILE = "predictions.safetensors"
 
-RUNTIME = {"checkpoint_every", "train_device", "train_threads"}
+RUNTIME = {"checkpoint_every", "train_device", "train_threads", "memory", "disk"}
 """Settings that say how to train and not what."""
 
 
@@ -102,6 +102,12 @@ class Laboratory:
                 "choose another --out, or delete that training",
             )
         return found
+
+    def encodings(self, entry: Entry) -> Encodings:
+        """Where all trainings of an entry keep what its learner eats."""
+        first, settings = self.runs[0], entry.settings
+        model = started(settings, first.identity["mixture"], len(first.times))
+        return encodings_of(model, self.directory / "trainings" / entry.folder, settings.memory, settings.disk)
 
     def carry_out(self, training: Training, encodings: Encodings) -> Predictions:
         """Train, predict what was left out, and keep that; a training that was stopped goes on.

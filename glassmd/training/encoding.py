@@ -26,7 +26,7 @@ from glassmd.stream.pairs import PairChanges
 from glassmd.stream.samples import Blocks, Sample, SampleKey
 from glassmd.structure import Structure
 
-__all__ = ["Encoder", "Encodings"]
+__all__ = ["Encoder", "Encodings", "encodings_of"]
 
 GIB = 2**30
 _READ = 2e8  # bytes per second that reading and checking a file takes: what is encoded faster is not written
@@ -121,7 +121,7 @@ def encodings_of(model: PropensityModel, directory: Path, memory: float, disk: f
     for other in place.glob("*") if place.is_dir() else ():
         if other.name != own:
             shutil.rmtree(other, ignore_errors=True)
-    return Encodings(memory, place / own, disk)
+    return Encodings(memory, place / own, disk if model.stepped else 0.0)  # sums need a sample once
 
 
 @runtime_checkable

@@ -56,6 +56,7 @@ RESUMABLE = ("max_steps", "checkpoint_every", "train_threads", "train_device", "
 """Settings that may differ when a training is taken up again."""
 
 _UNSAVED = 60.0  # seconds of taking samples in after which what was done is saved
+_TAKING = 10.0  # seconds of taking samples in after which a learner on a stream goes on learning
 
 
 class Trainer:
@@ -186,8 +187,8 @@ class Trainer:
         while True:
             self.stop.check()
             if not final and time.monotonic() - looked >= LOOK:
-                final = not self.follow or self.source.complete
-                self._look()
+                complete = not self.follow or self.source.complete
+                final = self._look() and complete
                 looked = time.monotonic()
                 if final:
                     self.reservoir.no_more()
@@ -205,10 +206,17 @@ class Trainer:
                 "found no samples of training lineages in the data", "at least one", "simulate or import some first"
             )
 
-    def _look(self) -> None:
-        """Take in what has been committed since the last look; acknowledge what the learner has."""
+    def _look(self) -> bool:
+        """Take in what has been committed since the last look; acknowledge what the learner has.
+
+        Returns:
+            Whether that is everything: offline always, on a stream where it does not take too long.
+        """
+        started = time.monotonic()
         for sample in self.source.poll():
             self.stop.check()
+            if self.follow and time.monotonic() - started > _TAKING:
+                return False
             split = self.source.split(sample)
             if split != "test":
                 self.fit.take(sample, learn=split == "train")
@@ -219,6 +227,7 @@ class Trainer:
                 self.checkpoint()
         if self.follow and (lacking := self.source.lacking()) and all(run.complete for run in self.source.runs):
             self.on_lacking(lacking)  # nobody simulates any more
+        return True
 
     def _advanced(self, done: Advance, seconds: float) -> None:
         self._steps_here += done.samples > 0
@@ -269,8 +278,8 @@ class Trainer:
             self.fit.keep()
 
     def _last_validation(self) -> None:
-        if self.follow:
-            self._look()
+        while self.follow and not self._look():
+            self._report("the samples that are there")
         if self.validated != {"step": self.step, "basis": self.validation.basis}:
             self.validate()
 
@@ -346,6 +355,11 @@ class Trainer:
             return
         tensors, state = load_checkpoint(path)
         require_same(self.directory, state["identity"], self._identity())
+        if "fit" not in state:
+            raise ModelError(
+                f"found {path}, a checkpoint of an earlier version", "one that this version can go on from",
+                "choose another --out, or finish it with that version",
+            )  # fmt: skip
         self.source.restore(state["source"])
         self.model.load_state_dict(of_prefix(tensors, "model."))
         self.fit.restore(of_prefix(tensors, "fit."), state["fit"])

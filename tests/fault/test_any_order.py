@@ -322,13 +322,14 @@ def after_looks(monkeypatch: pytest.MonkeyPatch, number: int) -> StopRequest:
     """A stop that is asked for at the end of the n-th look."""
     stop, look, looks = StopRequest(), Trainer._look, 0
 
-    def counted(self: Trainer) -> None:
+    def counted(self: Trainer) -> bool:
         nonlocal looks
-        look(self)
+        everything = look(self)
         looks += 1
         if looks >= number:
             stop._signal = "SIGTERM"
             monkeypatch.setattr(Trainer, "_look", look)
+        return everything
 
     monkeypatch.setattr(Trainer, "_look", counted)
     return stop

@@ -10,7 +10,8 @@ import torch
 
 from glassmd.configuration import Configuration
 from glassmd.features import RECIPES
-from glassmd.learners.fitting.closed_form import ClosedFormModel
+from glassmd.learners.fitting.part import Labelled
+from glassmd.learners.fitting.solved import SolvedModel
 from glassmd.learners.linear.cage import CageModel
 from glassmd.learners.linear.ridge import RidgeModel
 from glassmd.learners.linear.scalar import DebyeWallerModel, DensityModel, PotentialEnergyModel
@@ -52,14 +53,12 @@ def seen(structure: Structure, turn: np.ndarray, shift: np.ndarray, order: np.nd
     )
 
 
-def trained(kind: type[ClosedFormModel], inputs: tuple[str, ...]) -> ClosedFormModel:
-    model = kind(inputs=inputs)
+def trained(kind: type[SolvedModel], inputs: tuple[str, ...]) -> SolvedModel:
+    model, everyone, samples = kind(inputs=inputs), torch.ones(N, dtype=torch.bool), []
     for seed in range(2):
-        data = model.encode(liquid(seed))
         labels = torch.rand(N, 1, generator=torch.Generator().manual_seed(seed))
-        model.absorb(data, labels, None, torch.ones(N, dtype=torch.bool), fold=seed)
-    model.solve()
-    return model
+        samples.append(Labelled(model.encode(liquid(seed)), labels, everyone, n_replicas=1, fold=seed))
+    return model.fit(samples)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +73,7 @@ def trained(kind: type[ClosedFormModel], inputs: tuple[str, ...]) -> ClosedFormM
     ],
 )
 def test_predictions_do_not_depend_on_the_view(
-    kind: type[ClosedFormModel], inputs: tuple[str, ...], generations: int, monkeypatch: pytest.MonkeyPatch
+    kind: type[SolvedModel], inputs: tuple[str, ...], generations: int, monkeypatch: pytest.MonkeyPatch
 ):
     if generations:
         monkeypatch.setitem(RECIPES, "recursive", replace(RECIPES["recursive"], generations=generations))

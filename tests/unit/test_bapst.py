@@ -16,7 +16,8 @@ from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError, ModelError
 from glassmd.graphs import batch_graphs, random_cube_symmetry, to_graph
 from glassmd.importers.deepmind_weights import import_deepmind_weights
-from glassmd.learners import edge_blocks, make_model, model_class
+from glassmd.learners import make_model, model_class
+from glassmd.learners.networks import edge_blocks
 from glassmd.learners.networks.bapst import BapstModel
 from glassmd.models.store import load_model
 

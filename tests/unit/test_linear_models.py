@@ -14,11 +14,11 @@ from torch_geometric.data import Data
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.features import RECIPES
-from glassmd.fields import NODE_SPECIES
+from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners import make_model
-from glassmd.learners.fitting.closed_form import ClosedFormModel
+from glassmd.learners.fitting.part import Labelled
+from glassmd.learners.fitting.solved import SolvedModel
 from glassmd.learners.linear.cage import CageModel
-from glassmd.learners.linear.head import NODE_FEATURES
 from glassmd.learners.linear.ridge import RidgeModel
 from glassmd.learners.linear.scalar import LENGTHS, DebyeWallerModel, DensityModel, PotentialEnergyModel, ScalarModel
 from glassmd.mixtures import get_mixture
@@ -54,11 +54,12 @@ def _few_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("inputs", [("thermal",), ("inherent", "cage"), ("thermal", "inherent", "cage")])
 def test_ridge_learns_from_what_it_sees_and_is_made_again(inputs):
     model = RidgeModel(inputs=inputs, n_times=2)
+    samples = []
     for seed in range(3):
         data = model.encode(liquid(seed=seed))
         labels = 1 + 0.1 * data[NODE_FEATURES][:, -2:]
-        model.absorb(data, labels, None, torch.ones(250, dtype=torch.bool), fold=seed)
-    model.solve()
+        samples.append(Labelled(data, labels, torch.ones(250, dtype=torch.bool), n_replicas=1, fold=seed))
+    assert model.fit(samples) is model
     made = RidgeModel(**model.hyperparameters())
     made.load_state_dict(model.state_dict())
     assert torch.equal(made(data), model(data))
@@ -71,10 +72,9 @@ def test_ridge_learns_from_what_it_sees_and_is_made_again(inputs):
 @pytest.mark.parametrize("name", ["ridge", "cage", "density", "potential-energy", "debye-waller"])
 def test_a_solved_model_comes_back_from_its_directory(name: str, tmp_path: Path):
     model, structure = make_model(name), liquid()
-    assert isinstance(model, ClosedFormModel)
+    assert isinstance(model, SolvedModel)
     data = model.encode(structure)
-    model.absorb(data, torch.rand(250, 1), None, data[NODE_SPECIES] == 0, fold=0)
-    model.solve()
+    model.fit([Labelled(data, torch.rand(250, 1), data[NODE_SPECIES] == 0, n_replicas=1, fold=0)])
     card = ModelCard(
         model=name,
         mixture=structure.mixture.identity(),
@@ -112,8 +112,7 @@ def test_a_baseline_finds_the_length_and_the_line_of_its_labels(kind: type[Scala
     assert data[NODE_FEATURES].shape == (250, len(LENGTHS))
     truth = torch.stack([2 - 3 * data[NODE_FEATURES][:, 4], 1 + data[NODE_FEATURES][:, 7]], dim=1)
     mask = data[NODE_SPECIES] == 0
-    model.absorb(data, truth, None, mask, fold=0)
-    model.solve()
+    model.fit([Labelled(data, truth, mask, n_replicas=1, fold=0)])
     assert model.chosen[0].tolist() == [4, 7]
     assert torch.allclose(model.slope[0], torch.tensor([-3.0, 1.0], dtype=torch.float64), rtol=1e-4)
     assert torch.allclose(model(data)[mask], truth[mask], rtol=1e-4, atol=1e-4)
@@ -125,7 +124,7 @@ def test_a_baseline_finds_the_length_and_the_line_of_its_labels(kind: type[Scala
 
 def test_the_length_of_a_baseline_is_chosen_inside_configurations():
     """One column follows the labels of each sample, the other only tells the samples apart, by more."""
-    model = DensityModel()
+    model, samples = DensityModel(), []
     generator = torch.Generator().manual_seed(5)
     species = torch.zeros(500, dtype=torch.int64)
     for k in range(4):
@@ -133,8 +132,8 @@ def test_the_length_of_a_baseline_is_chosen_inside_configurations():
         labels = values[:, 2:3] + 10 * k
         values[:, 6] += 1000 * k
         data = Data(num_nodes=500, **{NODE_FEATURES: values, NODE_SPECIES: species})
-        model.absorb(data, labels, None, species == 0, fold=k)
-    model.solve()
+        samples.append(Labelled(data, labels, species == 0, n_replicas=1, fold=k))
+    model.fit(samples)
     assert model.chosen[0].tolist() == [2]
 
 
@@ -145,8 +144,8 @@ def test_a_baseline_spread_is_the_residual_less_the_noise():
     species = torch.zeros(4000, dtype=torch.int64)
     data = Data(num_nodes=4000, **{NODE_FEATURES: values, NODE_SPECIES: species})
     labels = values[:, :1] + 0.5 * torch.randn(4000, 1, generator=generator)
-    model.absorb(data, labels, torch.full((4000, 1), 0.16), species == 0, fold=0)
-    model.solve()
+    sample = Labelled(data, labels, species == 0, n_replicas=4, fold=0)
+    model.fit([sample], variance=torch.full((2, 1), 4 * 0.16, dtype=torch.float64))  # four replicas behind a label
     assert float(model.spread(data)[0]) == pytest.approx(0.3, abs=0.02)  # √(0.25 − 0.16)
 
 

@@ -12,10 +12,11 @@ from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
-from glassmd.fields import NODE_SPECIES
+from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners import make_model
+from glassmd.learners.fitting.part import Labelled
+from glassmd.learners.fitting.solved import Solvable
 from glassmd.learners.linear.extreme_rows import ExtremeRows
-from glassmd.learners.linear.head import NODE_FEATURES
 from glassmd.learners.linear.hyperplane import METHODS, cross_validate, fit_hyperplane
 from glassmd.learners.linear.softness import SoftnessModel
 from glassmd.mixtures import get_mixture
@@ -100,21 +101,26 @@ def test_rows_that_cannot_be_separated_are_refused():
         cross_validate(np.ones((3, 1)), np.zeros((2, 1)), [0, 1], [0, 1])
 
 
-def _extremes(samples: list[tuple[np.ndarray, np.ndarray]], capacity: int = 1000) -> ExtremeRows:
-    rows = ExtremeRows(samples[0][0].shape[1], share=0.1, capacity=capacity)
-    for fold, (x, labels) in enumerate(samples):
-        rows.absorb(x, labels, np.zeros(len(x), np.int64), np.ones(len(x), bool), fold=fold)
+def _extremes(samples: list[Labelled], capacity: int = 1000) -> ExtremeRows:
+    rows = ExtremeRows(share=0.1, capacity=capacity)
+    for one in samples:
+        rows = rows.added(one)
     return rows
 
 
-def _sample_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _sample_of(seed: int) -> Labelled:
     generator = np.random.default_rng(seed)
-    return generator.normal(size=(100, 3)).astype(np.float32), generator.normal(size=(100, 2))
+    x, labels = generator.normal(size=(100, 3)).astype(np.float32), generator.normal(size=(100, 2))
+    data = Data(
+        **{NODE_FEATURES: torch.from_numpy(x), NODE_SPECIES: torch.zeros(100, dtype=torch.int64)}, num_nodes=100
+    )
+    return Labelled(data, torch.from_numpy(labels), torch.ones(100, dtype=torch.bool), n_replicas=1, fold=seed % 5)
 
 
 def test_the_most_and_least_mobile_are_kept_at_every_time():
-    x, labels = _sample_of(0)
-    rows = _extremes([(x, labels)])
+    sample = _sample_of(0)
+    x, labels = sample.data[NODE_FEATURES].numpy(), sample.labels.numpy()
+    rows = _extremes([sample])
     for time in range(2):
         order = np.argsort(labels[:, time])
         soft, hard = rows.of(0, time)
@@ -127,19 +133,32 @@ def test_what_is_kept_does_not_depend_on_the_order_and_is_bounded():
     forth, back = _extremes(samples, capacity=25), _extremes(samples[::-1], capacity=25)
     for one, other in zip(forth.of(0, 1), back.of(0, 1), strict=True):
         assert len(one.x) == 25
-        np.testing.assert_array_equal(one.x[np.argsort(one.rank)], other.x[np.argsort(other.rank)])
+        assert len(set(one.fold.tolist())) > 1
+        np.testing.assert_array_equal(one.x, other.x)
+        np.testing.assert_array_equal(one.fold, other.fold)
+        assert one.bound == other.bound < 1
 
 
 def test_a_sample_that_is_taken_back_leaves_no_row():
     samples = [_sample_of(seed) for seed in range(3)]
-    rows, expected = _extremes(samples), _extremes(samples[:2])
-    x, labels = samples[2]
-    rows.absorb(x, labels, np.zeros(len(x), np.int64), np.ones(len(x), bool), fold=2, sign=-1)
+    rows, expected = _extremes(samples).added(samples[2], -1), _extremes(samples[:2])
+    assert rows.exact
     for found, wanted in zip(rows.of(0, 0), expected.of(0, 0), strict=True):
         np.testing.assert_array_equal(found.x, wanted.x)
         np.testing.assert_array_equal(found.fold, wanted.fold)
 
 
+def test_taking_back_says_so_where_rows_that_were_dropped_would_have_come_back():
+    samples = [_sample_of(seed) for seed in range(3)]
+    full = _extremes(samples, capacity=25)
+    assert full.exact
+    assert not full.added(samples[2], -1).exact
+    assert not full.added(samples[2], -1).added(samples[2]).exact
+    assert full.exact  # sums are never changed
+    assert [len(rows.x) for rows in full.of(0, 0)] == [25, 25]
+
+
+_UNKNOWN = torch.full((2, 1), torch.nan, dtype=torch.float64)
 _DIRECTION = np.random.default_rng(99).normal(size=166) / math.sqrt(166)
 
 
@@ -153,18 +172,16 @@ def _encoded(seed: int, n: int = 400, noise: float = 0.5) -> tuple[Data, torch.T
     return data, torch.from_numpy(labels)[:, None]
 
 
-def _absorb(model: SoftnessModel, seed: int, sign: int = 1) -> None:
+def _labelled(seed: int) -> Labelled:
     data, labels = _encoded(seed)
-    model.absorb(data, labels, None, torch.ones(len(labels), dtype=torch.bool), fold=seed % 5, sign=sign)
+    return Labelled(data, labels, torch.ones(len(labels), dtype=torch.bool), n_replicas=1, fold=seed % 5)
 
 
 @pytest.fixture(scope="module")
 def solved() -> SoftnessModel:
     model = make_model("softness", n_times=1)
-    for seed in range(20):
-        _absorb(model, seed)
-    model.solve()
-    return model
+    assert isinstance(model, SoftnessModel)
+    return model.fit([_labelled(seed) for seed in range(20)])
 
 
 def test_softness_becomes_a_propensity_with_its_line_and_its_scatter(solved):
@@ -190,16 +207,18 @@ def test_softness_is_positive_where_particles_are_mobile(solved):
 
 
 def test_a_sample_taken_back_was_never_there():
-    model, expected = make_model("softness"), make_model("softness")
-    for seed in range(4):
-        _absorb(model, seed)
-        _absorb(expected, seed)
-    _absorb(model, 4)
-    _absorb(model, 4, sign=-1)
-    for one in (model, expected):
-        one.solve()
-    data, _ = _encoded(5)
-    torch.testing.assert_close(model(data), expected(data), rtol=0, atol=1e-6)
+    model, samples = make_model("softness"), [_labelled(seed) for seed in range(4)]
+    expected = make_model("softness").fit(samples)
+    sums = model.no_sums().anchored(samples[0], {0, 1})
+    for one in samples:
+        sums = sums.added(one)
+    data, labels = _encoded(4)
+    coming = Labelled(data, 2 - labels, torch.ones(len(labels), dtype=torch.bool), n_replicas=1, fold=4)  # soft is hard
+    new, _ = _encoded(5)
+    model.solve(sums.added(coming), _UNKNOWN)
+    assert float((model(new) - expected(new)).abs().max()) > 0.01
+    model.solve(sums.added(coming).added(coming, -1), _UNKNOWN)
+    torch.testing.assert_close(model(new), expected(new), rtol=0, atol=1e-6)
 
 
 def test_softness_refuses_what_it_was_not_made_for():
@@ -208,7 +227,8 @@ def test_softness_refuses_what_it_was_not_made_for():
     with pytest.raises(ModelError, match=r"share=0\.7"):
         make_model("softness", share=0.7)
     with pytest.raises(ModelError, match="no labelled particle"):
-        make_model("softness").solve()
+        model = make_model("softness")
+        model.solve(model.no_sums(), _UNKNOWN)
 
 
 def _liquid(seed: int = 0, n: int = 216) -> Structure:
@@ -220,14 +240,14 @@ def _liquid(seed: int = 0, n: int = 216) -> Structure:
     return Structure(Configuration([side] * 3, species, points), KA, 0.5)
 
 
-def _trained_on_liquids(name: str) -> object:
-    model = make_model(name)
+def _trained_on_liquids(name: str) -> Solvable:
+    model, samples = make_model(name), []
+    assert isinstance(model, Solvable)
     for seed in range(5):
-        data = model.encode(_liquid(seed))
         labels = torch.from_numpy(np.random.default_rng(seed).normal(1, 0.3, (216, 1)))
-        model.absorb(data, labels, None, torch.ones(216, dtype=torch.bool), fold=seed)
-    model.solve()
-    return model
+        everyone = torch.ones(216, dtype=torch.bool)
+        samples.append(Labelled(model.encode(_liquid(seed)), labels, everyone, n_replicas=1, fold=seed))
+    return model.fit(samples)
 
 
 @pytest.mark.parametrize("name", ["softness", "softness-regression"])
@@ -255,10 +275,6 @@ def test_a_saved_learner_predicts_the_same(name, tmp_path):
 
 
 def test_regression_learns_propensities_from_every_particle():
-    model = make_model("softness-regression")
-    for seed in range(20):
-        data, labels = _encoded(seed)
-        model.absorb(data, labels, None, torch.ones(len(labels), dtype=torch.bool), fold=seed % 5)
-    model.solve()
+    model = make_model("softness-regression").fit([_labelled(seed) for seed in range(20)])
     data, labels = _encoded(100, n=4000)
     assert float(np.corrcoef(model(data)[:, 0], labels[:, 0])[0, 1]) > 0.85
