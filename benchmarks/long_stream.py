@@ -5,8 +5,8 @@
 The samples are random liquids of 108 particles with labels at two times, committed to a run as replicas of simulations
 would be; thermal positions are described, so that no engine is needed. Each learner follows the run in a fresh process
 and takes one step per sample where it steps. Memory for encodings is set to 1/8 GiB and the reservoir to 500 samples,
-which few samples fill. Memory is what the process holds, time that of a window of samples; both are told against those of
-the second window, in which everything has been loaded and nothing is full.
+which few samples fill. Memory is what the process holds, time that of a window of samples: medians of the last tenth
+are told beside the first windows after the one in which everything is loaded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from glassmd.learners.fitting.fit import Fit
 from glassmd.settings import Settings, TrainSettings
 from glassmd.training.session import train
 
-path, out, learner, samples, window = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+path, out, learner, samples, window = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:])
 page, taken, taking, memory, steps, spent = resource.getpagesize(), 0, [], [], [], [0.0, 0.0]
 
 def resident():

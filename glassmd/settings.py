@@ -248,7 +248,7 @@ class TrainSettings(_Strict):
     message_steps: Count | None = Field(None, description="message-passing steps of bapst and botan (7)")
     clip: Positive = Field(1.0, description="largest norm of the gradient")
     augment: bool = Field(True, description="a random element of the cube group at every step, where it matters")
-    noise_weighted: bool | None = Field(None, description="weigh each label by its known noise, var/R")
+    noise_weighted: bool | None = Field(None, description="weigh labels by the noise that so many replicas leave")
     species: list[str] | None = Field(None, description="species in the loss; default: all")
     validation_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="share of the lineages held out where the data do not say; default: the learner's"
@@ -260,7 +260,9 @@ class TrainSettings(_Strict):
     disk: NonNegative = Field(20.0, description="GiB on disk, beside the checkpoints, for what finds no room there")
     watermark: Count = Field(1, description="samples to wait for before the first step")
     max_reuse: Positive | None = Field(
-        None, description="steps × batch_size per sample produced before the trainer waits for the simulation"
+        None,
+        description="steps × batch_size per sample produced before the trainer waits for the simulation; default: so "
+        "many that the last step is taken when the last sample is there",
     )
     cage_replicas: Count = Field(32, description="short replicas behind cage positions")
     cage_time: Positive | None = Field(

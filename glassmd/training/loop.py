@@ -119,7 +119,7 @@ class Trainer:
             settings.reservoir,
             self.taken.sample,
             settings.watermark,
-            settings.max_reuse if follow else None,
+            self._reuse() if follow else None,
             np.random.default_rng([seed, 2]),
         )
         self.validation = Validation(source.mixture["species"], self.taken)
@@ -137,10 +137,22 @@ class Trainer:
         """Steps so far, earlier sessions included."""
         return self.fit.step
 
+    @property
+    def noise_known(self) -> bool:
+        """Whether any parent has two replicas: else a spread counts the noise of the labels as an error."""
+        return bool(np.isfinite(self.taken.labels.variance).any())
+
     def _stepping(self) -> Stepping:
         chosen = {of.name for of in fields(Stepping)} & set(type(self.settings).model_fields)
         told = {name: getattr(self.settings, name) for name in chosen}
         return Stepping(**told, seed=self.seed, device=self.device, check=self.stop.check)
+
+    def _reuse(self) -> float | None:
+        """Draws per sample: as asked for, or such that the last step is taken when the last sample is there."""
+        expected = self.source.n_expected
+        if self.settings.max_reuse is not None or expected is None:
+            return self.settings.max_reuse
+        return max(1.0, self.settings.max_steps * self.settings.batch_size / max(expected, 1))
 
     def _loss_species(self) -> list[str]:
         known = self.source.mixture["species"]
@@ -394,7 +406,7 @@ class Trainer:
                 "validation_score": self.best["score"],
                 "validation_samples": list(self.validation.n_samples),
                 "cross_validated": self.validation.cross_validated,
-                "noise_known": bool(np.isfinite(self.taken.labels.variance).any()),
+                "noise_known": self.noise_known,
                 "input_cost": self.structures.cost,
             },
         )

@@ -280,6 +280,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "cross_validated": trainer.validation.cross_validated,
         "validation_samples": list(trainer.validation.n_samples),
         "inputs": list(trainer.model.inputs),
+        "noise_known": trainer.noise_known,
         "inside_cage": trainer.structures.inside_cage(trainer.source.times),
         "input_cost": trainer.structures.cost,
         "seconds": seconds,

@@ -131,6 +131,18 @@ class SampleSource:
         ]
 
     @property
+    def n_expected(self) -> int | None:
+        """Training samples that there will be; None where a run does not say."""
+        found = 0
+        for run in self.runs:
+            settings = run.settings
+            if settings is None:
+                return None
+            roles = [self._assigned.get((run.identity["id"], k), run.role(k)) for k in range(settings.lineages)]
+            found += roles.count("train") * settings.parents
+        return found
+
+    @property
     def n_segments(self) -> int:
         """Segments read so far."""
         return sum(reader.n_segments for reader in self._readers)

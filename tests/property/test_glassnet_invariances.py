@@ -14,7 +14,7 @@ from glassmd.configuration import Configuration
 from glassmd.graphs import batch_graphs
 from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.structure import INPUTS, Rattling, Structure
-from tests.unit.test_glassnet import N, fitted, structure_of
+from tests.unit.test_glassnet import N, fitted, let_members_speak, structure_of
 
 CLOSE = 1e-5
 """Of the spread of predictions: single precision, sums in another order."""
@@ -44,12 +44,11 @@ def seen(structure: Structure, turn: np.ndarray, shift: np.ndarray, order: np.nd
 def models() -> dict[tuple[str, ...], GlassNet]:
     found = {}
     for inputs in (("thermal",), ("thermal", "inherent"), INPUTS):
-        model, samples = fitted(inputs)
-        for parameter in model.members.parameters():  # outputs start at zero: let the network speak
-            parameter.data.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+        model, taken = fitted(inputs)
+        let_members_speak(model)
         model.eval()
         if inputs == INPUTS:  # what the labels follow from is seen, so that the blend is no constant
-            model.conclude(samples)
+            model.weigh(taken)
         found[inputs] = model
     return found
 

@@ -7,21 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch_geometric.data import Batch
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.learners import DEFAULT_MODEL, make_model, model_class
-from glassmd.learners.fitting.closed_form import FOLDS, Labelled
+from glassmd.learners.fitting.part import FOLDS, Labelled, Taken
 from glassmd.learners.glassnet.blend import Blend
 from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.mixtures import get_mixture
 from glassmd.models.card import ModelCard
 from glassmd.models.store import load_model, save_model
+from glassmd.stream.samples import Sample, SampleKey
 from glassmd.structure import INPUTS, Rattling, Structure
 
 LIQUID = get_mixture("kob-andersen")
 N, BOX = 300, 6.3
+REPLICAS, NOISE = 4, 0.02  # standard deviation of a label, σ_AA
 
 
 def structure_of(seed: int = 0, temperature: float = 0.5, d: int = 3) -> Structure:
@@ -45,28 +49,55 @@ def structure_of(seed: int = 0, temperature: float = 0.5, d: int = 3) -> Structu
     )
 
 
-def labelled(model: GlassNet, seed: int, fold: int) -> Labelled:
+def sample_of(seed: int) -> Sample:
     """Propensities that follow from the Debye-Waller factor, with noise of a known size."""
     structure = structure_of(seed)
-    data = model.encode(structure)
-    generator = np.random.default_rng(seed)
-    truth = 0.3 + 20 * structure.rattling.debye_waller[:, None] * np.array([1.0, 2.0])
-    noise = np.full_like(truth, 0.02**2)
-    labels = truth + generator.normal(0, 0.02, truth.shape)
-    tensors = [torch.from_numpy(of.astype(np.float32)) for of in (labels, noise)]
-    return Labelled(data, *tensors, torch.ones(N, dtype=torch.bool), fold)
+    truth = 0.3 + 20 * structure.rattling.debye_waller * np.array([[1.0], [2.0]])
+    labels = truth + np.random.default_rng(seed).normal(0, NOISE, truth.shape)
+    variance = np.full_like(truth, REPLICAS * NOISE**2)
+    return Sample(
+        SampleKey("run", seed, 0), structure.thermal, np.array([1.0, 2.0]), labels, variance, REPLICAS,
+        temperature=structure.temperature, blocks=(0,),
+    )  # fmt: skip
 
 
-def fitted(inputs: tuple[str, ...] = INPUTS, samples: int = 4) -> tuple[GlassNet, list[Labelled]]:
+def taken_of(model: GlassNet, samples: int) -> Taken:
+    """Of the first three folds."""
+    known = {sample.key: sample for sample in map(sample_of, range(samples))}
+    encoded = {key: model.encode(structure_of(key.lineage)) for key in known}
+    taken = Taken(
+        n_species=2,
+        n_times=2,
+        encode=lambda sample: encoded[sample.key],
+        mask=lambda sample: np.ones(N, dtype=bool),
+        fold=lambda key: key.lineage % 3,
+        recall=lambda key, blocks: known[key],
+    )
+    for key, sample in known.items():
+        taken.blocks[key], taken.labels = sample.blocks, taken.labels.added(sample)
+    return taken
+
+
+def fitted(inputs: tuple[str, ...] = INPUTS, samples: int = 4) -> tuple[GlassNet, Taken]:
+    """The linear part is solved; no member has taken a step."""
     torch.manual_seed(0)
     model = GlassNet(n_times=2, width=8, n_layers=1, inputs=inputs)
-    found = [labelled(model, seed, seed % 3) for seed in range(samples)]
-    every = torch.cat([one.labels for one in found])
-    model.set_normalisation(every.std(0).expand(2, 2), every.mean(0).expand(2, 2))
-    for data, labels, noise, mask, fold in found:
-        model.absorb(data, labels, noise, mask, fold=fold)
-    model.solve()
-    return model, found
+    taken = taken_of(model, samples)
+    model.set_normalisation(*taken.labels.units)
+    model.fit(labelled(taken), torch.from_numpy(taken.labels.variance))
+    return model, taken
+
+
+def labelled(taken: Taken) -> list[Labelled]:
+    return [taken.labelled(taken.sample(key)) for key in taken.blocks]
+
+
+def let_members_speak(model: GlassNet) -> None:
+    """Their outputs start at zero, and count from their first step on."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.members.parameters():
+        parameter.data.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    model.steps.fill_(1)
 
 
 def test_it_is_what_is_trained_where_nobody_chooses():
@@ -97,33 +128,83 @@ def test_planes_are_liquids_too():
     assert torch.isfinite(model(batch_graphs([model.encode(structure_of(d=2))]))).all()
 
 
+def batch_of(*samples: Labelled) -> Batch:
+    data = batch_graphs([one.data for one in samples])
+    data.fold = torch.tensor([one.fold for one in samples])
+    return data
+
+
 def test_a_member_never_learns_from_its_own_fold():
-    model, found = fitted()
+    """Not even where all that is there is of its fold: the others take all steps, the least trained first."""
+    model, taken = fitted()
+    sample = labelled(taken)[1]
+    assert sample.fold == 1
     model.train()
     for _ in range(2 * FOLDS):
-        data = batch_graphs([found[1].data])
-        data.fold = torch.tensor([1])
         model.zero_grad()
-        model.objective(data, torch.zeros(N, 2), None, found[1].mask).backward()
+        model.objective(batch_of(sample), torch.zeros(N, 2), None, sample.mask).backward()
         assert all(parameter.grad is None for parameter in model.members[1].parameters())
     learned = [k for k in range(FOLDS) if any(p.grad is not None for p in model.members[k].parameters())]
     assert 1 not in learned
-    assert int(model.taken) >= 2 * FOLDS
+    assert model.steps.tolist() == [3, 0, 3, 2, 2]
+
+
+def test_a_step_is_for_the_least_trained_member_that_may_see_anything():
+    model, taken = fitted()
+    one, other = labelled(taken)[:2]
+    assert (one.fold, other.fold) == (0, 1)
+    target, nobody = torch.zeros(2 * N, 2), torch.zeros(2 * N, dtype=torch.bool)
+    model.steps.copy_(torch.tensor([5, 1, 4, 9, 9]))
+    model.objective(batch_of(one, other), target, None, ~nobody)
+    assert model.steps.tolist() == [5, 2, 4, 9, 9]
+    masked = torch.cat([nobody[:N], other.mask])  # of fold 1 alone
+    model.objective(batch_of(one, other), target, None, masked)
+    assert model.steps.tolist() == [5, 2, 5, 9, 9]
+    nothing = model.objective(batch_of(one, other), target + 1, None, nobody)
+    nothing.backward()
+    assert float(nothing.detach()) == 0
+    assert model.steps.tolist() == [5, 2, 5, 9, 9]
 
 
 def test_a_batch_of_several_folds_hides_from_a_member_what_is_its_own():
-    model, found = fitted()
+    model, taken = fitted()
+    found = labelled(taken)
     model.eval()
-    data = batch_graphs([found[0].data, found[1].data])
-    data.fold = torch.tensor([0, 1])
-    model.taken.fill_(0)
-    target = torch.zeros(2 * N, 2)
-    changed = target.clone()
-    changed[:N] = 9.0  # labels of fold 0, whose member is next
+    data, target = batch_of(found[0], found[1]), torch.zeros(2 * N, 2)
+    own, others = target.clone(), target.clone()
+    generator = torch.Generator().manual_seed(0)
+    own[:N] = 9.0 * torch.rand(N, 2, generator=generator)  # labels of fold 0, whose member is next
+    others[N:] = 9.0 * torch.rand(N, 2, generator=generator)
     mask = torch.ones(2 * N, dtype=torch.bool)
-    first = float(model.objective(data, target, None, mask).detach())
-    model.taken.fill_(0)
-    assert float(model.objective(data, changed, None, mask).detach()) == first
+
+    def loss(labels: Tensor) -> float:
+        model.steps.fill_(0)
+        value = float(model.objective(data, labels, None, mask).detach())
+        assert model.steps.tolist() == [1, 0, 0, 0, 0]
+        return value
+
+    assert loss(own) == loss(target)
+    assert loss(others) > loss(target)
+
+
+def test_members_that_took_no_step_say_nothing():
+    model, taken = fitted()
+    let_members_speak(model)
+    model.eval()
+    data = batch_graphs([labelled(taken)[0].data])
+    with torch.no_grad():
+        model.steps.zero_()
+        torch.testing.assert_close(model(data), model.linear(data.features, data.species), rtol=1e-5, atol=1e-5)
+        model.steps[2] = 1
+        alone = model(data)
+        linear = model.normalise(model.linear(data.features, data.species), data.species)
+        torch.testing.assert_close(model.normalised(data), 0.5 * (linear + model._members(data, [2])))
+        for parameter in model.members[3].parameters():
+            parameter.data.zero_()
+        assert torch.equal(model(data), alone)
+        model.steps[3] = 1
+        assert not torch.allclose(model(data), alone, rtol=1e-3)
+        torch.testing.assert_close(model.normalised(data), 0.5 * (linear + model._members(data, [2, 3])))
 
 
 def test_the_blend_prefers_the_part_that_is_right_and_knows_its_error():
@@ -154,40 +235,75 @@ def test_offsets_of_whole_liquids_do_not_decide_on_the_blend():
     assert float(blend.weights[0, 0, 1]) == pytest.approx(1.0, abs=0.01)
 
 
-def test_concluding_gives_a_spread_that_covers_unseen_truth():
-    model, found = fitted(samples=6)
-    assert model.spread(batch_graphs([found[0].data])) is None
+def test_weighing_gives_a_spread_that_covers_unseen_truth():
+    model, taken = fitted(samples=6)
+    model.steps.fill_(1)
+    assert model.spread(batch_graphs([labelled(taken)[0].data])) is None
     model.eval()
-    model.conclude(found)
-    unseen = labelled(model, 11, 0)
-    data = batch_graphs([unseen.data])
+    model.weigh(taken)
+    unseen = sample_of(11)
+    data = batch_graphs([model.encode(structure_of(11))])
     with torch.no_grad():
-        predicted, spread = model(data), model.spread(data)
-    z = (predicted - unseen.labels) / (spread**2 + unseen.noise).sqrt()
+        predicted, spread = model(data).numpy().T, model.spread(data).numpy().T
+    z = (predicted - unseen.propensity) / np.sqrt(spread**2 + NOISE**2)
     assert 0.4 < float((z**2).mean()) < 2.5
-    rho = np.corrcoef(predicted[:, 0].numpy(), unseen.labels[:, 0].numpy())[0, 1]
+    rho = np.corrcoef(predicted[0], unseen.propensity[0])[0, 1]
     assert rho > 0.8
 
 
+def test_nothing_is_weighed_on_what_a_part_has_seen_or_by_a_member_that_knows_nothing():
+    model, taken = fitted()
+    let_members_speak(model)
+    model.eval()
+    before = {name: tensor.clone() for name, tensor in model.blend.state_dict().items()}
+
+    def weighed() -> bool:
+        model.weigh(taken)
+        return any(not torch.equal(tensor.nan_to_num(), before[name].nan_to_num())
+                   for name, tensor in model.blend.state_dict().items())  # fmt: skip
+
+    model.steps.copy_(torch.tensor([0, 0, 0, 5, 5]))  # of folds without samples
+    assert not weighed()
+    model.steps[1] = 1
+    recall, asked = taken.recall, []
+    taken.recall = lambda key, blocks: (asked.append(key.lineage), recall(key, blocks))[1]
+    assert weighed()
+    assert asked == [1]
+
+
 def test_out_of_fold_predictions_need_two_folds():
-    model, found = fitted(samples=1)
-    assert model.out_of_fold(batch_graphs([found[0].data]), 0) is None
-    model, found = fitted()
-    unseen = model.out_of_fold(batch_graphs([found[0].data]), 0)
+    model, taken = fitted(samples=1)
+    let_members_speak(model)
+    assert model.out_of_fold(batch_graphs([labelled(taken)[0].data]), 0) is None
+    model, taken = fitted()
+    let_members_speak(model)
+    data = batch_graphs([labelled(taken)[0].data])
+    unseen = model.out_of_fold(data, 0)
     assert unseen is not None
-    assert not torch.allclose(unseen, model(batch_graphs([found[0].data])))
+    assert not torch.allclose(unseen, model(data))
+
+
+def test_out_of_fold_predictions_need_a_member_that_has_learned():
+    model, taken = fitted()
+    data = batch_graphs([labelled(taken)[0].data])
+    assert model.out_of_fold(data, 0) is None
+    model.steps[1:] = 1
+    assert model.out_of_fold(data, 0) is None
+    assert model.out_of_fold(data, 1) is not None
 
 
 def test_a_saved_one_predicts_the_same(tmp_path):
-    model, found = fitted()
+    model, taken = fitted()
+    let_members_speak(model)
+    model.steps[3:] = 0
     model.eval()
-    model.conclude(found)
+    model.weigh(taken)
     card = ModelCard(
         model="glassnet", mixture=LIQUID.identity(), temperatures=[0.5], density=1.2, times=[1.0, 2.0],
         trained_species=["A", "B"],
     )  # fmt: skip
     loaded = load_model(save_model(tmp_path / "m", model, card)).model
-    data = batch_graphs([found[0].data])
+    data = batch_graphs([labelled(taken)[0].data])
     with torch.no_grad():
         assert torch.equal(loaded(data), model(data))
         assert torch.equal(loaded.spread(data), model.spread(data))

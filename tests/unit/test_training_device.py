@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from glassmd.errors import SettingsError
 from glassmd.learners import LEARNERS, model_class
+from glassmd.learners.fitting.solved import Solved
 from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.models.store import load_model
 from glassmd.settings import Settings, TrainSettings
@@ -140,7 +142,7 @@ def test_cross_validation_elsewhere_is_that_on_the_cpu(
 
 
 @needs_lammps
-def test_samples_that_arrive_during_training_are_absorbed_where_the_model_is(
+def test_samples_that_arrive_during_training_are_solved_for_where_the_model_is(
     tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
@@ -150,17 +152,25 @@ def test_samples_that_arrive_during_training_are_absorbed_where_the_model_is(
     with elsewhere() as is_there:
         trainer = Trainer(source, settings.train, tmp_path / "m", structures=structures)
         trainer.train()
-        model, absorber = trainer.model, trainer.absorber
+        model, fit, taken = trainer.model, trainer.fit, trainer.taken
+        linear = fit.parts[0]
         assert isinstance(model, GlassNet)
-        assert absorber is not None
+        assert isinstance(linear, Solved)
         assert is_there(model.linear.weight)
         before = model.linear.weight.cpu().clone()
-        for sample in absorber.samples:
-            absorber.take(sample)  # taken back, and absorbed anew
-        model.linear.weight.zero_()
-        model.solve()
-        # The order of the sums is another, and so is the rounding that their solution enlarges.
-        torch.testing.assert_close(model.linear.weight.cpu(), before, rtol=1e-6, atol=1e-9)
+        sample, recall = taken.sample(min(taken.blocks)), taken.recall
+        grown = replace(sample, propensity=2 * sample.propensity[:, ::-1], n_replicas=6, blocks=(*sample.blocks, 1))
+        taken.recall = lambda key, blocks: grown if blocks == grown.blocks else recall(key, blocks)
+        for found, same in ((grown, False), (sample, True)):  # taken back, and added anew
+            fit.take(found)
+            model.linear.weight.zero_()
+            linear.finish()
+            assert is_there(model.linear.weight)
+            # The order of the sums is another, and so is the rounding that their solution enlarges.
+            assert torch.allclose(model.linear.weight.cpu(), before, rtol=1e-6, atol=1e-9) == same
+        fit.finish()  # and weighed there
+        assert is_there(model.blend.weights)
+        assert model.blend.known
 
 
 @needs_cuda
@@ -176,7 +186,8 @@ def test_training_on_cuda_is_that_on_the_cpu(tiny_run: Run, tmp_path: Path, name
     assert load_model(tmp_path / "cuda").card.provenance["device"] == "cuda"
     checkpoint = latest_checkpoint(tmp_path / "cuda")
     assert checkpoint is not None
-    assert "random.cuda" in load_checkpoint(checkpoint)[0]
+    number = 1 if name == "glassnet" else 0  # the part that takes steps
+    assert f"fit.{number}.random.cuda" in load_checkpoint(checkpoint)[0]
 
 
 @needs_cuda
