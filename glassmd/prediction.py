@@ -246,9 +246,17 @@ def predict_file(
         "inputs": list(loaded.model.inputs),
         "input_cost": prediction.input_cost,
         "prediction_seconds": prediction.seconds,
+        "warnings": _warnings(loaded),
         "seconds": time.monotonic() - started,
     }
     return facts, configuration, prediction
+
+
+def _warnings(loaded: LoadedModel) -> list[str]:
+    """What should be known of the numbers."""
+    if loaded.card.provenance.get("noise_known", True):
+        return []
+    return ["no parent of the training had two replicas: _std counts the noise of the labels as an error of the model"]
 
 
 def _run_around(path: Path) -> Path | None:

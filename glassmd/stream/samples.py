@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float64]
 Blocks = tuple[int, ...]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class SampleKey:
     """Where a sample comes from: run, lineage, parent. Splits are by (run, lineage)."""
 

@@ -244,7 +244,7 @@ class Trainer:
     def _advanced(self, done: Advance, seconds: float) -> None:
         self._steps_here += done.samples > 0
         self._busy += seconds
-        self.samples_seen = self.samples_seen + done.samples if done.loss is not None else len(self.taken.blocks)
+        self.samples_seen = done.samples if done.milestone else self.samples_seen + done.samples
         self.progress.rate = self._steps_here / max(self._busy, 1e-9)
         if done.loss is not None:
             self.progress.loss = done.loss

@@ -171,6 +171,19 @@ def test_a_loss_that_is_not_finite_ends_training_and_keeps_the_checkpoint(tiny_r
     assert newest.name == "step-000000002.safetensors"
 
 
+def test_a_checkpoint_of_an_earlier_version_is_refused_with_a_word(tiny_run: Run, tmp_path: Path) -> None:
+    train([tiny_run.path], tmp_path / "m", with_train(max_steps=2))
+    path = latest_checkpoint(tmp_path / "m")
+    assert path is not None
+    tensors, state = load_checkpoint(path)
+    from glassmd.training.checkpoints import save_checkpoint
+
+    del state["fit"]
+    save_checkpoint(tmp_path / "m", 2, tensors, state)
+    with pytest.raises(ModelError, match="a checkpoint of an earlier version"):
+        train([tiny_run.path], tmp_path / "m", with_train(max_steps=4))
+
+
 def test_unknown_species_in_the_loss(tiny_run: Run, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="species"):
         train([tiny_run.path], tmp_path / "m", with_train(species=["C"]))

@@ -146,7 +146,7 @@ def test_samples_that_arrive_during_training_are_solved_for_where_the_model_is(
     tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
-    settings, source = settings_of("glassnet", 1, "cpu"), SampleSource([tiny_run])
+    settings, source = settings_of("glassnet", 3, "cpu"), SampleSource([tiny_run])
     structures = Structures(source.runs, GlassNet.default_inputs)
     structures.make([sample.key for sample in tiny_run.samples()], settings.run)
     with elsewhere() as is_there:

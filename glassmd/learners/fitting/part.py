@@ -46,7 +46,7 @@ class Advance(NamedTuple):
     """What was done.
 
     Attributes:
-        samples: How many samples went into it.
+        samples: How many samples went into it; into a solution all of them, whenever they were.
         loss: What an optimiser step has lowered; None where there is no such thing.
         milestone: Whether a validation and a checkpoint are due whatever the settings say.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -42,6 +44,14 @@ class Blend(nn.Module):
     def known(self) -> bool:
         """Whether anything is known of the spread."""
         return bool(torch.isfinite(self.variances).any())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Blends of earlier versions knew of no other times."""
+        old = state_dict.get(f"{prefix}weights")
+        if old is not None and f"{prefix}constant" not in state_dict:
+            own = [torch.diag_embed(old[..., part]) for part in (0, 1)]
+            state_dict.update({f"{prefix}weights": torch.cat(own, dim=-1), f"{prefix}constant": old[..., 2]})
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def forward(self, first: Tensor, second: Tensor, species: Tensor) -> Tensor:
         """(n_particles, n_times) blend of two such predictions."""

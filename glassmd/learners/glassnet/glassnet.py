@@ -112,6 +112,13 @@ class GlassNet(Solvable):
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros(FOLDS, dtype=torch.int64))
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Earlier versions counted the steps of all members together."""
+        if (taken := state_dict.pop(f"{prefix}taken", None)) is not None:
+            state_dict.pop(f"{prefix}folds", None)
+            state_dict[f"{prefix}steps"] = (taken // FOLDS).expand(FOLDS).clone()
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
     def encode(self, structure: Structure) -> Data:
         """Descriptors of the particles and of their bonds."""
         self.check_structure(structure)
