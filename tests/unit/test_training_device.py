@@ -13,6 +13,7 @@ import torch
 
 from glassmd.errors import SettingsError
 from glassmd.learners import LEARNERS, model_class
+from glassmd.learners.fitting.part import FOLDS
 from glassmd.learners.fitting.solved import Solved
 from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.models.store import load_model
@@ -130,7 +131,7 @@ def test_training_elsewhere_is_that_on_the_cpu(
 def test_cross_validation_elsewhere_is_that_on_the_cpu(
     tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encodings, settings = Encodings(), settings_of("glassnet", 2, "cpu")
+    encodings, settings = Encodings(), settings_of("glassnet", FOLDS, "cpu")  # a step for every member
     expected = train([tiny_run.path], tmp_path / "here", settings, held_out=(), encodings=encodings)
     monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
     with elsewhere():
