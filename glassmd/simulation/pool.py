@@ -28,7 +28,7 @@ from glassmd.simulation.tasks import Wanted
 from glassmd.simulation.worker import Worker, settings_flags
 from glassmd.storage import read_json, write_text
 
-__all__ = ["Pool", "Progress", "as_made", "made_with", "make_run", "make_wanted", "plan", "simulate"]
+__all__ = ["Pool", "as_made", "made_with", "make_run", "make_wanted", "plan", "simulate"]
 
 RESTARTS = 3
 """A worker that dies without a word (out of memory, killed) is started again this often between two commits."""
