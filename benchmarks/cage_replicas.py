@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,23 @@ from glassmd.structure import INPUTS, Rattling, Structure
 
 DRAWS = 4
 COLUMNS = "all + rattling"
+
+
+class Overheard:
+    """An engine of one parent's replicas that remembers the covariance of the position within each."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.packed = engine, engine.packed
+        self._seen: dict[int, NDArray[np.float64]] = {}
+
+    def rattling(self, *systems: Any, **how: Any) -> Iterator[Any]:
+        for one in self._engine.rattling(*systems, **how):
+            self._seen[one.system] = one.covariance
+            yield one
+
+    def covariances(self) -> NDArray[np.float64]:
+        """(n_replicas, n_particles, d, d), σ_AA²."""
+        return np.array([self._seen[system] for system in sorted(self._seen)])
 
 
 def main() -> None:
@@ -73,17 +90,19 @@ def measured(
     engine: Engine, protocol: CageProtocol, structures: Sequence[Structure], liquids: Sequence[Liquid], fewest: int
 ) -> dict[str, Any]:
     """ρ_A by number of replicas, and what each doubling gains."""
-    started, cages = time.perf_counter(), []
+    started, cages, covariances = time.perf_counter(), [], []
     for k, one in enumerate(structures):
-        cages += dict(cages_of(engine, [one.thermal], one.mixture, one.temperature, protocol)).values()
+        overheard: Any = Overheard(engine)
+        cages += dict(cages_of(overheard, [one.thermal], one.mixture, one.temperature, protocol)).values()
+        covariances.append(overheard.covariances())
         print(f"{protocol.replicas} x {protocol.time:g}: cage {k + 1} of {len(structures)}", flush=True)
     seconds = (time.perf_counter() - started) / len(structures)
     found: dict[int, NDArray[np.float64]] = {}
     number = protocol.replicas
     while number >= fewest:
         draws = [range(k * number, (k + 1) * number) for k in range(min(DRAWS, protocol.replicas // number))]
-        found[number] = np.array([_scores([_with(*of, draw) for of in zip(structures, cages, liquids, strict=True)])
-                                  for draw in draws])  # fmt: skip
+        parts = list(zip(structures, cages, covariances, liquids, strict=True))
+        found[number] = np.array([_scores([_with(*of, draw) for of in parts]) for draw in draws])
         print(f"{number} replicas: {found[number].mean(axis=1).round(4).tolist()}", flush=True)
         number //= 2
     return {
@@ -103,11 +122,11 @@ def measured(
     }
 
 
-def _with(structure: Structure, cage: Cage, liquid: Liquid, draw: range) -> Liquid:
+def _with(structure: Structure, cage: Cage, covariances: NDArray[np.float64], liquid: Liquid, draw: range) -> Liquid:
     """The liquid with the columns of a cage that is averaged over some of the replicas only."""
-    means, covariances = cage.rattling.means[draw], cage.covariances[draw]
+    means = cage.rattling.means[draw]
     moved = means.mean(axis=0)
-    rattling = Rattling.of_replicas(means - moved, covariances)
+    rattling = Rattling.of_replicas(means - moved, covariances[draw])
     seen = replace(structure, cage=cage.positions + moved, rattling=rattling, debye_waller=rattling.debye_waller)
     count = RECIPE.generations
     groups = {

@@ -32,8 +32,8 @@ from glassmd.engines.lammps import LammpsEngine, load_lammps
 from glassmd.ledger.run import ParentKey
 from glassmd.mixtures import Mixture, get_mixture
 from glassmd.settings import RunSettings
-from glassmd.simulation.equilibration import draw_velocities, random_start
 from glassmd.simulation.pool import make_run, simulate
+from glassmd.simulation.start import draw_velocities, random_start
 from glassmd.trajectory import Frame
 
 TIME_STEP, TEMPERATURE, THERMOSTAT_TIME = 0.005, 0.8, 1.0

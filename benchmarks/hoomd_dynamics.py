@@ -17,7 +17,7 @@ from glassmd.engines.hoomd import HoomdEngine
 from glassmd.engines.lammps import LammpsEngine
 from glassmd.metrics import intraclass_correlation, pearson, reliability
 from glassmd.mixtures import get_mixture
-from glassmd.simulation.equilibration import Protocol, equilibrate
+from glassmd.simulation.equilibration import Protocol, equilibrate_together
 
 MIXTURE = get_mixture("kob-andersen", "force-shifted")  # conserves the energy well without a thermostat
 TIME_STEP, WAVE_NUMBER, RESAMPLED = 0.005, 7.25, 1000
@@ -28,17 +28,18 @@ FloatArray = NDArray[np.float64]
 @cache
 def parent_of(device: Any, temperature: float, n_particles: int, tau_alphas: float) -> Configuration:
     """One equilibrated liquid, the parent of all replicas."""
-    liquid, report = equilibrate(
+    lineages = equilibrate_together(
         HoomdEngine(device),
         MIXTURE,
+        [np.random.default_rng(64)],
         n_particles=n_particles,
         density=MIXTURE.density,
         temperature=temperature,
         time_step=TIME_STEP,
-        generator=np.random.default_rng(64),
         protocol=Protocol(tau_alphas=tau_alphas, max_time=40 * tau_alphas),
         progress=lambda line: print(f"parent: {line}", flush=True),
     )
+    _, liquid, report = next(lineages)
     print(f"parent: equilibrated {report['equilibrated']}, τ_α = {report['tau_alpha']}", flush=True)
     return liquid
 

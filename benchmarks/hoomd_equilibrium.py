@@ -13,8 +13,9 @@ from glassmd.engines import Thermostat
 from glassmd.engines.hoomd import HoomdEngine
 from glassmd.engines.thermostat import degrees_of_freedom
 from glassmd.mixtures import get_mixture
-from glassmd.simulation.equilibration import Protocol, draw_velocities, equilibrate_together, random_start
+from glassmd.simulation.equilibration import Protocol, equilibrate_together
 from glassmd.simulation.equilibrium_run import compare_halves
+from glassmd.simulation.start import draw_velocities, random_start
 
 MIXTURE = get_mixture("kob-andersen")
 TIME_STEP, EVERY = 0.005, 20

@@ -113,12 +113,7 @@ class Mixture:
         return identity
 
 
-# Wave numbers: Kob-Andersen's are the usual ones. The others were measured with LAMMPS (`shifted`, four liquids of 1000
-# particles, 1290 for the ternary one): S_aa(q) on all allowed wave vectors, smoothed by a Gaussian of width 0.15, and
-# its highest maximum. T = 0.6 (`kob-andersen-2d`), 0.5 (ternary), 0.5 (`wca`), 0.8 (`wahnstrom`). The four agree to
-# 0.02, but for the flat peaks of B in `kob-andersen-2d` (0.05), `wca` (0.2) and the ternary mixture (0.15, and a second
-# peak of nearly the same height at 7.5). In the plane S_AA has a shoulder at 5 before its main peak. The same procedure
-# gives 7.23 and 5.73 for Kob-Andersen at T = 0.6.
+# Wave numbers: Kob-Andersen's are the usual ones, the others were measured (docs/equilibrium.md).
 
 _KOB_ANDERSEN = Mixture(
     name="kob-andersen",

@@ -146,7 +146,7 @@ def _configuration(path: Path, raw: Any, species_names: Sequence[str] | None) ->
         raise TrajectoryError(f"{path}: {error.found}", error.expected, "write the snapshot again") from error
 
 
-def check_overlaps(path: Path, configuration: Configuration, closest: float = OVERLAP) -> None:
+def check_overlaps(path: Path, configuration: Configuration) -> None:
     """Refuse a snapshot in which two particles sit on each other.
 
     Raises:
@@ -157,13 +157,13 @@ def check_overlaps(path: Path, configuration: Configuration, closest: float = OV
     n, d = configuration.positions.shape
     points, box = np.zeros((n, 3)), np.eye(3)
     points[:, :d], box[range(d), range(d)] = configuration.positions, configuration.box
-    search = NeighborList(cutoff=closest, full_list=False, n_threads=1)
+    search = NeighborList(cutoff=OVERLAP, full_list=False, n_threads=1)
     i, j, distance = search.compute(points, box, [True, True, d == 3], "ijd")
     if len(distance):
         worst = int(np.argmin(distance))
         raise TrajectoryError(
             f"{path} has overlapping particles: {int(i[worst])} and {int(j[worst])} are {distance[worst]:.3g} apart",
-            f"distances above {closest:g} σ_AA",
+            f"distances above {OVERLAP:g} σ_AA",
             "check the box and the units",
         )
 

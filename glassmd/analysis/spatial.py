@@ -132,7 +132,6 @@ def pair_sums(
     masks: Sequence[NDArray[np.bool_]],
     *,
     noise: Sequence[FloatArray] | None = None,
-    shell: float = SHELL,
 ) -> PairSums:
     """Sums over all pairs closer than half the shortest box edge.
 
@@ -141,7 +140,6 @@ def pair_sums(
         fields: One (n_fields, n_particles) array per configuration.
         masks: One (n_particles,) array per configuration: the particles that count.
         noise: One (n_fields, n_particles) array of label variances var/R per configuration.
-        shell: Thickness of the shells, σ_AA.
 
     Raises:
         InputError: No configuration, or boxes too small for a shell.
@@ -155,10 +153,10 @@ def pair_sums(
     if not configurations:
         raise InputError("found no configurations", "at least one")
     longest = min(float(configuration.box.min()) for configuration in configurations) / 2
-    n_shells = int(longest / shell + 1e-9)
+    n_shells = int(longest / SHELL + 1e-9)
     if n_shells < 1:
-        raise InputError(f"found half a box of {longest:g}", f"at least one shell of {shell:g}")
-    edges: FloatArray = shell * np.arange(n_shells + 1, dtype=np.float64)
+        raise InputError(f"found half a box of {longest:g}", f"at least one shell of {SHELL:g}")
+    edges: FloatArray = SHELL * np.arange(n_shells + 1, dtype=np.float64)
     silent = [np.zeros_like(values) for values in fields]
     parts = [
         _sums_of_one(configuration, values, variance, mask, edges)
@@ -210,8 +208,8 @@ def _pairs(
     return i.astype(np.int64), j.astype(np.int64), r
 
 
-def correlation_length(radii: FloatArray, correlation: FloatArray, *, shortest: float = SHORTEST) -> float:
-    """ξ of the least-squares fit A exp(−r/ξ) to G(r) at r ≥ `shortest`, both A and ξ free.
+def correlation_length(radii: FloatArray, correlation: FloatArray) -> float:
+    """ξ of the least-squares fit A exp(−r/ξ) to G(r) at r ≥ :data:`SHORTEST`, both A and ξ free.
 
     The amplitude is solved for, so that one number remains to be searched: there is no start to choose. Every
     shell counts alike; a noisy tail around zero does no harm, as it would to a fit of log G.
@@ -219,7 +217,6 @@ def correlation_length(radii: FloatArray, correlation: FloatArray, *, shortest: 
     Args:
         radii: (n_shells,), σ_AA.
         correlation: (n_shells,) G(r); NaN is left out.
-        shortest: Where the fit begins, σ_AA.
 
     Returns:
         ξ, σ_AA, between a tenth of a shell and ten times the largest radius; NaN where fewer than three shells
@@ -230,7 +227,7 @@ def correlation_length(radii: FloatArray, correlation: FloatArray, *, shortest: 
         >>> round(correlation_length(r, 0.6 * np.exp(-r / 2.2)), 4)
         2.2
     """
-    known = np.isfinite(correlation) & (radii >= shortest)
+    known = np.isfinite(correlation) & (radii >= SHORTEST)
     r, g = radii[known], correlation[known]
     if len(r) < 3:
         return float("nan")

@@ -32,7 +32,6 @@ __all__ = [
     "Minimum",
     "Observation",
     "Rattled",
-    "Thermostat",
     "displacements_of",
     "require_fit",
     "require_possible",

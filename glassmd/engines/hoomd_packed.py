@@ -252,12 +252,6 @@ class PackedSimulation:
         """Values of particles, (n_systems, n_particles, …) in memory order, in the order that was loaded."""
         return _in_order(self._order, values)
 
-    def forces(self) -> NDArray[np.float64]:
-        """(n_systems, n_particles, d) float64 forces, in the particle order in which they were given, ε_AA/σ_AA."""
-        with self._local_forces(self._force) as arrays:
-            forces = _host(self._tensor(arrays.force).to(torch.float64))
-        return self.in_given_order(forces.reshape(self.n_systems, self.n_particles, 3)[..., : self.dimensions])
-
     def largest_forces(self) -> NDArray[np.float64]:
         """(n_systems,) largest force on any particle of each system, ε_AA/σ_AA."""
         with self._local_forces(self._force) as arrays:

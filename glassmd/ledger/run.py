@@ -41,7 +41,7 @@ from glassmd.settings import RunSettings, build_settings
 from glassmd.storage import claim, read_json, remove_leftovers, sealed, sha256_of, write_json, write_text
 from glassmd.trajectory import Frame, write_frames
 
-__all__ = ["RUNTIME", "Entry", "Kind", "ParentKey", "RunDirectory", "SegmentKey", "StructureKey"]
+__all__ = ["RUNTIME", "Entry", "ParentKey", "RunDirectory", "SegmentKey", "StructureKey"]
 
 _README = """This is a run directory of glassmd: isoconfigurational data of a supercooled liquid.
 

@@ -15,17 +15,18 @@ from glassmd.training.progress import TrainingProgress
 
 __all__ = ["Display"]
 
+_SILENCE = 10.0  # seconds between lines where there is no terminal
+
 
 class Display:
     """Shows simulation and training while the block runs; on a terminal live, in a log a line now and then.
 
     Args:
         console: Where to draw, standard error as a rule.
-        every: Steps between lines where there is no terminal.
     """
 
-    def __init__(self, console: Console, every: float = 10.0) -> None:
-        self.console, self.every = console, every
+    def __init__(self, console: Console) -> None:
+        self.console = console
         self._live = Live(console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
         self._said = -1e9
 
@@ -53,7 +54,7 @@ class Display:
             self._live.update(render(training, progress))
             return
         now = self.console.get_time()
-        if now - self._said >= self.every:
+        if now - self._said >= _SILENCE:
             self._said = now
             self.console.print(plain(training, progress), soft_wrap=True, highlight=False)
 

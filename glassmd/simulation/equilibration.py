@@ -27,67 +27,9 @@ from glassmd.errors import Interrupted
 from glassmd.mixtures import Mixture
 from glassmd.simulation.lineage import Conditions, Lineage
 from glassmd.simulation.protocol import Protocol, verdict
-from glassmd.simulation.start import draw_velocities, random_start
 from glassmd.simulation.unfinished import Unfinished
 
-__all__ = ["Protocol", "Unfinished", "draw_velocities", "equilibrate", "equilibrate_together", "random_start"]
-
-
-def equilibrate(
-    engine: Engine,
-    mixture: Mixture,
-    *,
-    n_particles: int,
-    density: float,
-    temperature: float,
-    time_step: float,
-    generator: np.random.Generator,
-    protocol: Protocol | None = None,
-    check: Callable[[], None] | None = None,
-    progress: Callable[[str], None] | None = None,
-    keep: Unfinished | None = None,
-) -> tuple[Configuration, dict[str, Any]]:
-    """Make one equilibrated liquid and the evidence for it.
-
-    Args:
-        engine: Evolves the liquid.
-        mixture: What liquid.
-        n_particles: N.
-        density: σ_AA^-d.
-        temperature: T, ε_AA.
-        time_step: √(mσ²/ε).
-        generator: All randomness; equal generators give equal lineages.
-        protocol: Lengths and thresholds; the defaults of :class:`Protocol` where None.
-        check: Called about once a second; what it raises ends the run.
-        progress: Told in one line what is going on.
-        keep: Where to keep it meanwhile; what is kept there goes on.
-
-    Returns:
-        The last configuration, with velocities and images at zero, and a JSON-able report: `equilibrated`,
-        `reasons` (why not), `tau_alpha`, `run_time`, `run_tau_alphas`, means with standard errors and the
-        halves' differences of `energy_per_particle` and `pressure`, `kinetic_temperature`,
-        `crystalline_fraction` and `protocol`.
-
-    Raises:
-        EngineError: The engine failed.
-        StorageError: The lineage could not be kept.
-
-    Example:
-        >>> from glassmd.engines import get_engine
-        >>> from glassmd.mixtures import get_mixture
-        >>> liquid, report = equilibrate(  # doctest: +SKIP
-        ...     get_engine(), get_mixture("kob-andersen"), n_particles=500, density=1.2,
-        ...     temperature=0.8, time_step=0.005, generator=np.random.default_rng(1))
-        >>> report["equilibrated"], report["reasons"]  # doctest: +SKIP
-        (True, [])
-    """
-    kept = None if keep is None else [keep]
-    lineages = equilibrate_together(
-        engine, mixture, [generator], n_particles=n_particles, density=density, temperature=temperature,
-        time_step=time_step, protocol=protocol, check=check, progress=progress, keep=kept,
-    )  # fmt: skip
-    _, configuration, report = next(lineages)
-    return configuration, report
+__all__ = ["Protocol", "Unfinished", "equilibrate_together"]
 
 
 def equilibrate_together(
@@ -105,30 +47,42 @@ def equilibrate_together(
     keep: Sequence[Unfinished] | None = None,
     leave_the_rest: bool = False,
 ) -> Iterator[tuple[int, Configuration, dict[str, Any]]]:
-    """Make several equilibrated liquids, all those that have come equally far in one simulation.
+    """Make equilibrated liquids, all those that have come equally far in one simulation, and the evidence for each.
 
     A liquid does not depend on the others, rounding aside. Those that are interrupted are kept as last seen.
 
     Args:
         engine: Evolves the liquids.
         mixture: What liquid.
-        generators: All randomness of one lineage each.
-        n_particles: As in :func:`equilibrate`, like all that is not explained here.
+        generators: All randomness of one lineage each; equal generators give equal lineages.
+        n_particles: N.
         density: σ_AA^-d.
         temperature: T, ε_AA.
         time_step: √(mσ²/ε).
-        protocol: Lengths and thresholds.
-        check: Called about once a second.
+        protocol: Lengths and thresholds; the defaults of :class:`Protocol` where None.
+        check: Called about once a second; what it raises ends the run.
         progress: Told in one line what is going on.
-        keep: Where to keep each lineage meanwhile.
+        keep: Where to keep each lineage meanwhile; what is kept there goes on.
         leave_the_rest: End when some are finished, the others kept.
 
     Yields:
-        The lineage's index, its configuration and its report, each as soon as it is equilibrated or out of time.
+        The lineage's index, its last configuration, with velocities and images at zero, and a JSON-able report, each
+        as soon as it is equilibrated or out of time. The report: `equilibrated`, `reasons` (why not), `tau_alpha`,
+        `run_time`, `run_tau_alphas`, means with standard errors and the halves' differences of
+        `energy_per_particle` and `pressure`, `kinetic_temperature`, `crystalline_fraction` and `protocol`.
 
     Raises:
         EngineError: The engine failed.
         StorageError: A lineage could not be kept.
+
+    Example:
+        >>> from glassmd.engines import get_engine
+        >>> from glassmd.mixtures import get_mixture
+        >>> _, liquid, report = next(equilibrate_together(  # doctest: +SKIP
+        ...     get_engine(), get_mixture("kob-andersen"), [np.random.default_rng(1)], n_particles=500, density=1.2,
+        ...     temperature=0.8, time_step=0.005))
+        >>> report["equilibrated"], report["reasons"]  # doctest: +SKIP
+        (True, [])
     """
     conditions = Conditions(mixture, n_particles, density, temperature, time_step, protocol or Protocol())
     say = progress or (lambda line: None)

@@ -14,10 +14,11 @@ from glassmd.errors import EquilibrationError, RunError
 from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.settings import RunSettings
 from glassmd.simulation.batch import Check, Outcome, SharedTime, frame_of, settings_of
-from glassmd.simulation.equilibration import Protocol, Unfinished, draw_velocities, equilibrate_together
+from glassmd.simulation.equilibration import Protocol, Unfinished, equilibrate_together
 from glassmd.simulation.equilibrium_run import moved
 from glassmd.simulation.protocol import standing
 from glassmd.simulation.seeds import Purpose, momentum_seed, thermostat_seed
+from glassmd.simulation.start import draw_velocities
 
 __all__ = ["equilibrate_lineages", "make_next_parents", "parent_of", "refuse_unequilibrated"]
 

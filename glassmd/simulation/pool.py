@@ -28,10 +28,12 @@ from glassmd.simulation.tasks import Wanted
 from glassmd.simulation.worker import Worker, settings_flags
 from glassmd.storage import read_json, write_text
 
-__all__ = ["Pool", "Progress", "as_made", "made_with", "make_run", "make_wanted", "plan", "simulate"]
+__all__ = ["Pool", "as_made", "made_with", "make_run", "make_wanted", "plan", "simulate"]
 
 RESTARTS = 3
 """A worker that dies without a word (out of memory, killed) is started again this often between two commits."""
+
+_PATIENCE = 30.0  # seconds that a worker has to stop
 
 
 def made_with(out: Path | None) -> RunSettings | None:
@@ -219,12 +221,12 @@ class Pool:
             )
         self._start(name)
 
-    def stop(self, patience: float = 30.0) -> None:
+    def stop(self) -> None:
         """Ask every worker to stop, and wait until it has; what is committed stays."""
         for process in self._processes.values():
             if process.poll() is None:
                 process.terminate()
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + _PATIENCE
         for name, process in self._processes.items():
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))

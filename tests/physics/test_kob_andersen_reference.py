@@ -9,8 +9,9 @@ import pytest
 from glassmd.engines import Thermostat, get_engine
 from glassmd.errors import EngineError
 from glassmd.mixtures import get_mixture
-from glassmd.simulation.equilibration import draw_velocities, equilibrate
+from glassmd.simulation.equilibration import equilibrate_together
 from glassmd.simulation.equilibrium_run import compare_halves
+from glassmd.simulation.start import draw_velocities
 
 try:
     engine = get_engine("lammps")
@@ -25,15 +26,17 @@ N, STEP = 1000, 0.005
 @cache
 def liquid(temperature):
     """One equilibrated lineage of the shifted liquid and its evidence."""
-    return equilibrate(
+    lineages = equilibrate_together(
         engine,
         get_mixture("kob-andersen"),
+        [np.random.default_rng(round(1000 * temperature))],
         n_particles=N,
         density=1.2,
         temperature=temperature,
         time_step=STEP,
-        generator=np.random.default_rng(round(1000 * temperature)),
     )
+    _, configuration, report = next(lineages)
+    return configuration, report
 
 
 def reference_energy(temperature):

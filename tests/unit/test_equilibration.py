@@ -12,8 +12,9 @@ from glassmd.configuration import Configuration, minimum_image
 from glassmd.engines import Engine, Observation, get_engine
 from glassmd.errors import EngineError, Interrupted, SettingsError
 from glassmd.mixtures import get_mixture
-from glassmd.simulation.equilibration import Protocol, Unfinished, draw_velocities, equilibrate, random_start
+from glassmd.simulation.equilibration import Protocol, Unfinished, equilibrate_together
 from glassmd.simulation.equilibrium_run import agree, compare_halves
+from glassmd.simulation.start import draw_velocities, random_start
 from tests.conftest import needs_lammps
 
 MIXTURE = get_mixture("kob-andersen")
@@ -40,6 +41,16 @@ def engine():
         pytest.skip(str(error))
 
 
+def equilibrate(
+    engine: Engine, *, seed: int, keep: Unfinished | None = None, **options: Any
+) -> tuple[Configuration, dict[str, Any]]:
+    """One lineage of Kob and Andersen's liquid."""
+    kept = None if keep is None else [keep]
+    generators = [np.random.default_rng(seed)]
+    ((_, liquid, report),) = equilibrate_together(engine, MIXTURE, generators, keep=kept, **options)
+    return liquid, report
+
+
 @pytest.fixture(scope="module")
 def hot(engine):
     """A lineage at T = 2, where τ_α is 0.3 and the whole protocol takes a second."""
@@ -52,8 +63,8 @@ def hot(engine):
         "protocol": protocol,
     }
     lines = []
-    liquid, report = equilibrate(engine, MIXTURE, generator=np.random.default_rng(3), progress=lines.append, **options)
-    again, _ = equilibrate(engine, MIXTURE, generator=np.random.default_rng(3), **options)
+    liquid, report = equilibrate(engine, seed=3, progress=lines.append, **options)
+    again, _ = equilibrate(engine, seed=3, **options)
     return liquid, report, again, lines
 
 
@@ -128,12 +139,11 @@ def test_a_run_shorter_than_its_relaxation_is_not_called_equilibrated(engine):
     protocol = Protocol(melt_time=1.0, first_time=4.0, max_time=4.0)
     _, report = equilibrate(
         engine,
-        MIXTURE,
         n_particles=160,
         density=1.2,
         temperature=0.45,
         time_step=0.005,
-        generator=np.random.default_rng(1),
+        seed=1,
         protocol=protocol,
     )
     assert not report["equilibrated"]
@@ -144,12 +154,11 @@ def test_a_run_shorter_than_its_relaxation_is_not_called_equilibrated(engine):
 def test_a_crystal_is_not_called_a_liquid():
     _, report = equilibrate(
         Resting(),
-        MIXTURE,
         n_particles=500,
         density=1.2,
         temperature=0.5,
         time_step=0.005,
-        generator=np.random.default_rng(1),
+        seed=1,
         protocol=Protocol(first_time=10.0, max_time=15.0),
     )
     assert not report["equilibrated"]
@@ -165,12 +174,11 @@ def test_what_check_raises_ends_the_equilibration(engine):
     with pytest.raises(KeyboardInterrupt):
         equilibrate(
             engine,
-            MIXTURE,
             n_particles=160,
             density=1.2,
             temperature=0.45,
             time_step=0.005,
-            generator=np.random.default_rng(1),
+            seed=1,
             protocol=Protocol(melt_time=100.0),
             check=check,
         )
@@ -262,8 +270,8 @@ class Noting(Unfinished):
 
 def short_equilibration(keep: Unfinished | None) -> dict[str, Any]:
     _, report = equilibrate(
-        get_engine("lammps", "cpu"), MIXTURE, n_particles=200, density=1.2, temperature=1.0, time_step=0.005,
-        generator=np.random.default_rng(3), protocol=Protocol(melt_time=2.0, first_time=10.0, max_time=10.0), keep=keep,
+        get_engine("lammps", "cpu"), n_particles=200, density=1.2, temperature=1.0, time_step=0.005,
+        seed=3, protocol=Protocol(melt_time=2.0, first_time=10.0, max_time=10.0), keep=keep,
     )  # fmt: skip
     return report
 

@@ -11,7 +11,7 @@ from glassmd.configuration import Configuration, minimum_image
 from glassmd.engines import Thermostat, available_engines, get_engine
 from glassmd.errors import EngineError
 from glassmd.mixtures import get_mixture
-from glassmd.simulation.equilibration import draw_velocities, random_start
+from glassmd.simulation.start import draw_velocities, random_start
 from tests.unit.test_mixtures import LIQUIDS, pair_law
 
 try:

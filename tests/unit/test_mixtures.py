@@ -17,7 +17,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines import Thermostat, get_engine
 from glassmd.errors import SettingsError
 from glassmd.mixtures import MIXTURES, Mixture, get_mixture
-from glassmd.simulation.equilibration import draw_velocities, random_start
+from glassmd.simulation.start import draw_velocities, random_start
 from tests.conftest import Outcome, needs_lammps
 
 FloatArray = NDArray[np.float64]

@@ -20,7 +20,7 @@ from glassmd.errors import EquilibrationError, Interrupted
 from glassmd.interrupt import StopRequest
 from glassmd.ledger.run import RunDirectory, SegmentKey
 from glassmd.mixtures import Mixture, get_mixture
-from glassmd.simulation.equilibration import Protocol, Unfinished, equilibrate, equilibrate_together
+from glassmd.simulation.equilibration import Protocol, Unfinished, equilibrate_together
 from glassmd.simulation.pool import make_run
 from glassmd.simulation.tasks import tasks_of
 from glassmd.simulation.worker import Worker
@@ -231,7 +231,8 @@ def test_liquids_packed_together_are_those_equilibrated_alone_to_the_last_bit() 
     packed = {index: end for index, *end in equilibrate_together(engine, MIXTURE, generators, **options)}
     assert engine.sizes == [3] * 4, "two stages of the melt, two stretches of the run"
     for index, seed in enumerate((1, 2, 3)):
-        liquid, report = equilibrate(LammpsEngine(), MIXTURE, generator=np.random.default_rng(seed), **options)
+        alone = equilibrate_together(LammpsEngine(), MIXTURE, [np.random.default_rng(seed)], **options)
+        ((_, liquid, report),) = alone
         assert packed[index][1] == report
         assert np.array_equal(packed[index][0].positions, liquid.positions)
         assert np.array_equal(packed[index][0].velocities, liquid.velocities)

@@ -42,13 +42,11 @@ class Cage:
     Attributes:
         positions: (n_particles, d) float64 mean positions, σ_AA, continuous with the parent's unwrapped ones.
         rattling: Of each replica around them.
-        covariances: (n_replicas, n_particles, d, d) float64 covariance of the position within each replica, σ_AA².
         steps: Steps of single systems that it took.
     """
 
     positions: FloatArray
     rattling: Rattling
-    covariances: FloatArray
     steps: int
 
 
@@ -159,4 +157,4 @@ def _cage(parent: Configuration, replicas: Sequence[Rattled], protocol: CageProt
     mean = means.mean(axis=0)
     covariances = np.array([of_replica.covariance for of_replica in replicas])
     rattling = Rattling.of_replicas(means - mean, covariances)
-    return Cage(parent.unwrapped + mean, rattling, covariances, protocol.replica_steps)
+    return Cage(parent.unwrapped + mean, rattling, protocol.replica_steps)
