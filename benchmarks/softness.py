@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from figures import axes_of, save
-from hops import P_HOP_HARD, P_HOP_SOFT, p_hop, select_soft_hard
 from numpy.typing import NDArray
 from record import RESULTS, record
 from scipy.spatial import cKDTree
 
 from glassmd.analysis.dynamics import remove_drift
+from glassmd.analysis.hops import P_HOP_HARD, P_HOP_SOFT, p_hop, select_soft_hard
 from glassmd.configuration import Configuration
 from glassmd.engines.lammps import LammpsEngine
 from glassmd.features import RECIPES

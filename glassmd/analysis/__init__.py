@@ -1,1 +1,1 @@
-"""What a liquid does: dynamics, spatial correlations, crystallinity."""
+"""What a liquid does: dynamics, spatial correlations, hops, crystallinity."""
