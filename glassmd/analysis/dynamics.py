@@ -6,6 +6,7 @@ Displacements are differences of unwrapped positions, σ_AA; the wave number q i
 symbol                      here
 ==========================  =====================================================
 F_s(q,t) = ⟨cos q·Δr⟩       :func:`self_intermediate_scattering`
+⟨Δr²(t)⟩                    :func:`mean_squared_displacement`
 τ_α: F_s(q,τ_α) = 1/e       :func:`relaxation_time`
 ==========================  =====================================================
 """
@@ -19,6 +20,7 @@ from glassmd.errors import InputError
 
 __all__ = [
     "allowed_wave_vectors",
+    "mean_squared_displacement",
     "relaxation_time",
     "remove_drift",
     "self_intermediate_scattering",
@@ -91,6 +93,23 @@ def self_intermediate_scattering(displacements: ArrayLike, wave_vectors: ArrayLi
     # One set of displacements at a time: the phases of all of them would not fit into memory.
     values = np.array([np.cos(one @ vectors.T.astype(one.dtype)).mean(dtype=np.float64) for one in flat])
     return values.reshape(moved.shape[:-2])
+
+
+def mean_squared_displacement(displacements: ArrayLike) -> FloatArray:
+    """Mean squared displacement ⟨Δr²⟩ over particles.
+
+    Args:
+        displacements: (..., n_particles, d), σ_AA.
+
+    Returns:
+        (...) float64, σ_AA².
+
+    Example:
+        >>> float(mean_squared_displacement([[3.0, 4.0], [0.0, 0.0]]))
+        12.5
+    """
+    moved = np.asarray(displacements, np.float64)
+    return np.asarray((moved**2).sum(axis=-1).mean(axis=-1))
 
 
 def relaxation_time(times: ArrayLike, fs: ArrayLike) -> float | None:

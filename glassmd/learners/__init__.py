@@ -15,7 +15,7 @@ from typing import Any
 from glassmd.errors import ModelError
 from glassmd.learners.base import PropensityModel
 
-__all__ = ["DEFAULT_MODEL", "GROUP", "LEARNERS", "known_learners", "make_model", "model_class"]
+__all__ = ["GROUP", "LEARNERS", "known_learners", "make_model", "model_class"]
 
 GROUP = "glassmd.learners"
 """Where installed packages register learners; a name of :data:`LEARNERS` stays ours."""
@@ -35,9 +35,6 @@ LEARNERS: dict[str, str] = {
     "softness-regression": "linear.softness:SoftnessRegressionModel",
 }
 """Our learners by the name that `--model` takes: module here and class."""
-
-DEFAULT_MODEL = "glassnet"
-"""What is trained where nobody chooses."""
 
 
 def known_learners() -> dict[str, EntryPoint]:

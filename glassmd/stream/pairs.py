@@ -21,6 +21,9 @@ from glassmd.trajectory import Frame
 
 __all__ = ["PairChanges", "pair_changes", "pair_changes_of"]
 
+CUTOFF = 2.0
+"""Largest distance of a pair in the parent, σ_AA."""
+
 _BLOCK = 1 << 17
 """Pairs of a block: its vectors at one time take 3 MB."""
 
@@ -72,7 +75,7 @@ class PairChanges:
         return labels
 
 
-def pair_changes(parent: Configuration, replicas: Iterable[NDArray[np.float64]], cutoff: float = 2.0) -> PairChanges:
+def pair_changes(parent: Configuration, replicas: Iterable[NDArray[np.float64]], cutoff: float = CUTOFF) -> PairChanges:
     """Average over replicas, one at a time.
 
     Args:
@@ -113,16 +116,13 @@ def pair_changes(parent: Configuration, replicas: Iterable[NDArray[np.float64]],
     return PairChanges(pairs, mean.astype(np.float32), count)
 
 
-def pair_changes_of(
-    run: RunDirectory, key: ParentKey, blocks: Collection[int], cutoff: float = 2.0
-) -> PairChanges | None:
+def pair_changes_of(run: RunDirectory, key: ParentKey, blocks: Collection[int]) -> PairChanges | None:
     """Of a run's parent, over the replicas of some of its segments.
 
     Args:
         run: Where the replicas are.
         key: Of the parent.
         blocks: Numbers of the segments.
-        cutoff: Largest distance of a pair in the parent, σ_AA.
 
     Returns:
         None where the run keeps no positions of replicas, or the box is too small for such pairs.
@@ -137,9 +137,9 @@ def pair_changes_of(
             return None
         frames = entry.read()
         parent = frames[0].configuration
-        if float(parent.box.min()) < 2 * cutoff:
+        if float(parent.box.min()) < 2 * CUTOFF:
             return None
-        part = pair_changes(parent, _by_replica(frames[1:]), cutoff)
+        part = pair_changes(parent, _by_replica(frames[1:]))
         found = part if found is None else found.merge(part)
     return found
 

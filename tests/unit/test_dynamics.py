@@ -3,6 +3,7 @@ import pytest
 
 from glassmd.analysis.dynamics import (
     allowed_wave_vectors,
+    mean_squared_displacement,
     relaxation_time,
     remove_drift,
     self_intermediate_scattering,
@@ -50,11 +51,13 @@ def test_brownian_displacements_scatter_as_a_gaussian():
     vectors = allowed_wave_vectors([9.4] * 3, 7.25, width=0.02, most=20)
     expected = np.exp(-((vectors**2).sum(axis=1).mean()) * 0.01 / 2)
     assert abs(self_intermediate_scattering(moved, vectors) - expected) < 0.005
+    assert abs(mean_squared_displacement(moved) - 0.03) < 0.001
 
 
 def test_leading_axes_are_kept():
     moved = np.zeros((4, 5, 7, 3))
     assert self_intermediate_scattering(moved, np.eye(3)).shape == (4, 5)
+    assert mean_squared_displacement(moved).shape == (4, 5)
 
 
 @pytest.mark.parametrize("tau", [0.5, 3.0, 217.0])

@@ -86,7 +86,6 @@ class LinearHead(nn.Module):
         super().__init__()
         self.n_times, self.n_species = n_times, n_species
         self.solution: dict[str, Any] = {}
-        self._sums: FoldSums | None = None
         self._allocate(n_features)
 
     def _allocate(self, n_features: int | None) -> None:
@@ -175,7 +174,7 @@ class LinearHead(nn.Module):
     @staticmethod
     def _solved(sums: FoldSums, index: int, weights: dict[int, float], variance: Tensor) -> RidgeSolution:
         noise = sums.noise(index, weights, variance)
-        return solve_ridge(sums.folds(index, weights), sums.anchors[index], noise, FOLDS)
+        return solve_ridge(sums.folds(index, weights), sums.anchors[index], noise)
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Predicted propensities, (n_particles, n_times), σ_AA, from `x` (n_particles, n_features), in its type."""

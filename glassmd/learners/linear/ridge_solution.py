@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from glassmd.learners.fitting.part import FOLDS
 from glassmd.learners.linear.fold_sums import Anchor, RowSums
 
 __all__ = ["DIRECTIONS", "RidgeSolution", "solve_ridge"]
@@ -80,7 +81,7 @@ class _Spectrum:
         return self.total - (shrunk * (2 - self.values / (self.values + penalty))[:, None]).sum(dim=0)
 
 
-def solve_ridge(folds: dict[int, RowSums], anchor: Anchor, noise: Tensor, n_folds: int) -> RidgeSolution:
+def solve_ridge(folds: dict[int, RowSums], anchor: Anchor, noise: Tensor) -> RidgeSolution:
     """Choose a penalty for each time and solve.
 
     The columns are centred and scaled to variance 1 by all the sums. Penalties α of the normal equations
@@ -90,10 +91,9 @@ def solve_ridge(folds: dict[int, RowSums], anchor: Anchor, noise: Tensor, n_fold
     cross-validation (Y.-J. Kim & C. Gu, J. R. Stat. Soc. B 66, 337 (2004)).
 
     Args:
-        folds: Sums of one species by fold, at least one.
+        folds: Sums of one species by fold, at least one; folds without particles get the weights from all.
         anchor: Where x and y are counted from.
         noise: (n_times,) mean variance of the labels, σ_AA².
-        n_folds: Number of folds; those without particles get the weights from all.
     """
     standard, centre, inverse_unit, label_mean = _standardised(folds, anchor)
     everything = RowSums.total((of, 1.0) for of in standard.values())
@@ -112,8 +112,8 @@ def solve_ridge(folds: dict[int, RowSums], anchor: Anchor, noise: Tensor, n_fold
         inverse_unit=inverse_unit,
         weight=weight,
         bias=bias,
-        fold_weight=torch.stack([fold_weight.get(k, weight) for k in range(n_folds)]),
-        fold_bias=torch.stack([fold_bias[k] + label_mean if k in fold_bias else bias for k in range(n_folds)]),
+        fold_weight=torch.stack([fold_weight.get(k, weight) for k in range(FOLDS)]),
+        fold_bias=torch.stack([fold_bias[k] + label_mean if k in fold_bias else bias for k in range(FOLDS)]),
         penalty=penalty,
         residual=residual,
         noise=noise,

@@ -166,8 +166,7 @@ class PotentialEnergyModel(ScalarModel):
 class DebyeWallerModel(ScalarModel):
     """Logarithm of the Debye–Waller factor, the mean squared deviation from the cage position.
 
-    A. Widmer-Cooper and P. Harrowell, PRL 96, 185701 (2006) found it in the map of the propensity. Its logarithm
-    correlates better.
+    A. Widmer-Cooper and P. Harrowell, PRL 96, 185701 (2006) found the factor in the map of the propensity.
     """
 
     name: ClassVar[str] = "debye-waller"
