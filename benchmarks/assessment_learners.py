@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from assessment_data import Liquid
 from numpy.typing import NDArray
+from torch_geometric.data import Data
 
-from glassmd.learners.fitting.closed_form import FOLDS
+from glassmd.fields import NODE_FEATURES, NODE_SPECIES
+from glassmd.learners.fitting.part import FOLDS, Labelled
 from glassmd.learners.glassnet.bond_network import BondNetwork, NodeScale
 from glassmd.learners.linear.head import LinearHead
 from glassmd.learners.networks.se3 import SE3Model
@@ -32,6 +34,7 @@ class Growing:
         self.columns, self.n_labels = columns, n_labels
         self.lineages: list[int] = []
         self.head = LinearHead(None, n_times=n_labels, n_species=1)
+        self.sums = self.head.no_sums()
 
     @property
     def penalty(self) -> float:
@@ -42,15 +45,19 @@ class Growing:
         """Labels are (n, n_labels); folds (n,) of particles, by default one for the lineage."""
         a = liquid.species == 0
         x, y = torch.from_numpy(liquid.columns(self.columns)[a]), torch.from_numpy(labels[a])
-        kinds = torch.zeros(len(x), dtype=torch.int64)
+        data = Data(num_nodes=len(x), **{NODE_FEATURES: x, NODE_SPECIES: torch.zeros(len(x), dtype=torch.int64)})
         if liquid.lineage not in self.lineages:
             self.lineages.append(liquid.lineage)
         of = np.full(len(x), self.lineages.index(liquid.lineage) % FOLDS) if folds is None else folds[a]
+        whole = Labelled(data, y, torch.ones(len(x), dtype=torch.bool), n_replicas=1, fold=0)
+        if not self.sums.anchors:
+            self.sums = self.sums.anchored(whole, {0})
         for fold in np.unique(of).tolist():
-            self.head.absorb(x, y, None, kinds, torch.from_numpy(of == fold), fold=fold)
+            self.sums = self.sums.added(whole._replace(mask=torch.from_numpy(of == fold), fold=fold))
 
     def solve(self) -> None:
-        self.head.solve()
+        """All particles count alike, whatever the replicas behind their labels."""
+        self.head.solve(self.sums, torch.full((1, self.n_labels), torch.nan, dtype=torch.float64))
 
     def predict(self, liquid: Liquid) -> FloatArray:
         """(n_A, n_labels)."""

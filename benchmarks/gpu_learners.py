@@ -35,7 +35,8 @@ from turns import rate, ratio, take_turns
 from glassmd.errors import EngineError, RunError
 from glassmd.graphs import batch_graphs
 from glassmd.learners.base import PropensityModel
-from glassmd.learners.fitting.closed_form import Summing
+from glassmd.learners.fitting.part import Taken
+from glassmd.learners.fitting.solved import Solvable
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.simulation.preparation import available_cores
 from glassmd.stream.dataset import open_run
@@ -43,7 +44,6 @@ from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures
 from glassmd.training.choices import Resolved, resolved, started
 from glassmd.training.encoding import Encoder, Encodings
-from glassmd.training.normalisation import label_normalisation
 from glassmd.training.session import train
 from glassmd.training.source import SampleSource
 
@@ -54,7 +54,7 @@ WARM_UP = 2
 MIB = 2**20
 
 
-class Labelled(NamedTuple):
+class Normalised(NamedTuple):
     """A sample as a step takes it, all on the CPU."""
 
     data: Data
@@ -67,7 +67,7 @@ class Labelled(NamedTuple):
 class Contestant:
     """Takes training steps on one device, with weights of its own."""
 
-    def __init__(self, model: PropensityModel, samples: Sequence[Labelled], settings: Resolved, device: str) -> None:
+    def __init__(self, model: PropensityModel, samples: Sequence[Normalised], settings: Resolved, device: str) -> None:
         self.model, self.samples, self.settings = deepcopy(model).to(device), samples, settings
         self.device = torch.device(device)
         self.optimizer = torch.optim.AdamW(
@@ -115,7 +115,9 @@ class Contestant:
         return float(deepcopy(self.model).eval().objective(*self.batch(augment=False)))
 
 
-def prepared(path: Path, settings: TrainSettings, count: int) -> tuple[PropensityModel, list[Labelled], dict[str, Any]]:
+def prepared(
+    path: Path, settings: TrainSettings, count: int
+) -> tuple[PropensityModel, list[Normalised], dict[str, Any]]:
     """A fresh learner as it stands before its first step, and samples encoded for it."""
     opened = open_run(path)
     source = SampleSource([opened], 0.0)
@@ -127,14 +129,20 @@ def prepared(path: Path, settings: TrainSettings, count: int) -> tuple[Propensit
     structures = Structures([opened], model.inputs)
     structures.make([sample.key for sample in samples], RunSettings())
     encodings = Encodings()
-    encoder = Encoder(model, structures.of, encodings, source.pair_changes)
-    model.set_normalisation(*label_normalisation(samples, model.n_species))
-    labelled = [_labelled(model, encoder(sample), sample, source.fold(sample.key)) for sample in samples]
-    if isinstance(model, Summing):
-        for sample, one in zip(samples, labelled, strict=True):
-            labels, noise = _float(sample.propensity), _float(sample.variance / sample.n_replicas)
-            model.absorb(one.data, labels, noise, one.mask, fold=one.fold)
-        model.solve()
+    taken = Taken(
+        n_species=model.n_species,
+        n_times=model.n_times,
+        encode=Encoder(model, structures.of, encodings, source.pair_changes),
+        mask=lambda sample: np.ones(sample.parent.n_particles, dtype=bool),
+        fold=source.fold,
+        recall=source.recall,
+    )
+    for sample in samples:
+        taken.labels = taken.labels.added(sample)
+    model.set_normalisation(*taken.labels.units)
+    labelled = [_normalised(model, taken, sample) for sample in samples]
+    if isinstance(model, Solvable):
+        model.fit([taken.labelled(sample) for sample in samples], torch.from_numpy(taken.labels.variance))
     model.initialise(labelled[0].data)
     tensors = [value for value in labelled[0].data.to_dict().values() if isinstance(value, torch.Tensor)]
     return model, labelled, {
@@ -148,14 +156,12 @@ def prepared(path: Path, settings: TrainSettings, count: int) -> tuple[Propensit
     }  # fmt: skip
 
 
-def _float(values: np.ndarray[Any, Any]) -> torch.Tensor:
-    return torch.from_numpy(values.T.astype(np.float32))
-
-
-def _labelled(model: PropensityModel, data: Data, sample: Sample, fold: int) -> Labelled:
-    noise = _float(sample.variance / sample.n_replicas) / model.scale[data.species] ** 2
-    everyone = torch.ones(len(data.species), dtype=torch.bool)
-    return Labelled(data, model.normalise(_float(sample.propensity), data.species), noise, everyone, fold)
+def _normalised(model: PropensityModel, taken: Taken, sample: Sample) -> Normalised:
+    data, _, mask, _, fold = taken.labelled(sample)
+    labels, noise = (
+        torch.from_numpy(of.T.astype(np.float32)) for of in (sample.propensity, taken.labels.noise(sample))
+    )
+    return Normalised(data, model.normalise(labels, data.species), noise / model.scale[data.species] ** 2, mask, fold)
 
 
 def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[str, Any]:

@@ -28,9 +28,9 @@ from glassmd.configuration import Configuration
 from glassmd.engines.lammps import LammpsEngine
 from glassmd.features import RECIPES
 from glassmd.features.neighbours import Neighbours, wrapped
+from glassmd.fields import NODE_FEATURES
 from glassmd.learners import make_model
-from glassmd.learners.fitting.closed_form import FOLDS
-from glassmd.learners.linear.head import NODE_FEATURES
+from glassmd.learners.fitting.part import FOLDS, Labelled
 from glassmd.learners.linear.hyperplane import METHODS, CrossValidation, cross_validate
 from glassmd.learners.linear.softness import structure_functions
 from glassmd.metrics import pearson
@@ -190,6 +190,10 @@ def correlation(
     name = INPUT_OF.get(averaged, "cage")
     masks = [torch.from_numpy(one.parent.species == species) for one in liquids]
     labels = [torch.from_numpy(one.propensity)[:, None] for one in liquids]
+    samples = [
+        Labelled(*told, n_replicas=1, fold=number % FOLDS)  # the same for all: none counts more than another
+        for number, told in enumerate(zip(encoded, labels, masks, strict=True))
+    ]
     result: dict[str, list[float]] = {}
     seen: list[tuple[FloatArray, FloatArray]] = []
     for fold, (data, mask, label) in enumerate(zip(encoded, masks, labels, strict=True)):
@@ -201,10 +205,7 @@ def correlation(
                 seen.append((softness, truth))
         for learner in ("softness", "softness-regression"):
             model: Any = make_model(learner, inputs=[name])
-            for other in range(len(liquids)):
-                if other != fold:
-                    model.absorb(encoded[other], labels[other], None, masks[other], fold=other % FOLDS)
-            model.solve()
+            model.fit([sample for other, sample in enumerate(samples) if other != fold])
             result.setdefault(f"propensities, {learner}", []).append(
                 pearson(model(data)[mask, 0].detach().numpy(), truth)
             )

@@ -210,8 +210,25 @@ def test_one_replica_borrows_the_variance_of_others_and_nobody_takes_it_for_none
     np.testing.assert_allclose(some.relative, 1.0, rtol=0.1)
     one, many = some.noise(sample_of(1, 9)), some.noise(sample_of(16, 9))
     np.testing.assert_allclose(one, 16 * many)
-    told = some.noise(sample_of(1, 9), np.full((2, 400), 3.0))
-    np.testing.assert_allclose(told, 9.0, rtol=0.1)
+
+
+def test_noise_follows_the_truth_and_not_only_what_is_predicted_of_it() -> None:
+    """The variance of an exponential number is its squared mean, also where the prediction knows half of that."""
+    sums = summed([sample_of(16, seed, n=4000) for seed in range(4)])
+    generator = np.random.default_rng(3)
+    predicted = generator.uniform(0.5, 2.0, (2, 8000))
+    truth = predicted + generator.normal(0, 0.4, predicted.shape)
+    for replicas in (1, 4):
+        labels = (truth * generator.exponential(size=(replicas, *truth.shape))).mean(axis=0)
+        liquid = Configuration([9.0] * 3, np.arange(8000) % 2, generator.uniform(-4, 4, (8000, 3)))
+        one = Sample(
+            SampleKey("run", 9, 0), liquid, np.array([1.0, 2.0]), labels, np.full_like(labels, np.nan), replicas
+        )
+        found = sums.noise(one, predicted)
+        np.testing.assert_allclose(found.mean(axis=1), (truth**2).mean(axis=1) / replicas, rtol=0.05)
+        slow, fast = predicted < 1.0, predicted > 1.5
+        for chosen in (slow, fast):
+            assert found[chosen].mean() == pytest.approx((truth[chosen] ** 2).mean() / replicas, rel=0.05)
 
 
 def test_labels_that_are_taken_back_leave_no_trace() -> None:

@@ -154,6 +154,10 @@ def test_taking_back_says_so_where_rows_that_were_dropped_would_have_come_back()
     assert full.exact
     assert not full.added(samples[2], -1).exact
     assert not full.added(samples[2], -1).added(samples[2]).exact
+    later = full.added(samples[2], -1).added(_sample_of(3))
+    for rows, before in zip(later.of(0, 0), full.of(0, 0), strict=True):
+        assert len(rows.x) < 25
+        assert (rows.rank < before.bound).all()  # no row that stayed out takes the place of one that was dropped
     assert full.exact  # sums are never changed
     assert [len(rows.x) for rows in full.of(0, 0)] == [25, 25]
 

@@ -95,16 +95,26 @@ class LabelSums:
         """(n_species, n_times) that variance over the squared propensity."""
         return _ratio(self.deviation, self.mobility)
 
-    def noise(self, sample: Sample, mobility: FloatArray | None = None) -> FloatArray:
+    def noise(self, sample: Sample, predicted: FloatArray | None = None) -> FloatArray:
         """(n_times, n_particles) variance of a sample's labels, σ_AA²; NaN where nobody knows.
+
+        With a prediction p that has not seen the label y the variance follows the truth's square, of which p² is a
+        part only: truth² = p² + s² on average, and (y − p)² = s² + c (p² + s²)/R with c the relative variance gives s².
 
         Args:
             sample: Whose.
-            mobility: (n_times, n_particles) what its propensities are thought to be, σ_AA, by who has not seen them.
+            predicted: (n_times, n_particles) p, σ_AA.
         """
-        species = sample.parent.species
-        pooled = self.variance[species].T if mobility is None else self.relative[species].T * mobility**2
-        return np.asarray(pooled / sample.n_replicas)
+        species, n = sample.parent.species, sample.n_replicas
+        if predicted is None:
+            return np.asarray(self.variance[species].T / n)
+        found = np.full_like(predicted, np.nan)
+        for s in range(len(self.count)):
+            own = species == s
+            p, share = predicted[:, own], self.relative[s][:, None] / n
+            left = ((sample.propensity[:, own] - p) ** 2 - share * p**2).mean(axis=1, keepdims=True) / (1 + share)
+            found[:, own] = share * (p**2 + np.maximum(left, 0.0))
+        return found
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything, for a checkpoint."""

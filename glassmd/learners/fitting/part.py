@@ -99,15 +99,15 @@ class Taken:
         """At most so many of the samples that are learned from, evenly over all lineages."""
         return evenly(sorted(self.blocks), most)
 
-    def noise(self, sample: Sample, mobility: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    def noise(self, sample: Sample, predicted: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """(n_times, n_particles) variance of a sample's labels, σ_AA²: its own, or the pooled one where it has none.
 
         Args:
             sample: Whose.
-            mobility: As in :meth:`LabelSums.noise`.
+            predicted: As in :meth:`LabelSums.noise`.
         """
         own = sample.variance / sample.n_replicas
-        return np.where(np.isfinite(own), own, self.labels.noise(sample, mobility))
+        return np.where(np.isfinite(own), own, self.labels.noise(sample, predicted))
 
     def labelled(self, sample: Sample) -> Labelled:
         """A sample as sums take it."""

@@ -196,8 +196,8 @@ class GlassNet(Solvable):
             found = copy(data).to(device)
             species = found[NODE_SPECIES]
             linear, network = self._unseen(found, fold)
-            mobility = torch.addcmul(self.shift[species], self.scale[species], linear).cpu().double().numpy().T
-            arrays = sample.propensity, taken.noise(sample, mobility), taken.mask(sample)[None]
+            predicted = torch.addcmul(self.shift[species], self.scale[species], linear).cpu().double().numpy().T
+            arrays = sample.propensity, taken.noise(sample, predicted), taken.mask(sample)[None]
             labels, noise, counts = (torch.from_numpy(of.T.astype(np.float32)).to(device) for of in arrays)
             mask = counts[:, 0] > 0
             target, variance = self.normalise(labels, species), noise / self.scale[species] ** 2
