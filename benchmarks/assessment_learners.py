@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch_geometric.data import Data
 
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
-from glassmd.learners.fitting.part import FOLDS, Labelled
 from glassmd.learners.glassnet.bond_network import BondNetwork, NodeScale
 from glassmd.learners.linear.head import LinearHead
 from glassmd.learners.networks.se3 import SE3Model
+from glassmd.learners.part import FOLDS, Labelled
 from glassmd.metrics import pearson
 
 __all__ = ["Growing", "equivariant", "network", "scores"]

@@ -35,8 +35,8 @@ from turns import rate, ratio, take_turns
 from glassmd.errors import EngineError, RunError
 from glassmd.graphs import batch_graphs
 from glassmd.learners.base import PropensityModel
-from glassmd.learners.fitting.part import Taken
 from glassmd.learners.fitting.solved import Solvable
+from glassmd.learners.part import Taken
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.simulation.preparation import available_cores
 from glassmd.stream.dataset import open_run

@@ -30,9 +30,9 @@ from glassmd.features import RECIPES
 from glassmd.features.neighbours import Neighbours, wrapped
 from glassmd.fields import NODE_FEATURES
 from glassmd.learners import make_model
-from glassmd.learners.fitting.part import FOLDS, Labelled
 from glassmd.learners.linear.hyperplane import METHODS, CrossValidation, cross_validate
 from glassmd.learners.linear.softness import structure_functions
+from glassmd.learners.part import FOLDS, Labelled
 from glassmd.metrics import pearson
 from glassmd.mixtures import get_mixture
 from glassmd.structure import Structure

@@ -15,8 +15,8 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_VECTOR, NODE_SPECIES
-from glassmd.learners.fitting.part import Part, Taken
 from glassmd.learners.losses import weighted_square_error
+from glassmd.learners.part import Part, Taken
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["PropensityModel"]
@@ -122,7 +122,7 @@ class PropensityModel(nn.Module, ABC):
 
         Args:
             data: An encoded sample of the training lineages.
-            fold: Which of :data:`glassmd.learners.fitting.part.FOLDS` its lineage belongs to.
+            fold: Which of :data:`glassmd.learners.part.FOLDS` its lineage belongs to.
         """
         return None
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 from glassmd import errors
-from glassmd.errors import EngineError, GlassmdError
-from glassmd.ledger.run import RunDirectory
-from glassmd.settings import RunSettings
+from glassmd.errors import GlassmdError
 
-__all__ = ["make_run_apart", "start_process", "tell", "told"]
-
-_LOOK = 0.05  # seconds
+__all__ = ["start_process", "tell", "told"]
 
 
 def start_process(arguments: list[str], output: BinaryIO | None = None) -> tuple[subprocess.Popen[bytes], BinaryIO]:
@@ -57,46 +49,3 @@ def told(report: BinaryIO) -> GlassmdError | None:
     why = json.loads(content)
     error: GlassmdError = getattr(errors, why.pop("kind"), GlassmdError)(**why)
     return error
-
-
-def make_run_apart(settings: RunSettings, out: Path, check: Callable[[], None]) -> RunDirectory:
-    """:func:`glassmd.simulation.pool.make_run` in a process of its own: this one opens no engine, on no GPU.
-
-    Raises:
-        GlassmdError: What the other process raised, and what `check` does.
-    """
-    asked = settings.model_dump_json(exclude_unset=True)
-    process, report = start_process(["glassmd.simulation.apart", str(out), asked])
-    try:
-        while process.poll() is None:
-            check()
-            time.sleep(_LOOK)
-    finally:
-        process.terminate()
-        process.wait()
-    error = told(report)
-    if process.returncode != 0:
-        raise error or EngineError(
-            f"the process that looks at the engine ended with code {process.returncode}", "0", "try glassmd doctor"
-        )
-    return RunDirectory.open(out)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m glassmd.simulation.apart RUN SETTINGS`, as :func:`make_run_apart` starts it."""
-    from glassmd.simulation.pool import make_run
-
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("settings", help="JSON of what was asked for")
-    parser.add_argument("--report", type=int, default=None, help="open file to write to why it ended")
-    options = parser.parse_args(arguments)
-    try:
-        make_run(RunSettings.model_validate_json(options.settings), options.run)
-    except GlassmdError as error:
-        return tell(options.report, error)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

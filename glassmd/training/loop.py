@@ -24,8 +24,8 @@ from glassmd.graphs import batch_graphs
 from glassmd.interrupt import StopRequest
 from glassmd.learners.base import PropensityModel
 from glassmd.learners.fitting.fit import Fit
-from glassmd.learners.fitting.part import Advance, Taken, Tensors, of_prefix, with_prefix
 from glassmd.learners.fitting.stepped import Stepping
+from glassmd.learners.part import Advance, Taken, Tensors, of_prefix, with_prefix
 from glassmd.models.card import ModelCard
 from glassmd.models.store import save_model
 from glassmd.settings import TrainSettings

@@ -14,8 +14,8 @@ from glassmd.errors import Interrupted, RunError
 from glassmd.interrupt import StopRequest
 from glassmd.learners import model_class
 from glassmd.settings import Settings
-from glassmd.simulation.apart import make_run_apart
 from glassmd.simulation.batch import settings_of
+from glassmd.simulation.creation import make_run_apart
 from glassmd.simulation.pool import Pool, as_made
 from glassmd.simulation.preparation import available_cores, default_workers
 from glassmd.simulation.summary import Progress

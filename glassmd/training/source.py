@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
 from glassmd.errors import RunError
-from glassmd.learners.fitting.part import FOLDS
+from glassmd.learners.part import FOLDS
 from glassmd.ledger.run import ParentKey
 from glassmd.simulation.structures import Request
 from glassmd.stream.dataset import Run, SegmentReader

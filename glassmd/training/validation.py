@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from glassmd.learners.fitting.part import Taken, evenly
+from glassmd.learners.part import Taken, evenly
 from glassmd.metrics import SpeciesScores
 from glassmd.stream.samples import Sample, SampleKey, score_samples
 

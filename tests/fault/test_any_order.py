@@ -21,9 +21,9 @@ from glassmd.errors import Interrupted
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.interrupt import StopRequest
 from glassmd.learners.fitting.fit import Fit
-from glassmd.learners.fitting.part import FOLDS
 from glassmd.learners.fitting.solved import Solved
 from glassmd.learners.glassnet.glassnet import GlassNet
+from glassmd.learners.part import FOLDS
 from glassmd.models.store import load_model
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.simulation.pool import simulate

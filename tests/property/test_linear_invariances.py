@@ -10,11 +10,11 @@ import torch
 
 from glassmd.configuration import Configuration
 from glassmd.features import RECIPES
-from glassmd.learners.fitting.part import Labelled
 from glassmd.learners.fitting.solved import SolvedModel
 from glassmd.learners.linear.cage import CageModel
 from glassmd.learners.linear.ridge import RidgeModel
 from glassmd.learners.linear.scalar import DebyeWallerModel, DensityModel, PotentialEnergyModel
+from glassmd.learners.part import Labelled
 from glassmd.mixtures import get_mixture
 from glassmd.structure import Structure
 

@@ -14,8 +14,8 @@ from torch_geometric.data import Data
 from glassmd.configuration import Configuration
 from glassmd.errors import Interrupted, StorageError
 from glassmd.interrupt import StopRequest
-from glassmd.learners.fitting.labels import LabelSums
 from glassmd.learners.glassnet.glassnet import GlassNet
+from glassmd.learners.labels import LabelSums
 from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.pairs import pair_changes_of

@@ -14,9 +14,9 @@ from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.learners import DEFAULT_MODEL, make_model, model_class
-from glassmd.learners.fitting.part import FOLDS, Labelled, Taken
 from glassmd.learners.glassnet.blend import Blend
 from glassmd.learners.glassnet.glassnet import GlassNet
+from glassmd.learners.part import FOLDS, Labelled, Taken
 from glassmd.mixtures import get_mixture
 from glassmd.models.card import ModelCard
 from glassmd.models.store import load_model, save_model

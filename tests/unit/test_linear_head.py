@@ -15,13 +15,13 @@ from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners.fitting.fit import Fit
-from glassmd.learners.fitting.labels import LabelSums
-from glassmd.learners.fitting.part import FOLDS, Labelled, Taken
 from glassmd.learners.fitting.solved import Solved, species_of
+from glassmd.learners.labels import LabelSums
 from glassmd.learners.linear.cage import CageModel
 from glassmd.learners.linear.fold_sums import FoldSums
 from glassmd.learners.linear.head import BETWEEN, LinearHead
 from glassmd.learners.linear.scalar import DensityModel
+from glassmd.learners.part import FOLDS, Labelled, Taken
 from glassmd.stream.samples import Sample, SampleKey
 
 N, F, T = 300, 12, 2
@@ -187,7 +187,7 @@ def test_the_order_of_samples_does_not_matter():
 
 def observed(seed: int, n_replicas: int, spread: float = 0.2) -> Sample:
     """:func:`rows` as a sample of so many replicas, whose variance is measured where there are two."""
-    x, truth, species = rows(seed)
+    _, truth, species = rows(seed)
     generator = np.random.default_rng([seed, n_replicas])
     replicas = truth.numpy().T + spread * generator.normal(size=(n_replicas, T, N))
     variance = replicas.var(axis=0, ddof=1) if n_replicas > 1 else np.full((T, N), np.nan)

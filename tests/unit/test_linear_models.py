@@ -16,11 +16,11 @@ from glassmd.errors import ModelError
 from glassmd.features import RECIPES
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners import make_model
-from glassmd.learners.fitting.part import Labelled
 from glassmd.learners.fitting.solved import SolvedModel
 from glassmd.learners.linear.cage import CageModel
 from glassmd.learners.linear.ridge import RidgeModel
 from glassmd.learners.linear.scalar import LENGTHS, DebyeWallerModel, DensityModel, PotentialEnergyModel, ScalarModel
+from glassmd.learners.part import Labelled
 from glassmd.mixtures import get_mixture
 from glassmd.models.card import ModelCard
 from glassmd.models.store import load_model, save_model

@@ -13,9 +13,9 @@ import torch
 
 from glassmd.errors import SettingsError
 from glassmd.learners import LEARNERS, model_class
-from glassmd.learners.fitting.part import FOLDS
 from glassmd.learners.fitting.solved import Solved
 from glassmd.learners.glassnet.glassnet import GlassNet
+from glassmd.learners.part import FOLDS
 from glassmd.models.store import load_model
 from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from glassmd.learners.fitting.labels import LabelSums
-from glassmd.learners.fitting.part import Advance, Part, Taken, Tensors, of_prefix, with_prefix
+from glassmd.learners.labels import LabelSums
+from glassmd.learners.part import Advance, Part, Taken, Tensors, of_prefix, with_prefix
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Blocks, Sample, SampleKey
 

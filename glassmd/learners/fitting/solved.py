@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glassmd.fields import NODE_SPECIES
 from glassmd.learners.base import PropensityModel
-from glassmd.learners.fitting.part import Advance, Labelled, Part, Taken, Tensors, of_prefix, with_prefix
+from glassmd.learners.part import Advance, Labelled, Part, Taken, Tensors, of_prefix, with_prefix
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 

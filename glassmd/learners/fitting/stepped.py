@@ -16,7 +16,7 @@ from glassmd.errors import ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.interrupt import StoppedAtOnce
 from glassmd.learners.base import PropensityModel
-from glassmd.learners.fitting.part import Advance, Part, Taken, Tensors, of_prefix, with_prefix
+from glassmd.learners.part import Advance, Part, Taken, Tensors, of_prefix, with_prefix
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample
 

@@ -19,7 +19,6 @@ from glassmd.features.displacement import displacement_features, n_displacement_
 from glassmd.features.rattling import n_rattling_features, rattling_features
 from glassmd.features.recipe import n_columns
 from glassmd.fields import EDGE_INDEX, NODE_FEATURES, NODE_SPECIES
-from glassmd.learners.fitting.part import FOLDS, Advance, Part, Taken
 from glassmd.learners.fitting.solved import Solvable, Solved
 from glassmd.learners.fitting.stepped import Stepped, Stepping
 from glassmd.learners.glassnet.blend import Blend
@@ -27,6 +26,7 @@ from glassmd.learners.glassnet.bond_network import BondNetwork, NodeScale
 from glassmd.learners.linear.fold_sums import FoldSums
 from glassmd.learners.linear.head import BETWEEN, LinearHead, encoded
 from glassmd.learners.losses import shrink_offsets, weighted_square_error
+from glassmd.learners.part import FOLDS, Advance, Part, Taken
 from glassmd.stream.reservoir import Reservoir
 from glassmd.structure import INPUTS, Structure
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
-from glassmd.learners.fitting.part import Labelled, Tensors, of_prefix, with_prefix
 from glassmd.learners.fitting.solved import Sums
+from glassmd.learners.part import Labelled, Tensors, of_prefix, with_prefix
 
 __all__ = ["ExtremeRows", "Rows"]
 

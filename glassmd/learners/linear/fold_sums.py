@@ -11,8 +11,8 @@ from torch import Tensor
 
 from glassmd.errors import ModelError
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
-from glassmd.learners.fitting.part import FOLDS, Labelled, Tensors, of_prefix, with_prefix
 from glassmd.learners.fitting.solved import Sums
+from glassmd.learners.part import FOLDS, Labelled, Tensors, of_prefix, with_prefix
 
 __all__ = ["Anchor", "FoldSums", "RowSums"]
 

@@ -12,9 +12,9 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
-from glassmd.learners.fitting.part import FOLDS
 from glassmd.learners.linear.fold_sums import FoldSums
 from glassmd.learners.linear.ridge_solution import DIRECTIONS, RidgeSolution, solve_ridge
+from glassmd.learners.part import FOLDS
 from glassmd.structure import Structure
 
 __all__ = ["BETWEEN", "LinearHead", "encoded"]
@@ -59,7 +59,7 @@ class LinearHead(nn.Module):
 
     Example:
         >>> head = LinearHead(None, n_times=1, n_species=1)
-        >>> from glassmd.learners.fitting.part import Labelled
+        >>> from glassmd.learners.part import Labelled
         >>> x, species = torch.linspace(0, 1, 50)[:, None], torch.zeros(50, dtype=torch.int64)
         >>> data = Data(features=x, species=species)
         >>> first, second = (Labelled(data, 1 + 2 * x, species == 0, n_replicas=4, fold=fold) for fold in range(2))

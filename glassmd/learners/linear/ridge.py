@@ -33,7 +33,7 @@ class RidgeModel(SolvedModel):
 
     Example:
         >>> import torch
-        >>> from glassmd.learners.fitting.part import Labelled
+        >>> from glassmd.learners.part import Labelled
         >>> from glassmd.configuration import Configuration
         >>> from glassmd.mixtures import get_mixture
         >>> generator = np.random.default_rng(0)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from glassmd.learners.fitting.part import FOLDS
 from glassmd.learners.linear.fold_sums import Anchor, RowSums
+from glassmd.learners.part import FOLDS
 
 __all__ = ["DIRECTIONS", "RidgeSolution", "solve_ridge"]
 

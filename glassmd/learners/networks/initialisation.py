@@ -12,7 +12,7 @@ graph leave it with zero mean per unit and unit spread (Salimans & Kingma, NeurI
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,9 +21,6 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_INPUT
-
-if TYPE_CHECKING:
-    from glassmd.learners.networks.bapst import BapstModel
 
 __all__ = ["initialise"]
 
@@ -37,8 +34,24 @@ SPREAD = 0.3
 """Standard deviation of the first outputs, in units of the labels'."""
 
 
+class Bapst(Protocol):
+    """What is looked at of :class:`~glassmd.learners.networks.bapst.BapstModel`."""
+
+    width: int
+    n_steps: int
+    scale: Tensor
+    node_encoder: nn.ModuleList
+    edge_encoder: nn.ModuleList
+    edge_network: nn.ModuleList
+    node_network: nn.ModuleList
+    decoder: nn.ModuleList
+
+    def latent(self, data: Data) -> Tensor:
+        """What the decoder sees of every particle, (n_particles, width)."""
+
+
 @torch.no_grad()
-def initialise(model: BapstModel, graph: Data) -> None:
+def initialise(model: Bapst, graph: Data) -> None:
     """Give the network a start that suits graphs like `graph`; see the module's text.
 
     Args:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
-from glassmd.learners.fitting.labels import LabelSums
+from glassmd.learners.labels import LabelSums
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Blocks, Sample, SampleKey
 
