@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from glassmd.ledger.keys import KINDS
@@ -21,6 +22,7 @@ from glassmd.stream.dataset import Run, open_run
 from glassmd.training.journal import read_metrics
 from glassmd.training.session import train
 from tests.conftest import TINY, TINY_TRAIN, needs_lammps
+from tests.fault.test_signals import listens
 
 KILLS = 10
 UNTRACED = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
@@ -104,6 +106,24 @@ def kill_the_trainer(process: subprocess.Popen[bytes], dice: random.Random) -> b
     return kill(process.pid)
 
 
+EXITS: list[float] = []
+"""Seconds from SIGTERM to the end of a trainer."""
+
+
+def stop_the_trainer(process: subprocess.Popen[bytes], dice: random.Random) -> bool:
+    """SIGTERM is heard, and answered by exit code 75, as soon as the command listens."""
+    if not listens(process.pid):
+        return False
+    asked = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    code = process.wait(timeout=60)
+    if code == 0:  # it was at its very end
+        return False
+    EXITS.append(time.monotonic() - asked)
+    assert code == 75
+    return True
+
+
 def kill_everything(process: subprocess.Popen[bytes], dice: random.Random) -> bool:
     struck = [kill(pid) for pid in [*children(process.pid), process.pid]]
     return all(struck)
@@ -112,14 +132,15 @@ def kill_everything(process: subprocess.Popen[bytes], dice: random.Random) -> bo
 @needs_lammps
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes in /proc")
-@pytest.mark.parametrize("strike", [kill_a_worker, kill_the_trainer, kill_everything])
+@pytest.mark.parametrize("strike", [kill_a_worker, kill_the_trainer, kill_everything, stop_the_trainer])
 def test_a_streaming_run_survives_ten_kills(
     strike: Callable[[subprocess.Popen[bytes], random.Random], bool],
     undisturbed: dict[str, str],
     tmp_path: Path,
     repeats: int,
 ) -> None:
-    """`--repeats 10` kills a hundred times."""
+    """`--repeats 10` strikes a hundred times."""
+    EXITS.clear()
     wanted = KILLS * repeats
     dice, kills, starts, runs = random.Random(strike.__name__), 0, 0, 1
     model = tmp_path / "model1"
@@ -144,6 +165,9 @@ def test_a_streaming_run_survives_ten_kills(
     print(f"\n{strike.__name__}: {kills} kills, {starts} starts, {runs} runs, all complete: "
           f"{len(undisturbed)} entries each, none lost or doubled, bit for bit as undisturbed")  # fmt: skip
     assert kills == wanted
+    if strike is stop_the_trainer:
+        print(f"SIGTERM to exit: {np.median(EXITS):.2f} s (median), {np.quantile(EXITS, 0.99):.2f} s (99%)")
+        assert np.quantile(EXITS, 0.99) < 5
 
 
 def assert_complete(model: Path, undisturbed: dict[str, str]) -> None:

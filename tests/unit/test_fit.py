@@ -16,6 +16,7 @@ from glassmd.errors import Interrupted, StorageError
 from glassmd.interrupt import StopRequest
 from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.learners.labels import LabelSums
+from glassmd.models.store import load_model
 from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.pairs import pair_changes_of
@@ -109,6 +110,19 @@ def test_labels_of_pairs_are_those_of_the_position_in_the_stream(tiny_run: Run) 
     assert both is not None
     assert (first.n_replicas, both.n_replicas) == (3, 6)
     assert not np.allclose(first.mean, both.mean)
+
+
+@needs_lammps
+@pytest.mark.parametrize("model", ["ridge", "glassnet"])
+def test_what_is_known_of_folds_survives_going_on(tiny_run: Run, tmp_path: Path, model: str) -> None:
+    small = {"width": 4, "n_layers": 1} if model == "glassnet" else {}
+    found = []
+    for steps in (6, 8):
+        settings = SMALL.model_copy(update={"model": model, "hyperparameters": small, "max_steps": steps})
+        result = train([tiny_run.path], tmp_path / "m", Settings(run=TINY, train=settings), held_out=())
+        spread = load_model(tmp_path / "m").model.state_dict().get("blend.variances", torch.ones(1))
+        found.append((result["cross_validated"], bool(torch.isfinite(spread).all())))
+    assert found == [(True, True)] * 2
 
 
 # ---- saving -------------------------------------------------------------------------------------------------

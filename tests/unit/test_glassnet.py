@@ -13,13 +13,14 @@ from torch_geometric.data import Batch
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.graphs import batch_graphs
-from glassmd.learners import DEFAULT_MODEL, make_model, model_class
+from glassmd.learners import make_model, model_class
 from glassmd.learners.glassnet.blend import Blend
 from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.learners.part import FOLDS, Labelled, Taken
 from glassmd.mixtures import get_mixture
 from glassmd.models.card import ModelCard
 from glassmd.models.store import load_model, save_model
+from glassmd.settings import TrainSettings
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.structure import INPUTS, Rattling, Structure
 
@@ -101,7 +102,7 @@ def let_members_speak(model: GlassNet) -> None:
 
 
 def test_it_is_what_is_trained_where_nobody_chooses():
-    assert model_class(DEFAULT_MODEL) is GlassNet
+    assert model_class(TrainSettings().model) is GlassNet
 
 
 @pytest.mark.parametrize("inputs", [("thermal",), ("inherent",), ("cage",), ("thermal", "inherent"), INPUTS])

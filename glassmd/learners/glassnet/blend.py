@@ -97,7 +97,7 @@ class Blend(nn.Module):
     def _fit_one(self, s: int, t: int, columns: Tensor, target: Tensor, noise: Tensor, liquid: Tensor) -> None:
         everyone = torch.ones_like(liquid, dtype=torch.bool)
         inner, inner_target = (shrink_offsets(of, liquid, everyone, 0.0) for of in (columns, target[:, None]))
-        prior = _halves(self.weights.shape[1])[t, :, None].to(columns)
+        prior = _halves(self.weights.shape[1])[t, :, None].to(columns.device, columns.dtype)
         # Where predictions say the same, the data cannot tell them apart.
         small = len(columns) * torch.where(prior > 0, _RIDGE, _RIDGE_BETWEEN)
         gram = inner.T @ inner + torch.diag(small[:, 0])

@@ -19,9 +19,6 @@ from glassmd.structure import Structure
 
 __all__ = ["BETWEEN", "LinearHead", "encoded"]
 
-LEFT_OUT = "folds left out"
-"""How a penalty was chosen where several folds hold data."""
-
 BETWEEN = 0.25
 """How much differences between the means of samples count beside those within a sample."""
 
@@ -134,8 +131,9 @@ class LinearHead(nn.Module):
     @property
     def folds_apart(self) -> bool:
         """Whether every species that was solved has weights that never saw a fold."""
-        told = [one["chosen_by"] for one in self.solution.values()]
-        return bool(told) and all(chosen == LEFT_OUT for chosen in told)
+        solved = self.inverse_unit.any(dim=1)
+        apart = (self.fold_weight != self.weight[:, None]).flatten(1).any(dim=1)
+        return bool(solved.any()) and bool((apart | ~solved).all())
 
     def no_sums(self) -> FoldSums:
         """Sums over no sample."""
@@ -238,7 +236,7 @@ def _told(solution: RidgeSolution) -> dict[str, Any]:
     return {
         "particles": solution.count,
         "penalty": solution.penalty.tolist(),
-        "chosen_by": LEFT_OUT if solution.left_out else "generalised cross-validation: one fold only",
+        "chosen_by": "folds left out" if solution.left_out else "generalised cross-validation: one fold only",
         "degrees_of_freedom": solution.freedom.tolist(),
         "residual_std": solution.residual.sqrt().tolist(),
         "label_noise_std": solution.noise.sqrt().tolist(),
