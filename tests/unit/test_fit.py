@@ -78,7 +78,8 @@ def test_what_arrives_after_the_last_step_is_in_the_linear_part(tiny_run: Run, r
     kept = late.rename(tmp_path / late.name)
     (run_copy / "index").exists() and shutil.rmtree(run_copy / "index")
     source = SampleSource([open_run(run_copy)], requests=Structures([open_run(run_copy)], INPUTS).requests)
-    trainer = Trainer(source, SMALL, tmp_path / "m", structures=Structures(source.runs, INPUTS), follow=True)
+    settings = SMALL.model_copy(update={"max_reuse": 10.0})  # the steps do not wait for it
+    trainer = Trainer(source, settings, tmp_path / "m", structures=Structures(source.runs, INPUTS), follow=True)
 
     def arrives() -> None:
         assert trainer.step == SMALL.max_steps
