@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
 from glassmd.errors import Interrupted
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
@@ -27,7 +28,7 @@ from glassmd.learners.part import FOLDS
 from glassmd.models.store import load_model
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.simulation.pool import simulate
-from glassmd.stream.dataset import SegmentReader, open_run
+from glassmd.stream.dataset import Run, SegmentReader, open_run
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.structures import Structures
 from glassmd.structure import INPUTS
@@ -149,17 +150,22 @@ def strike_at(number: int | None, blow: BaseException | None = None) -> Iterator
         sys.settrace(before)
 
 
-def predictions(model: Path, samples: list[Any], structures: Structures) -> list[Tensor]:
+def encoded(model: Path, run: Run) -> list[Data]:
+    """All samples as a learner takes them, in double precision."""
+    learner, structures = load_model(model).model, Structures([run], INPUTS)
+    found = [learner.encode(structures.of(sample)) for sample in run.samples()]
+    for data in found:
+        data[NODE_FEATURES] = data[NODE_FEATURES].double()
+    return found
+
+
+@torch.no_grad()
+def predictions(model: Path, samples: list[Data]) -> list[Tensor]:
     """Of the part that is solved, in double precision."""
     learner = load_model(model).model.double()
-    found = []
-    with torch.no_grad():
-        for sample in samples:
-            data = learner.encode(structures.of(sample))
-            data[NODE_FEATURES] = data[NODE_FEATURES].double()
-            of_linear = isinstance(learner, GlassNet)
-            found.append(learner.linear(data[NODE_FEATURES], data[NODE_SPECIES]) if of_linear else learner(data))
-    return found
+    if isinstance(learner, GlassNet):
+        return [learner.linear(data[NODE_FEATURES], data[NODE_SPECIES]) for data in samples]
+    return [learner(data) for data in samples]
 
 
 def require_same(found: list[Tensor], expected: list[Tensor]) -> None:
@@ -224,8 +230,8 @@ def test_any_order_with_stops_anywhere_ends_where_offline_does(
     monkeypatch.setattr("glassmd.training.loop.IDLE", 0.0)
     encodings, run = Encodings(), open_run(whole)
     train([whole], tmp_path / "offline", settings_of(learner), encodings=encodings)
-    samples, structures = run.samples(), Structures([run], INPUTS)
-    expected = predictions(tmp_path / "offline", samples, structures)
+    samples = encoded(tmp_path / "offline", run)
+    expected = predictions(tmp_path / "offline", samples)
     poll = SampleSource.poll
     kinds: Counter[str] = Counter()
     for order in range(max(2, repeats)):
@@ -253,7 +259,7 @@ def test_any_order_with_stops_anywhere_ends_where_offline_does(
             session.strikes.append(f"{kind} at {passed[-1] if passed else 'the start'}")
         session.train()
         require_everything_consumed(session)
-        require_same(predictions(session.out, samples, structures), expected)
+        require_same(predictions(session.out, samples), expected)
     assert kinds.total() > order, f"stops that struck: {kinds}"
     if learner == "glassnet":
         assert steps_by_fold.total() >= 20 * (order + 2)
@@ -285,8 +291,8 @@ def test_a_stop_at_every_statement_between_poll_and_acknowledgement(
     monkeypatch.setattr("glassmd.training.loop.LOOK", 0.0)
     learner, encodings, run = "debye-waller", Encodings(), open_run(whole)
     train([whole], tmp_path / "offline", settings_of(learner), encodings=encodings)
-    samples, structures = run.samples(), Structures([run], INPUTS)
-    expected = predictions(tmp_path / "offline", samples, structures)
+    samples = encoded(tmp_path / "offline", run)
+    expected = predictions(tmp_path / "offline", samples)
     names = ("L0004-P0000-B0001", "L0002-P0001-B0000", "L0004-P0000-B0000", "L0002-P0000-B0000")
 
     # Two samples are there, and then one grows and one with a lower key arrives.
@@ -313,7 +319,7 @@ def test_a_stop_at_every_statement_between_poll_and_acknowledgement(
             session.more(99)
             session.train()
             require_everything_consumed(session)
-            require_same(predictions(session.out, samples, structures), expected)
+            require_same(predictions(session.out, samples), expected)
             shutil.rmtree(session.run.parent)
     print(f"\n{struck} stops at {len(places)} statements")
 
