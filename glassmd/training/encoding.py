@@ -83,9 +83,10 @@ class Encodings:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def _path(self, name: Name) -> Path | None:
-        (run, lineage, parent), blocks = (name[0].run, name[0].lineage, name[0].parent), name[1]
-        text = "-".join(map(str, (run, lineage, parent, *blocks)))
-        return None if self._directory is None else self._directory / f"{text[:200]}.safetensors"
+        key, blocks = name
+        version_of = hashlib.sha256(str(blocks).encode()).hexdigest()[:8]
+        text = f"{key.run}-{key.lineage}-{key.parent}-{version_of}"
+        return None if self._directory is None else self._directory / f"{text}.safetensors"
 
     def _read(self, name: Name) -> Data | None:
         path = self._path(name)
@@ -116,7 +117,7 @@ class Encodings:
 def encodings_of(model: PropensityModel, directory: Path, memory: float, disk: float) -> Encodings:
     """Where a training keeps what one learner eats; what another has left in `directory/encodings` is removed."""
     made_by = [version("glassmd"), model.name, {k: v for k, v in model.hyperparameters().items() if k != "n_features"}]
-    own = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:16]
+    own = hashlib.sha256(json.dumps(made_by, sort_keys=True, default=str).encode()).hexdigest()[:16]
     place = directory / "encodings"
     for other in place.glob("*") if place.is_dir() else ():
         if other.name != own:
