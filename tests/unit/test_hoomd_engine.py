@@ -242,7 +242,7 @@ def test_rattling_asks_for_neither_energies_nor_positions(liquids, monkeypatch):
         asked.append(simulation._simulation.always_compute_pressure)
         run(simulation, steps)
 
-    for name in ("energies_and_virials", "phase_space", "positions_of", "forces"):
+    for name in ("energies_and_virials", "phase_space", "positions_of"):
         monkeypatch.setattr(PackedSimulation, name, never)
     monkeypatch.setattr(PackedSimulation, "run", watched)
     options = {"steps": [10, 20, 30], "left_out": 1, "time_step": STEP}
