@@ -16,6 +16,7 @@ from glassmd.graphs import batch_graphs
 from glassmd.learners import make_model, model_class
 from glassmd.learners.glassnet.blend import Blend
 from glassmd.learners.glassnet.glassnet import GlassNet
+from glassmd.learners.labels import LabelSums
 from glassmd.learners.part import FOLDS, Labelled, Taken
 from glassmd.mixtures import get_mixture
 from glassmd.models.card import ModelCard
@@ -234,6 +235,66 @@ def test_offsets_of_whole_liquids_do_not_decide_on_the_blend():
     blend = Blend(n_species=1, n_times=1)
     blend.fit(offset, inner, offset + inner, torch.zeros_like(inner), torch.zeros_like(liquid), liquid)
     assert float(blend.weights[0, 0, 1]) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_time_with_noisy_labels_is_helped_by_another():
+    """Both times have the same truth; predictions at the second are as noisy as labels of one replica make them."""
+    generator = torch.Generator().manual_seed(2)
+    truth = torch.randn(20_000, 1, generator=generator)
+    errors = torch.tensor([0.3, 1.0])
+    first, second = (truth + errors * torch.randn(20_000, 2, generator=generator) for _ in range(2))
+    blend, species = Blend(n_species=1, n_times=2), torch.zeros(20_000, dtype=torch.int64)
+    before = blend(first, second, species)
+    target = truth.expand(-1, 2)
+    blend.fit(first, second, target, torch.zeros_like(target), species, torch.zeros_like(species))
+    left = ((blend(first, second, species) - target) ** 2).mean(0)
+    assert float(((before - target) ** 2).mean(0)[1]) == pytest.approx(0.5, rel=0.1)
+    # Two of variance 0.09 about the truth of variance 1 leave 1/(1 + 2/0.09), less what the noisy ones add.
+    assert left.tolist() == pytest.approx([1 / (1 + 2 / 0.09 + 2)] * 2, rel=0.1)
+
+
+def test_one_replica_each_gives_a_spread_of_the_truth_where_others_tell_the_noise():
+    """Labels of one replica with a relative scatter of 0.3, which lineages that are not learned from tell."""
+    model, taken = fitted(samples=6)
+    known = {key: taken.sample(key) for key in taken.blocks}
+    scatter = 0.3
+    for key, sample in known.items():
+        truth = 0.3 + 20 * structure_of(key.lineage).rattling.debye_waller * np.array([[1.0], [2.0]])
+        label = truth * (1 + scatter * np.random.default_rng(key.lineage).normal(size=truth.shape))
+        known[key] = replace(sample, propensity=label, variance=np.full_like(label, np.nan), n_replicas=1)
+    heard = replace(sample_of(20), variance=(scatter * sample_of(20).propensity) ** 2, n_replicas=32)
+    taken.recall = lambda key, blocks: known[key]
+    taken.labels = LabelSums.none(2, 2).added(heard, learn=False)
+    for sample in known.values():
+        taken.labels = taken.labels.added(sample)
+    model.fit(labelled(taken), torch.from_numpy(taken.labels.variance))
+    model.steps.fill_(1)
+    model.eval()
+    model.weigh(taken)
+    data = batch_graphs([model.encode(structure_of(11))])
+    truth = 0.3 + 20 * structure_of(11).rattling.debye_waller * np.array([[1.0], [2.0]])
+    with torch.no_grad():
+        predicted, spread = model(data).numpy().T, model.spread(data).numpy().T
+    assert spread.mean() < 0.6 * scatter * truth.mean(), "the noise of the labels is not taken for an error"
+    assert 0.3 < float((((predicted - truth) / spread) ** 2).mean()) < 3.0
+
+
+def test_weights_of_an_earlier_version_are_read():
+    model, taken = fitted()
+    let_members_speak(model)
+    model.eval()
+    old = dict(model.state_dict())
+    del old["blend.constant"], old["steps"]
+    shares = torch.tensor([0.7, 0.2, 0.1]).expand(2, 2, 3).clone()
+    old.update({"blend.weights": shares, "taken": torch.tensor(12), "folds": torch.ones(FOLDS, dtype=torch.int64)})
+    again = make_model("glassnet", **model.hyperparameters()).eval()
+    again.load_state_dict(old)
+    assert again.steps.tolist() == [2] * FOLDS
+    data = batch_graphs([labelled(taken)[0].data])
+    species = data["species"]
+    linear = model.normalise(model.linear(data["features"], species), species)
+    expected = 0.7 * linear + 0.2 * model._members(data, range(FOLDS)) + 0.1
+    torch.testing.assert_close(again.normalised(data), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_weighing_gives_a_spread_that_covers_unseen_truth():
