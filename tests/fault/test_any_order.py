@@ -161,11 +161,12 @@ def encoded(model: Path, run: Run) -> list[Data]:
 
 @torch.no_grad()
 def predictions(model: Path, samples: list[Data]) -> list[Tensor]:
-    """Of the part that is solved, in double precision."""
+    """Of the part that is solved, and their spreads, in double precision."""
     learner = load_model(model).model.double()
     if isinstance(learner, GlassNet):
-        return [learner.linear(data[NODE_FEATURES], data[NODE_SPECIES]) for data in samples]
-    return [learner(data) for data in samples]
+        given = [(data[NODE_FEATURES], data[NODE_SPECIES]) for data in samples]
+        return [of(*one) for one in given for of in (learner.linear, learner.linear.spread)]
+    return [of(data) for data in samples for of in (learner, learner.spread)]
 
 
 def require_same(found: list[Tensor], expected: list[Tensor]) -> None:

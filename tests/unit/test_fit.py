@@ -113,6 +113,22 @@ def test_labels_of_pairs_are_those_of_the_position_in_the_stream(tiny_run: Run) 
     assert not np.allclose(first.mean, both.mean)
 
 
+def test_noise_that_is_heard_of_last_is_in_the_solution(tiny_run: Run, tmp_path: Path) -> None:
+    """A held-out sample changes no label, and how noisy all of them are."""
+    settings = TINY_TRAIN.model_copy(update={"model": "ridge", "input": ["thermal"]})
+    samples = sorted(tiny_run.samples(), key=lambda one: one.key)
+    learned, heard = ([one for one in samples if one.role == role] for role in ("train", "validation"))
+    spreads = []
+    for number, order in enumerate(([*heard, *learned], [*learned, *heard])):
+        trainer = trainer_of(tiny_run, tmp_path / f"m{number}", settings)
+        for sample in order:
+            trainer.fit.take(sample, learn=sample.role == "train")
+            trainer.fit.advance(trainer.reservoir, final=False)
+        trainer.fit.finish()
+        spreads.append(trainer.model.spread(trainer.taken.encode(learned[0])))
+    torch.testing.assert_close(*spreads, rtol=1e-6, atol=0.0)
+
+
 @needs_lammps
 @pytest.mark.parametrize("model", ["ridge", "glassnet"])
 def test_what_is_known_of_folds_survives_going_on(tiny_run: Run, tmp_path: Path, model: str) -> None:

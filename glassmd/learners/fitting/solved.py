@@ -154,7 +154,7 @@ class Solved(Part):
     def __init__(self, learner: Solvable, taken: Taken, again: float = 1.25) -> None:
         self._learner, self._taken, self._again = learner, taken, again
         self._holding = _Holding(learner.no_sums(), {}, 0)
-        self._solved_with = 0
+        self._solved_with = 0, 0.0
 
     def taking(self, sample: Sample, before: Sample | None) -> _Holding:
         """The sums with a sample; as it was before, it is taken back."""
@@ -190,10 +190,16 @@ class Solved(Part):
 
     def due(self, reservoir: Reservoir, *, final: bool) -> bool:
         """Whether what was taken since the last solution is worth another one."""
-        replicas = self._holding.replicas
-        if replicas in (0, self._solved_with):
-            return False
-        return final or replicas >= self._again * self._solved_with
+        return self._stale and (final or self._holding.replicas >= self._again * self._solved_with[0])
+
+    @property
+    def _has(self) -> tuple[int, float]:
+        """Replicas that were learned from, and those that tell the noise, which lineages that are held out do too."""
+        return self._holding.replicas, float(self._taken.labels.freedom.sum())
+
+    @property
+    def _stale(self) -> bool:
+        return self._holding.replicas > 0 and self._has != self._solved_with
 
     def advance(self, reservoir: Reservoir) -> Advance:
         """Solve."""
@@ -205,11 +211,11 @@ class Solved(Part):
         if not self._holding.sums.exact:
             self._holding = self._anew()
         self._learner.solve(self._holding.sums, torch.from_numpy(self._taken.labels.variance))
-        self._solved_with = self._holding.replicas
+        self._solved_with = self._has
 
     def finish(self) -> None:
         """Nothing is left out of the solution."""
-        if self._holding.replicas not in (0, self._solved_with):
+        if self._stale:
             self._solve()
 
     def tensors(self) -> Tensors:
@@ -230,7 +236,8 @@ class Solved(Part):
         """Return to a checkpoint."""
         anchors = {s: SampleKey(*key) for s, *key in state["anchors"]}
         self._holding = _Holding(self._learner.no_sums().restored(tensors), anchors, state["replicas"])
-        self._solved_with, self.step = state["solved_with"], state["step"]
+        (replicas, freedom), self.step = state["solved_with"], state["step"]
+        self._solved_with = replicas, freedom
 
 
 def species_of(sample: Labelled) -> set[int]:

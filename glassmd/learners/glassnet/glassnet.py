@@ -50,8 +50,8 @@ class GlassNet(Solvable):
     |               | between inputs, rattling in the cage, temperature       |                                       |
     | members 1 … 5 | the same, and every bond: its length, how the inputs    | by optimiser steps; member k never    |
     |               | differ on it, how it shakes                             | sees fold k of the lineages           |
-    | blend         | the prediction of a sample by the parts that never saw  | one weight per species and time, and  |
-    |               | its fold                                                | how far the truth lies from the blend |
+    | blend         | the predictions of a sample, at all times, by the parts | their weights per species and time,   |
+    |               | that never saw its fold                                 | and how far the truth lies from them  |
 
     Nothing it sees changes under rotations, reflections, translations, images or another order of the particles.
     Every sample is in the linear part and in four of five members. A member that has not taken a step, because all
