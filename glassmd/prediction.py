@@ -17,6 +17,7 @@ from glassmd.engines import DeviceChoice, EngineChoice, get_engine
 from glassmd.errors import ModelError, RunError, TrajectoryError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_STD
 from glassmd.graphs import batch_graphs
+from glassmd.learners.device import torch_device
 from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import mixture_of
@@ -74,7 +75,7 @@ def predict(
         structure: The configuration with the inputs that the model sees; computed with the engine by default.
         temperature: k_B T / ε_AA; that of the model's training by default.
         engine: What computes the inputs, as in settings.
-        device: Where it does.
+        device: Where it does, and where a network computes.
         check: Called about once a second while they are computed; what it raises ends it.
 
     Raises:
@@ -83,6 +84,7 @@ def predict(
     """
     loaded = model if isinstance(model, LoadedModel) else load_model(Path(model))
     _require_fit(configuration, loaded)
+    where = torch_device(device, loaded.model)
     cost: dict[str, dict[str, Any]] = {}
     if structure is None:
         known = temperature if temperature is not None else _only_temperature(loaded)
@@ -93,12 +95,12 @@ def predict(
         for name, one in made.items():
             add_cost(cost, name, one.facts)
     started = time.monotonic()
-    loaded.model.eval()
+    loaded.model.eval().to(where)
     with torch.no_grad():
-        data = batch_graphs([loaded.model.encode(structure)])
-        values = loaded.model(data).numpy().astype(np.float64).T
+        data = batch_graphs([loaded.model.encode(structure)]).to(where)
+        values = loaded.model(data).cpu().numpy().astype(np.float64).T
         spread = loaded.model.spread(data)
-    std = _residual(configuration, loaded) if spread is None else spread.numpy().astype(np.float64).T
+    std = _residual(configuration, loaded) if spread is None else spread.cpu().numpy().astype(np.float64).T
     return Prediction(list(loaded.card.times), values, std, cost, time.monotonic() - started)
 
 
@@ -209,7 +211,7 @@ def predict_file(
         times: Some of the model's times; all by default.
         temperature: k_B T / ε_AA; what the snapshot says by default, or the model's.
         engine: What computes the inputs that the model sees, as in settings.
-        device: Where it does.
+        device: Where it does, and where a network computes.
 
     Returns:
         What `glassmd predict --json` prints, the configuration, and the prediction.

@@ -62,7 +62,7 @@ def gpu_problem() -> str:
     hoomd = load_hoomd()
     if not hoomd.version.gpu_enabled:
         return "this HOOMD-blue was built without GPU support"
-    if not hoomd.device.GPU.is_available():
+    if not hoomd.device.GPU.get_available_devices():  # its is_available tells how HOOMD was built, and no more
         return "; ".join(hoomd.device.GPU.get_unavailable_device_reasons()) or "no GPU was found"
     import torch  # reads HOOMD's arrays on the GPU
 

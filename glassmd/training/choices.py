@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 from typing import Any, Literal
 
+import torch
+
 from glassmd.errors import SettingsError
 from glassmd.learners import make_model, model_class
 from glassmd.learners.base import PropensityModel
+from glassmd.learners.device import torch_device
 from glassmd.settings import Count, Positive, TrainSettings
 
-__all__ = ["Resolved", "resolved", "started"]
+__all__ = ["Resolved", "resolved", "started", "training_device"]
 
 FALLBACK: dict[str, Any] = {
     "max_steps": 1000,
@@ -52,6 +55,16 @@ def resolved(settings: TrainSettings) -> Resolved:
     suits = {**FALLBACK, **model_class(settings.model).suggested}
     left = {key: value for key, value in suits.items() if getattr(settings, key) is None}
     return Resolved(**{**settings.model_dump(), **left})
+
+
+def training_device(settings: TrainSettings) -> torch.device:
+    """The device that optimiser steps are taken on; see :func:`glassmd.learners.device.torch_device`.
+
+    Raises:
+        ModelError: There is no such learner.
+        SettingsError: CUDA is asked for, and torch has no such device.
+    """
+    return torch_device(settings.train_device, model_class(settings.model))
 
 
 def started(settings: TrainSettings, mixture: dict[str, Any], n_times: int) -> PropensityModel:

@@ -34,8 +34,7 @@ from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.stream.structures import Structures
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint, require_same, save_checkpoint
-from glassmd.training.choices import resolved, started
-from glassmd.training.device import training_device
+from glassmd.training.choices import resolved, started, training_device
 from glassmd.training.encoding import Encoder, Encodings, encodings_of
 from glassmd.training.journal import Journal
 from glassmd.training.progress import TrainingProgress

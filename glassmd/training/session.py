@@ -22,8 +22,7 @@ from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import SampleKey
 from glassmd.stream.structures import Structures, cage_asked
-from glassmd.training.choices import resolved
-from glassmd.training.device import training_device
+from glassmd.training.choices import resolved, training_device
 from glassmd.training.encoding import Encodings
 from glassmd.training.loop import Trainer
 from glassmd.training.progress import TrainingProgress

@@ -21,7 +21,7 @@ from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run
 from glassmd.stream.structures import Structures
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
-from glassmd.training.device import training_device
+from glassmd.training.choices import training_device
 from glassmd.training.encoding import Encodings
 from glassmd.training.loop import Trainer
 from glassmd.training.session import train
