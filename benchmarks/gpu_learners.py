@@ -8,11 +8,14 @@ simulated one; inputs that it lacks are computed first. A step here is what the 
 step: turn and batch encoded samples, bring them to the device, objective, backward, clipped AdamW, read the loss. What
 is made once per sample, or solved, is not in it. On CUDA, or with --quick, `glassmd.train` itself then trains every
 network for some steps on the run, with all that belongs to it: seconds, device and score on held-out lineages are kept.
-Every learner has a process of its own, so that peaks of memory are its own, and one that fails stops no other.
+Every learner has a process of its own, so that peaks of memory are its own, and one that fails stops no other; they
+prepare at the same time and are measured one after the other. On CUDA a step is taken in single precision, with
+TensorFloat-32 in matrix products, under bfloat16 autocast, and through torch.compile; one that fails is told.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import resource
 import statistics
@@ -20,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +54,10 @@ from glassmd.training.source import SampleSource
 LEARNERS = ("glassnet", "glassmlp", "bapst", "botan", "se3")
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {"botan": {"pretrain_steps": 0}}
 """BOTAN learns edges alone at first, which is the cheaper part: its steps on both are measured."""
-WARM_UP = 2
+VARIANTS = ("cuda", "cuda tf32", "cuda bfloat16", "cuda compiled")
+WARM_UP = 3
+LOCK = Path(tempfile.gettempdir()) / "glassmd-gpu-learners.lock"
+"""Whoever holds it measures."""
 MIB = 2**20
 
 
@@ -65,11 +72,13 @@ class Normalised(NamedTuple):
 
 
 class Contestant:
-    """Takes training steps on one device, with weights of its own."""
+    """Takes training steps on one device in one precision, with weights of its own."""
 
-    def __init__(self, model: PropensityModel, samples: Sequence[Normalised], settings: Resolved, device: str) -> None:
+    def __init__(self, model: PropensityModel, samples: Sequence[Normalised], settings: Resolved, where: str) -> None:
+        device, _, self.how = where.partition(" ")
         self.model, self.samples, self.settings = deepcopy(model).to(device), samples, settings
         self.device = torch.device(device)
+        self.objective = torch.compile(self.model.objective) if self.how == "compiled" else self.model.objective
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -94,13 +103,25 @@ class Contestant:
         self.assembling.append(time.perf_counter() - began)
         self.model.train()
         self.optimizer.zero_grad()
-        loss = self.model.objective(*batch)
-        loss.backward()
+        with self.precision():
+            loss = self.objective(*batch)
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
         self.taken += 1
         if not np.isfinite(float(loss.detach())):  # reading the loss waits for the device, as the training loop does
             raise RuntimeError(f"the loss is not finite after {self.taken} steps")
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Of a step."""
+        before = torch.get_float32_matmul_precision()
+        with ExitStack() as stack:
+            if self.how == "bfloat16":
+                stack.enter_context(torch.autocast(self.device.type, torch.bfloat16))
+            torch.set_float32_matmul_precision("high" if self.how == "tf32" else "highest")
+            yield
+        torch.set_float32_matmul_precision(before)
 
     def steps_per_second(self, seconds: float) -> float:
         """Take steps for so long."""
@@ -170,16 +191,24 @@ def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[st
     wanted = TrainSettings(model=name, hyperparameters=HYPERPARAMETERS.get(name, {}))
     settings = resolved(wanted)
     model, samples, facts = prepared(path, wanted, plan["samples"])
-    contestants, losses, memory = {}, {}, {}
-    for where in dict.fromkeys(("cpu", device)):
-        if where == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        contestants[where] = one = Contestant(model, samples, settings, where)
-        losses[where] = one.first_loss()
-        for _ in range(WARM_UP):
-            one.step()
-        memory[where] = _peak(where)
+    contestants, losses, memory, failed = {}, {}, {}, {}
+    held = LOCK.open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)  # until the process ends
+    wanted_devices = plan["variants"] if device == "cuda" else ()
+    for where in ("cpu", *wanted_devices):
+        try:
+            if where != "cpu":
+                torch.cuda.reset_peak_memory_stats()
+            one = Contestant(model, samples, settings, where)
+            losses[where] = one.first_loss()
+            for _ in range(1 if where == "cpu" else WARM_UP):
+                one.step()
+        except Exception as error:  # of torch, its compiler, or a network that cannot do it
+            failed[where] = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            continue
+        memory[where] = _peak(one.device.type)
         one.assembling.clear()
+        contestants[where] = one
     rates = take_turns(
         {where: (lambda one=one: one.steps_per_second(plan["seconds"])) for where, one in contestants.items()},
         plan["rounds"],
@@ -189,6 +218,7 @@ def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[st
         step = 1 / statistics.median(rates[where])
         found["devices"][where] = {
             "name": cpu_name() if where == "cpu" else torch.cuda.get_device_name(),
+            "first_loss": losses[where],
             "steps_per_second": rate(rates, where),
             "step_ms": round(1e3 * step, 2),
             "of_which_assembling_ms": round(1e3 * statistics.median(one.assembling), 2),
@@ -198,6 +228,11 @@ def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[st
     if "cuda" in contestants:
         found["cuda_to_cpu"] = ratio(rates, "cuda", "cpu")
         found["relative_difference_of_the_first_loss"] = abs(losses["cuda"] / losses["cpu"] - 1)
+        found["to_single_precision"] = {
+            where: ratio(rates, where, "cuda") for where in contestants if where not in ("cpu", "cuda")
+        }
+    if failed:
+        found["failed_on"] = failed
     return found
 
 
@@ -227,14 +262,21 @@ def _peak(device: str) -> dict[str, int]:
     return {"peak_of_the_process_MiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB)}
 
 
-def in_its_own_process(name: str) -> dict[str, Any]:
-    """What :func:`measure` finds in a process that is given the same arguments, or how it failed."""
-    command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--only", name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(f"{name}: {'measured' if done.returncode == 0 else 'failed'}", file=sys.stderr, flush=True)
-    if done.returncode:
-        return {"learner": name, "failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]}
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def in_their_own_processes(names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What :func:`measure` finds in processes that are given the same arguments, or how they failed."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = []
+        for name in names:
+            command = [sys.executable, "-W", "ignore", __file__, *sys.argv[1:], "--only", name]
+            said = Path(folder) / name  # a pipe that nobody reads would hold up whoever holds the lock
+            with said.with_suffix(".out").open("w") as out, said.with_suffix(".err").open("w") as problems:
+                started.append((name, said, subprocess.Popen(command, stdout=out, stderr=problems)))
+        for name, said, process in started:
+            code = process.wait()
+            print(f"{name}: {'measured' if code == 0 else 'failed'}", file=sys.stderr, flush=True)
+            kind = ".err" if code else ".out"
+            lines = said.with_suffix(kind).read_text(encoding="utf-8").strip().splitlines() or [f"exit code {code}"]
+            yield {"learner": name, "failed": lines[-1]} if code else dict(json.loads(lines[-1]))
 
 
 def main() -> None:
@@ -250,6 +292,7 @@ def main() -> None:
         type=int,
         help="of the real training, 0 for none; default: 300 on CUDA, none on the CPU; 4 with --quick",
     )
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="on CUDA")
     parser.add_argument("--threads", type=int, default=available_cores(), help="of the CPU")
     parser.add_argument("--only", help="one learner, as JSON on the last line; what this script calls itself with")
     options = parser.parse_args()
@@ -262,6 +305,7 @@ def main() -> None:
         "seconds": options.seconds or (1.0 if options.quick else 10.0),
         "train_steps": options.train_steps,
         "threads": options.threads,
+        "variants": [one.strip() for one in options.variants.split(",")],
     }
     if options.train_steps is None:
         plan["train_steps"] = 4 if options.quick else 300 if device == "cuda" else 0
@@ -278,9 +322,11 @@ def main() -> None:
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "temperature": opened.identity["temperature"],
         "plan": plan,
-        "learners": [in_its_own_process(name.strip()) for name in options.learners.split(",")],
+        "learners": [],
     }
-    record(f"gpu_learners_{device}", result, folder_of(options))
+    for found in in_their_own_processes([name.strip() for name in options.learners.split(",")]):
+        result["learners"].append(found)
+        record(f"gpu_learners_{device}", result, folder_of(options), show=False)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,21 @@ class Pack:
         *,
         neighbor_list: NeighborList = "Tree",
         buffer: float = 0.4,
+        temperature: float = TEMPERATURE,
     ) -> None:
-        self._mixture, self._systems = mixture, replicas(parent, mixture, TEMPERATURE, numbers)
+        self._mixture, self._systems = mixture, replicas(parent, mixture, temperature, numbers)
         self._engine = HoomdEngine(device, packed=len(numbers), buffer=buffer, neighbor_list=neighbor_list)
         self.name = self._engine.device
+
+    @property
+    def buffer(self) -> float:
+        """Of the neighbour list, σ_AA."""
+        return self._engine.buffer
+
+    @buffer.setter
+    def buffer(self, value: float) -> None:
+        """From the next measurement on."""
+        self._engine.buffer = value
 
     def rate(self, steps: int) -> float:
         """Run so many steps; replica-steps/s, one report of all replicas included, the loading not."""
@@ -70,6 +81,8 @@ class Crew:
         n_processes: Divides them.
         steps: Of one measurement.
         buffer: Of the neighbour list.
+        temperature: Of the momenta.
+        patience: Seconds after which a process that says nothing is given up.
     """
 
     def __init__(
@@ -82,14 +95,26 @@ class Crew:
         *,
         steps: int,
         buffer: float,
+        temperature: float = TEMPERATURE,
+        patience: float = PATIENCE,
     ) -> None:
+        self._patience = patience
         context = multiprocessing.get_context("spawn")
         self._barrier: Barrier = context.Barrier(n_processes + 1)
         self._work = n_replicas * steps
         self._processes = [
             context.Process(
                 target=_work,
-                args=(self._barrier, device, mixture, parent, range(i, n_replicas, n_processes), steps, buffer),
+                args=(
+                    self._barrier,
+                    device,
+                    mixture,
+                    parent,
+                    range(i, n_replicas, n_processes),
+                    steps,
+                    buffer,
+                    temperature,
+                ),
                 daemon=True,
             )
             for i in range(n_processes)
@@ -117,7 +142,7 @@ class Crew:
 
     def _meet(self) -> None:
         try:
-            self._barrier.wait(PATIENCE)
+            self._barrier.wait(self._patience)
         except BrokenBarrierError as error:
             raise EngineError(f"one of {len(self._processes)} processes ended early", "it to go on") from error
 
@@ -130,9 +155,10 @@ def _work(
     numbers: Sequence[int],
     steps: int,
     buffer: float,
+    temperature: float,
 ) -> None:
     try:
-        pack = Pack(device, mixture, parent, numbers, buffer=buffer)
+        pack = Pack(device, mixture, parent, numbers, buffer=buffer, temperature=temperature)
         pack.rate(WARM_UP[device])
         barrier.wait(PATIENCE)
         while True:

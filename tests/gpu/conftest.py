@@ -83,4 +83,4 @@ def gpu_run(gpu: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]
     path = tmp_path_factory.mktemp("gpu") / "run"
     result = simulate(settings, path)
     assert result["engine"] == "hoomd"
-    yield open_run(path)
+    return open_run(path)

@@ -15,7 +15,7 @@ from glassmd.models.store import load_model
 from glassmd.prediction import predict
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.stream.dataset import Run
-from glassmd.stream.structures import Structures
+from glassmd.stream.structures import Structures, cage_asked
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.session import train, train_stream
 
@@ -71,12 +71,12 @@ def test_training_and_prediction_are_those_of_the_cpu(gpu_run: Run, cuda: str, t
     loaded = load_model(tmp_path / f"on-{cuda}")
     assert loaded.card.provenance["device"] == cuda
     sample = gpu_run.samples()[0]
-    structure = Structures([gpu_run], loaded.model.inputs).of(sample)
+    structure = Structures([gpu_run], loaded.model.inputs, cage_asked(settings_of(name, 4, device))).of(sample)
     found = {
         where: predict(sample.parent, loaded, structure=structure, device=where)  # type: ignore[arg-type]
         for where in ("cpu", "gpu" if cuda == "cuda" else "cpu")
     }
-    one, other = list(found.values())[0], list(found.values())[-1]
+    one, other = next(iter(found.values())), list(found.values())[-1]
     scale = one.propensity.std()
     print(f"{name}: {np.abs(one.propensity - other.propensity).max() / scale:.1e} of the spread of the propensity")
     np.testing.assert_allclose(other.propensity, one.propensity, rtol=1e-4, atol=1e-4 * scale)
