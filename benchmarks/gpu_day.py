@@ -53,7 +53,7 @@ def stages(run: Path, out: Path) -> list[Stage]:
     """All of them, the most important first."""
     into = ["--out", str(out)]
     tests = [
-        "-m", "pytest", "-m", "gpu", "-q", "-rfEs", "-s", "-n", "6", "-p", "no:cacheprovider", "-o",
+        "-m", "pytest", "-m", "gpu", "-q", "-rPfEs", "-n", "6", "-p", "no:cacheprovider", "-o",
         "filterwarnings=default", "-o", "addopts=--strict-markers", str(HERE.parent / "tests" / "gpu"),
     ]  # fmt: skip
     packed = _best(out)
