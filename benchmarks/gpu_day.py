@@ -60,8 +60,8 @@ def stages(run: Path, out: Path) -> list[Stage]:
     return [
         Stage("tests", 240, tests, environment={"GLASSMD_GPU_STAND_IN": "1"}),
         Stage(
-            "packing", 200, [str(HERE / "gpu_packing.py"), str(run), *into],
-            on_cpu=["--device", "cpu", "--quick"], on_gpu=["--device", "gpu", "--limit", "170"],
+            "packing", 235, [str(HERE / "gpu_packing.py"), str(run), *into],
+            on_cpu=["--device", "cpu", "--quick"], on_gpu=["--device", "gpu", "--limit", "200"],
         ),
         Stage(
             "loop", 110, [str(HERE / "gpu_loop.py"), str(run), *into],

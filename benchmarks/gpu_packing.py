@@ -260,7 +260,7 @@ def main() -> None:
         "crew_steps": 20 if small else 10_000,
         "limit": options.limit or (60.0 if small else 240.0),
     }
-    seconds, warm_up = (0.1, 0.0) if small else (1.2, 1.5)
+    seconds, warm_up = (0.1, 0.0) if small else (1.2, 2.0)
     sizes = [256, 300] if small else [4096, 1024]
     temperature, mixture = 0.8, get_mixture("kob-andersen")
     given: Configuration | None = None
