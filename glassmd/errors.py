@@ -10,6 +10,7 @@
     │   │   └── SegmentError     a committed file that does not match its checksum
     │   ├── ModelError           a model that is missing, damaged or does not fit the data
     │   ├── EngineError          an engine that is not installed or cannot do what is asked
+    │   │   └── DeviceLostError  a GPU that this process can use no more; another process can
     │   ├── EquilibrationError   a lineage that is not an equilibrated liquid
     │   ├── ImportDataError      a published file that is not what its format says
     │   └── StorageError         the disk is full or not writable
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import ClassVar
 
 __all__ = [
+    "DeviceLostError",
     "EngineError",
     "EquilibrationError",
     "GlassmdError",
@@ -96,6 +98,10 @@ class ModelError(InputError):
 
 class EngineError(InputError):
     """An engine that is not installed or cannot do what is asked."""
+
+
+class DeviceLostError(EngineError):
+    """A GPU has failed in a way that no later call of this process gets over; a new process starts afresh."""
 
 
 class EquilibrationError(InputError):

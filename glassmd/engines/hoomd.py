@@ -26,13 +26,13 @@ from glassmd.engines.base import (
     require_possible,
     require_possible_minimum,
 )
-from glassmd.engines.hoomd_device import device_name, hoomd_version, load_hoomd, open_device
+from glassmd.engines.hoomd_device import device_name, failed, hoomd_version, load_hoomd, open_device
 from glassmd.engines.hoomd_reports import displacements, observations, rattled
 from glassmd.engines.rattling import RattlingSums, require_snapshots
 from glassmd.engines.reduced import Displacements
 from glassmd.engines.schedule import reach_each
 from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
-from glassmd.errors import EngineError
+from glassmd.errors import DeviceLostError, EngineError
 from glassmd.mixtures import Mixture
 
 if TYPE_CHECKING:
@@ -41,13 +41,14 @@ if TYPE_CHECKING:
 
 __all__ = ["HoomdEngine"]
 
-_BUFFER = 0.4  # of the neighbour list before it is tuned, σ_AA; HOOMD's own default
-_BUFFERS = (0.2, 0.3, 0.4, 0.5, 0.65)  # that are tried
+_BUFFER = {"cpu": 0.4, "gpu": 0.8}  # of the neighbour list before it is tuned, σ_AA; see docs/gpu.md
+_BUFFERS = {"cpu": (0.2, 0.3, 0.4, 0.5, 0.65), "gpu": (0.4, 0.55, 0.8, 1.0)}  # that are tried
 _ROUNDS = 3  # in which they are tried; the fastest round is the least disturbed one
-_WARM_UP = {"cpu": 50, "gpu": 1000}  # steps before a measurement; on a GPU HOOMD tunes its kernels in them
+_WARM_UP = {"cpu": 50, "gpu": 3000}  # steps before a measurement; on a GPU HOOMD tunes its kernels in them
 _MEASURED = 100  # steps that a measurement takes at least
 _SHORTEST = 0.2  # seconds that a measurement takes at least
 _WORTH_IT = 1.05  # gain in speed for which twice as many systems are packed
+_TRIES = {"cpu": 1, "gpu": 2}  # doublings that may gain less; on a GPU one system has a neighbour list that suits it
 _MEMORY = 0.4  # share of the device's memory above which the next doubling is not tried
 _KEPT = 2  # simulations that are kept for another use: full packs and the last, smaller one
 
@@ -73,8 +74,9 @@ class HoomdEngine(Engine):
     Args:
         device: `cpu`, `gpu`, or `auto`, which takes a GPU where there is one.
         packed: Systems in one simulation; None is 1 until :meth:`prepare` or :meth:`adopt` say otherwise.
-        buffer: Of the neighbour list, σ_AA; None is 0.4 until :meth:`prepare` or :meth:`adopt` say otherwise.
-        neighbor_list: `Tree`; `Cell` for comparison.
+        buffer: Of the neighbour list, σ_AA; None is 0.4 on a core and 0.8 on a GPU until :meth:`prepare` or
+            :meth:`adopt` say otherwise.
+        neighbor_list: `Tree` or `Cell`; None: the faster one for so many systems.
         gpu: Number of the GPU where there are several.
 
     Raises:
@@ -89,7 +91,7 @@ class HoomdEngine(Engine):
         *,
         packed: int | None = None,
         buffer: float | None = None,
-        neighbor_list: Literal["Tree", "Cell"] = "Tree",
+        neighbor_list: Literal["Tree", "Cell"] | None = None,
         gpu: int | None = None,
     ) -> None:
         self._hoomd = load_hoomd()
@@ -99,7 +101,8 @@ class HoomdEngine(Engine):
         self.device = f"gpu ({device_name(self._device)})" if self._on_gpu else "cpu"
         self._gpu = gpu or 0
         self._asked = packed, buffer
-        self.packed, self.buffer = packed or 1, buffer or _BUFFER
+        self._kind = "gpu" if self._on_gpu else "cpu"
+        self.packed, self.buffer = packed or 1, buffer or _BUFFER[self._kind]
         self._used_buffer: float | None = None  # a small box leaves room for no thicker one
         self._neighbor_list = neighbor_list
         self._simulations: dict[tuple[object, ...], PackedSimulation] = {}
@@ -274,11 +277,7 @@ class HoomdEngine(Engine):
             sound = True
             raise
         except RuntimeError as error:  # of HOOMD or torch: no memory on the device, for one
-            raise EngineError(
-                f"HOOMD-blue failed on {self.device}: {str(error).strip().splitlines()[0]}",
-                "a device that has room and works",
-                f"try a smaller --packed than {n_systems}, or --device cpu",
-            ) from error
+            raise failed(self.device, error, n_systems) from error
         finally:
             if sound:
                 self._simulations[key] = simulation
@@ -296,8 +295,8 @@ class HoomdEngine(Engine):
     ) -> dict[str, Any]:
         """Measure how many systems to pack and how thick the neighbour list's buffer should be.
 
-        The number doubles as long as that gains 5% and memory is left; then the buffer is chosen at that
-        number. What was given to the constructor is not measured.
+        The number doubles as long as that gains 5%, on a GPU at the second try at least, and memory is left; then the
+        buffer is chosen at the fastest number. What was given to the constructor is not measured.
 
         Args:
             liquid: Makes a liquid like those that will be simulated, with velocities.
@@ -321,20 +320,24 @@ class HoomdEngine(Engine):
             measured.append(found)
             return found.replica_steps_per_second
 
-        packed, buffer = asked_packed or 1, asked_buffer or _BUFFER
+        packed, buffer = asked_packed or 1, asked_buffer or _BUFFER[self._kind]
         if asked_packed is None and most > 1:
-            best = rate(1, buffer)
-            while 2 * packed <= most and self._memory_share() < _MEMORY:
+            best, tried, failures = rate(1, buffer), 1, 0
+            while 2 * tried <= most and failures < _TRIES[self._kind] and self._memory_share() < _MEMORY:
+                tried *= 2
                 try:
-                    now = rate(2 * packed, buffer)
+                    now = rate(tried, buffer)
+                except DeviceLostError:
+                    raise
                 except EngineError:
                     break  # no room for so many
                 if now < _WORTH_IT * best:
-                    break
-                packed, best = 2 * packed, now
+                    failures += 1
+                else:
+                    packed, best, failures = tried, now, 0
         if asked_buffer is None and system is not None:
             thickest = _thickest(mixture, system)
-            fitting = [value for value in _BUFFERS if value < thickest] or [thickest]
+            fitting = [value for value in _BUFFERS[self._kind] if value < thickest] or [thickest]
             rounds = [[rate(packed, value) for value in fitting] for _ in range(_ROUNDS)]
             buffer = fitting[int(np.argmax(np.max(rounds, axis=0)))]
         prepared = {"packed": packed, "buffer": buffer, "measured": [asdict(one) for one in measured]}
@@ -349,7 +352,7 @@ class HoomdEngine(Engine):
         copies = [system.with_velocities(_shuffled(system, generator)) for _ in range(packed)]
         with self._borrowed(mixture, system, packed, time_step) as simulation:
             simulation.load(copies, time_step)
-            simulation.run(_WARM_UP["gpu" if self._on_gpu else "cpu"])
+            simulation.run(_WARM_UP[self._kind])
             steps, started = 0, time.perf_counter()
             while steps < _MEASURED or time.perf_counter() - started < _SHORTEST:
                 simulation.run(_MEASURED // 4)

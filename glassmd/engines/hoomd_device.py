@@ -9,9 +9,11 @@ import threading
 from importlib.util import find_spec
 from typing import Any
 
-from glassmd.errors import EngineError
+from glassmd.errors import DeviceLostError, EngineError
 
-__all__ = ["INSTALL", "device_name", "gpu_count", "gpu_problem", "hoomd_version", "load_hoomd", "open_device"]
+__all__ = [
+    "INSTALL", "device_name", "failed", "gpu_count", "gpu_problem", "hoomd_version", "load_hoomd", "open_device",
+]  # fmt: skip
 
 INSTALL = "mamba install -c conda-forge hoomd"
 """What to type when HOOMD-blue is missing."""
@@ -104,3 +106,23 @@ def open_device(hoomd: Any, device: str, gpu: int | None) -> Any:
 def device_name(device: Any) -> str:
     """What HOOMD-blue calls the device."""
     return str(device.device)
+
+
+def failed(device: str, error: RuntimeError, n_systems: int) -> EngineError:
+    """What to raise for an error of HOOMD-blue, or of torch on its arrays.
+
+    Args:
+        device: What the engine calls it.
+        error: The error.
+        n_systems: Systems that were in the simulation.
+    """
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
+    if "cuda error" in said.lower() and "memory allocation" not in said and "out of memory" not in said:
+        return DeviceLostError(
+            f"{device} failed under HOOMD-blue: {said}", "one that works", "give the command again: it goes on"
+        )
+    return EngineError(
+        f"HOOMD-blue failed on {device}: {said}",
+        "a device that has room and works",
+        f"try a smaller --packed than {n_systems}, or --device cpu",
+    )

@@ -3,7 +3,8 @@
 Systems of one size share one box, so that all of them fit into one simulation: system s has particle types of
 its own (`A0`, `B0`, `A1`, …) and the cutoff between types of different systems is zero. `nlist.Tree` builds one
 tree per type and skips pairs of types without a cutoff, so that systems cost each other next to nothing;
-`nlist.Cell` would look at every particle of every system. Nothing else couples them: velocity Verlet is applied
+`nlist.Cell` would look at every particle of every system. One system alone goes faster with `Cell` on a GPU, with
+`Tree` on a CPU core (docs/gpu.md). Nothing else couples them: velocity Verlet is applied
 particle by particle, and the thermostat (:mod:`glassmd.engines.thermostat`) rescales each system on its own.
 
 Particles stay in memory in the order in which they were loaded, one system after the other and close neighbours
@@ -25,8 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassmd.configuration import Configuration
+from glassmd.engines.hoomd_device import failed
 from glassmd.engines.reduced import scattering_vectors
-from glassmd.errors import EngineError
+from glassmd.errors import DeviceLostError, EngineError
 from glassmd.mixtures import Mixture
 
 __all__ = ["PackedSimulation"]
@@ -47,7 +49,7 @@ class PackedSimulation:
         n_systems: Systems at once.
         time_step: √(mσ²/ε).
         buffer: Of the neighbour list, σ_AA.
-        neighbor_list: `Tree`; `Cell` for comparison.
+        neighbor_list: `Tree` or `Cell`; None: the faster one.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class PackedSimulation:
         *,
         time_step: float,
         buffer: float,
-        neighbor_list: str = "Tree",
+        neighbor_list: str | None = None,
     ) -> None:
         self._hoomd, self._mixture, self._box = hoomd, mixture, box
         self.n_particles, self.n_systems, self.dimensions = n_particles, n_systems, mixture.dimensions
@@ -69,7 +71,8 @@ class PackedSimulation:
         self._torch_device = torch.device("cpu")  # until the first systems say where HOOMD has put them
         self._order = np.tile(np.arange(n_particles), (n_systems, 1))
         self._simulation = hoomd.Simulation(device=device, seed=1)  # nothing in it is random
-        self._neighbors = getattr(hoomd.md.nlist, neighbor_list)(buffer=buffer)
+        faster = "Cell" if self._on_gpu and n_systems == 1 else "Tree"
+        self._neighbors = getattr(hoomd.md.nlist, neighbor_list or faster)(buffer=buffer)
         self._force = _pair_force(hoomd, mixture, n_systems, self._neighbors)
         self._offset = _energy_offset(hoomd, mixture, n_systems, self._neighbors)
         self._integrator = hoomd.md.Integrator(
@@ -155,11 +158,13 @@ class PackedSimulation:
         """Evolve all systems at constant energy.
 
         Raises:
-            EngineError: HOOMD ended the simulation.
+            EngineError: HOOMD ended the simulation; a :class:`glassmd.errors.DeviceLostError` where the GPU failed.
         """
         try:
             self._simulation.run(steps)
         except RuntimeError as error:
+            if self._on_gpu and isinstance(lost := failed("the GPU", error, self.n_systems), DeviceLostError):
+                raise lost from error
             done = self._simulation.timestep - self._loaded_at
             raise EngineError(
                 f"HOOMD-blue failed after step {done}: {_first_line(error)}",

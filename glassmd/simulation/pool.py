@@ -327,7 +327,7 @@ def simulate(
     started = time.monotonic()
     tally = Tally(run)
     workers = default_workers(settings)
-    if workers == 1:
+    if workers == 1 and not gpus_of(settings):  # what a GPU does to a process may need another one
         run.remove_leftovers()
         engine = prepared_engine(run, settings, check=stop.check)
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from glassmd.engines.base import Engine
-from glassmd.errors import EquilibrationError, GlassmdError, Interrupted
+from glassmd.errors import DeviceLostError, EquilibrationError, GlassmdError, Interrupted
 from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.ledger.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
@@ -197,6 +197,9 @@ def main(arguments: list[str] | None = None) -> int:
         ).work()
     except (Interrupted, StoppedAtOnce):
         return Interrupted.exit_code
+    except DeviceLostError as error:
+        sys.stderr.write(f"{options.name}: {error}\n")
+        return error.exit_code  # without a report: the pool starts another worker in its place
     except GlassmdError as error:
         return tell(options.report, error)
     return 0

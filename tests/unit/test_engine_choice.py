@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from glassmd.engines import available_engines, choose_engine, get_engine
-from glassmd.errors import EngineError
+from glassmd.engines.hoomd_device import failed
+from glassmd.errors import DeviceLostError, EngineError
+from glassmd.simulation import worker
 from glassmd.simulation.pool import Pool, make_run
 from glassmd.simulation.preparation import default_workers
 from tests.conftest import TINY, needs_lammps
@@ -121,3 +123,35 @@ def test_workers_take_turns_at_the_gpus_that_the_trainer_leaves_them(
     pool = Pool(make_run(TINY, tmp_path / "run"), settings, spared_gpus=spared)
     given = [pool._gpu_flags(f"host-1-{number}")[1:] for number in range(len(expected))]
     assert given == ([[number] for number in expected] if found > 1 else [[]] * len(expected))
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("CUDA error: an illegal memory access was encountered\nSearch for `cudaErrorIllegalAddress'", True),
+        ("CUDA Error: unspecified launch failure before /hoomd/md/NeighborListGPUTree.cc:442", True),
+        ("CUDA error: out of memory", False),
+        ("CUDA Error: memory allocation failed", False),
+        ("Particle out of the box", False),
+    ],
+)
+def test_a_gpu_that_failed_is_told_from_one_that_has_no_room(said, lost):
+    error = failed("gpu (H200)", RuntimeError(said), 8)
+    assert isinstance(error, DeviceLostError) == lost
+    assert "\n" not in str(error)
+    assert ("again" if lost else "--packed") in str(error)
+
+
+def test_a_worker_that_lost_its_gpu_ends_for_another_to_take_its_place(tmp_path, monkeypatch, capsys):
+    """It leaves no report: the pool restarts what ends without a word, and not what it cannot mend."""
+
+    def lost(*arguments, **options):
+        raise DeviceLostError("the GPU failed", "one that works")
+
+    run = make_run(TINY, tmp_path / "run")
+    monkeypatch.setattr(worker, "prepared_engine", lost)
+    with (tmp_path / "report").open("wb+") as report:
+        code = worker.main([str(run.path), "--name", "w-0", "--report", str(report.fileno())])
+    assert code == DeviceLostError.exit_code
+    assert (tmp_path / "report").read_bytes() == b""
+    assert "the GPU failed" in capsys.readouterr().err

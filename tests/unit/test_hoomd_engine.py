@@ -12,7 +12,7 @@ import pytest
 import glassmd.engines.schedule as schedule
 from glassmd.configuration import Configuration
 from glassmd.engines import Engine, Thermostat, available_engines, choose_engine, get_engine
-from glassmd.errors import EngineError, Interrupted
+from glassmd.errors import DeviceLostError, EngineError, Interrupted
 from glassmd.mixtures import get_mixture
 from glassmd.settings import RunSettings
 from glassmd.simulation.pool import simulate
@@ -373,6 +373,25 @@ def test_packing_doubles_as_long_as_it_gains(liquids, pretended):
     assert (prepared["packed"], prepared["buffer"]) == (1, 0.3)
     assert {one["packed"] for one in prepared["measured"]} == {1, 2}, "two are compared with one, and no more"
     assert (like_a_core.packed, like_a_core.buffer) == (1, 0.3)
+
+
+def test_on_a_gpu_packing_gets_over_a_doubling_that_gains_nothing(liquids, pretended):
+    """One system alone has a neighbour list that suits it; two packed are hardly faster, many are."""
+    engine = pretended(lambda packed, buffer: {1: 24.0, 2: 25.0}.get(packed, 11.0 * min(packed, 16)) - abs(buffer - 1))
+    engine._kind = "gpu"
+    prepared = prepare(engine, liquids[0], 64)
+    assert (prepared["packed"], prepared["buffer"]) == (16, 1.0)
+    assert max(one["packed"] for one in prepared["measured"]) == 64
+
+
+def test_a_gpu_that_is_lost_is_no_lack_of_room(liquids, pretended):
+    def speed(packed, buffer):
+        if packed > 1:
+            raise DeviceLostError("an illegal memory access", "none")
+        return 1.0
+
+    with pytest.raises(DeviceLostError):
+        prepare(pretended(speed), liquids[0], 64)
 
 
 def test_a_device_that_has_no_room_ends_the_doubling(liquids, pretended):
