@@ -23,6 +23,7 @@ from glassmd.stream.dataset import open_run
 pytest.importorskip("hoomd", reason="HOOMD-blue does not import: mamba install -c conda-forge hoomd")
 
 from glassmd.engines.hoomd import HoomdEngine
+from glassmd.engines.hoomd_device import gpu_problem
 
 MIXTURE = get_mixture("kob-andersen")
 STEP = 0.005
@@ -380,7 +381,7 @@ def test_on_a_gpu_packing_gets_over_a_doubling_that_gains_nothing(liquids, prete
     engine = pretended(lambda packed, buffer: {1: 24.0, 2: 25.0}.get(packed, 11.0 * min(packed, 16)) - abs(buffer - 1))
     engine._kind = "gpu"
     prepared = prepare(engine, liquids[0], 64)
-    assert (prepared["packed"], prepared["buffer"]) == (16, 1.0)
+    assert (prepared["packed"], prepared["buffer"]) == (16, 0.4), "the thickest buffer that so small a box has room for"
     assert max(one["packed"] for one in prepared["measured"]) == 64
 
 
@@ -474,9 +475,7 @@ def test_on_the_cpu_auto_takes_the_faster_engine_and_says_why():
 
 
 def test_a_gpu_that_is_not_there_is_an_error_that_says_what_to_do():
-    import hoomd
-
-    if hoomd.version.gpu_enabled and hoomd.device.GPU.is_available():
+    if not gpu_problem():
         pytest.skip("there is a GPU")
     with pytest.raises(EngineError, match="--device cpu"):
         get_engine("hoomd", "gpu")
