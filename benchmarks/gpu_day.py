@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_day.py RUN --out FOLDER                  where there is a GPU
     python benchmarks/gpu_day.py RUN --out FOLDER --quick          small, on the CPU, to see that it works
-    python benchmarks/gpu_day.py RUN --out FOLDER --stages tests   some of tests, packing, loop, learners, curves,
-                                                                   predictions
+    python benchmarks/gpu_day.py RUN --out FOLDER --stages tests   some of tests, memcheck, processes, packing,
+                                                                   kernels, loop, learners, curves, predictions
 
 RUN is a run directory of the ten published configurations with their structures: `glassmd import FILES --format botan
 --out RUN`, then `glassmd train RUN --model ridge --input thermal,inherent,cage`, which makes them. What a machine lacks
@@ -25,6 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SEEN = "seen: "
+"""Before what a test compared."""
 NEEDED = ("hoomd", "torch", "torch_geometric", "gsd", "vesin", "pydantic", "e3nn", "pytest", "sklearn", "typer")
 
 
@@ -36,7 +38,7 @@ class Stage:
         name: Of the stage.
         limit: Seconds.
         command: Arguments of Python.
-        on_cpu: More of them with --quick.
+        on_cpu: More of them with --quick; None: nothing stands in for the GPU.
         on_gpu: More of them without.
         environment: Of the process, with --quick.
     """
@@ -44,7 +46,7 @@ class Stage:
     name: str
     limit: float
     command: list[str]
-    on_cpu: list[str] = field(default_factory=list)
+    on_cpu: list[str] | None = field(default_factory=list)
     on_gpu: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -56,16 +58,21 @@ def stages(run: Path, out: Path) -> list[Stage]:
         "-m", "pytest", "-m", "gpu", "-q", "-rPfEs", "-n", "6", "-p", "no:cacheprovider", "-o",
         "filterwarnings=default", "-o", "addopts=--strict-markers", str(HERE.parent / "tests" / "gpu"),
     ]  # fmt: skip
-    packed = _best(out)
     return [
         Stage("tests", 240, tests, environment={"GLASSMD_GPU_STAND_IN": "1"}),
+        Stage("memcheck", 100, [str(HERE / "gpu_memcheck.py"), *into, "--limit", "30"], on_cpu=None),
         Stage(
-            "packing", 235, [str(HERE / "gpu_packing.py"), str(run), *into],
-            on_cpu=["--device", "cpu", "--quick"], on_gpu=["--device", "gpu", "--limit", "200"],
+            "processes", 110, [str(HERE / "gpu_packing.py"), str(run), *into, "--parts", "processes"],
+            on_cpu=["--device", "cpu", "--quick", "--go-on"], on_gpu=["--device", "gpu", "--limit", "90", "--go-on"],
         ),
         Stage(
+            "packing", 235, [str(HERE / "gpu_packing.py"), str(run), *into, "--parts", "packs"],
+            on_cpu=["--device", "cpu", "--quick", "--go-on"], on_gpu=["--device", "gpu", "--limit", "200", "--go-on"],
+        ),
+        Stage("kernels", 60, [str(HERE / "gpu_kernels.py"), str(run), *into], on_cpu=None),
+        Stage(
             "loop", 110, [str(HERE / "gpu_loop.py"), str(run), *into],
-            on_cpu=["--device", "cpu", "--quick"], on_gpu=["--device", "gpu", "--limit", "100", *packed],
+            on_cpu=["--device", "cpu", "--quick"], on_gpu=["--device", "gpu", "--limit", "100", *_best(out)],
         ),
         Stage(
             "learners", 150, [str(HERE / "gpu_learners.py"), str(run), *into],
@@ -105,7 +112,10 @@ def lacking(*, quick: bool) -> list[str]:
 
 def perform(stage: Stage, out: Path, *, quick: bool) -> dict[str, object]:
     """One stage, its output in a file beside the results."""
-    command = [sys.executable, "-u", *stage.command, *(stage.on_cpu if quick else stage.on_gpu)]
+    more = stage.on_cpu if quick else stage.on_gpu
+    if more is None:
+        return {"stage": stage.name, "left_out": "it needs a GPU"}
+    command = [sys.executable, "-u", *stage.command, *more]
     environment = {**os.environ, **(stage.environment if quick else {})}
     print(f"== {stage.name}, at most {stage.limit:.0f} s", flush=True)
     began = time.monotonic()
@@ -119,10 +129,12 @@ def perform(stage: Stage, out: Path, *, quick: bool) -> dict[str, object]:
             how = "stopped at its limit"
         finally:
             _end(process)
-    found = {"stage": stage.name, "exit_code": how, "seconds": round(time.monotonic() - began, 1)}
+    found: dict[str, object] = {"stage": stage.name, "exit_code": how, "seconds": round(time.monotonic() - began, 1)}
     lines = (out / f"{stage.name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    if seen := [line.removeprefix(SEEN) for line in lines if line.startswith(SEEN)]:
+        found |= {"seen": seen, "summary": lines[-1]}
     print("\n".join(lines[-12:]), flush=True)
-    print(f"-- {found}", flush=True)
+    print(f"-- {stage.name}: {how}, {found['seconds']} s", flush=True)
     return found
 
 
@@ -145,6 +157,8 @@ def main() -> int:
         missing += [] if (options.run / "run.json").exists() else [f"a run directory {options.run}"]
         print("gpu_day.py: this machine lacks " + "; ".join(missing), file=sys.stderr)
         return 2
+    from record import record  # what it imports may be missing
+
     options.out.mkdir(parents=True, exist_ok=True)
     names = [stage.name for stage in stages(options.run, options.out)]
     if unknown := set(options.stages or ()) - set(names):
@@ -154,8 +168,8 @@ def main() -> int:
     for name in options.stages or names:
         stage = next(one for one in stages(options.run, options.out) if one.name == name)
         done.append(perform(stage, options.out, quick=options.quick))
-        (options.out / "gpu_day.json").write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
-    return int(any(one["exit_code"] != "0" for one in done))
+        record("gpu_day", {"benchmark": "gpu_day", "stages": done}, options.out, show=False)
+    return int(any(one.get("exit_code", "0") != "0" for one in done))
 
 
 if __name__ == "__main__":

@@ -10,14 +10,17 @@ replica in one simulation, alone, with either neighbour list, in the same run. A
 to processes on the same GPU, with and without CUDA's multi-process service where it is installed.
 
 Measurements come in an order in which the first matter most; the result is written after each, and what finds no time
-within `--limit` is left out and named.
+within `--limit` is left out and named. A GPU that fails under one of them is told, and a new process goes on with the
+next.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -35,7 +38,7 @@ from record import record, title_of
 
 from glassmd.configuration import Configuration
 from glassmd.engines.hoomd import HoomdEngine
-from glassmd.errors import EngineError
+from glassmd.errors import DeviceLostError, EngineError
 from glassmd.mixtures import Mixture, get_mixture, mixture_of
 from glassmd.stream.dataset import open_run
 
@@ -99,13 +102,13 @@ class Bench:
                 "seconds_until_ready": round(ready - began, 2),
             }
 
-    def crew(self, processes: int, buffer: float, steps: int, patience: float) -> float:
-        """Replica-steps/s of so many processes with one replica each."""
+    def crew(self, processes: int, each: int, buffer: float, steps: int, patience: float) -> float:
+        """Replica-steps/s of so many processes with so many replicas each."""
         with Crew(
-            self.device, self.mixture, self.parent, processes, processes,
-            steps=steps, buffer=buffer, temperature=self.temperature, patience=patience,
+            self.device, self.mixture, self.parent, processes * each, processes,
+            steps=steps, buffer=buffer, temperature=self.temperature, neighbor_list=None, patience=patience,
         ) as crew:  # fmt: skip
-            return crew.rate()
+            return max(crew.rate() for _ in range(2))
 
 
 def _memory_in_use(device: Device) -> float | None:
@@ -136,42 +139,56 @@ def multi_process_service() -> Iterator[bool]:
             os.environ.update(before)
 
 
-def measure(result: dict[str, Any], benches: Sequence[Bench], plan: dict[str, Any], save_it: Any) -> None:
-    """Fill `result`, most important measurements first."""
-    deadline = time.monotonic() + plan["limit"]
-    packs, left_out = result["packs"], result["left_out"]
+def measure_packs(result: dict[str, Any], benches: Sequence[Bench], plan: dict[str, Any], save_it: Any) -> None:
+    """One simulation with so many replicas, most important first; what is there already is not repeated."""
     first = benches[0]
     jobs: list[tuple[Bench, int, list[float], NeighborList]] = [(first, 1, plan["buffers"][:2], "Cell")]
     jobs += [(first, count, plan["buffers"], "Tree") for count in plan["replicas"]]
-    jobs += [
-        (bench, count, plan["buffers"][:2], "Tree") for bench, count in product(benches[1:], plan["replicas"])
-    ]  # fmt: skip
+    jobs += [(bench, count, plan["buffers"][:2], "Tree") for bench, count in product(benches[1:], plan["replicas"])]
     jobs += [(bench, 1, plan["buffers"][:2], "Cell") for bench in benches[1:]]
-    reserve = plan["crew_seconds"] * 2 * len(plan["processes"])
+    there = {(one["n_particles"], one["replicas"], one["neighbor_list"]) for one in result["packs"]}
     for bench, count, buffers, name in jobs:
-        if time.monotonic() > deadline - reserve:
-            left_out.append({"n_particles": bench.parent.n_particles, "replicas": count, "neighbor_list": name})
+        if (bench.parent.n_particles, count, name) in there:
+            continue
+        what = {"n_particles": bench.parent.n_particles, "replicas": count, "neighbor_list": name}
+        if time.monotonic() > plan["deadline"]:
+            result["left_out"].append(what)
             continue
         try:
             for found in bench.rates(count, buffers, name):
-                packs.append(found)
+                result["packs"].append(found)
                 print(
                     f"N = {found['n_particles']}, {name}, R = {count}, buffer {found['buffer']}: "
                     f"{found['replica_steps_per_second']:,.0f} replica-steps/s",
                     flush=True,
                 )
         except EngineError as error:
-            packs.append({"n_particles": bench.parent.n_particles, "replicas": count, "failed": str(error)})
+            result["packs"].append({**what, "failed": str(error)})
+            save_it()
+            if isinstance(error, DeviceLostError):  # no later call of this process would work
+                left = str(max(0.0, plan["deadline"] - time.monotonic()))
+                os.execv(sys.executable, [sys.executable, *sys.argv, "--go-on", "--limit", left])
         save_it()
-    for served in (False, True):
+
+
+def measure_processes(result: dict[str, Any], bench: Bench, plan: dict[str, Any], save_it: Any) -> None:
+    """Processes that share the GPU, without and with the multi-process service."""
+    for served in (True, False):
         with multi_process_service() if served else _nothing() as there:
-            for count in plan["processes"]:
+            for count, each in plan["processes"]:
+                found = {"processes": count, "replicas_each": each, "multi_process_service": served}
                 if served and not there:
-                    left_out.append({"processes": count, "reason": "the multi-process service does not start here"})
-                elif time.monotonic() > deadline:
-                    left_out.append({"processes": count, "multi_process_service": served})
+                    result["left_out"].append({**found, "reason": "the service does not start here"})
+                elif time.monotonic() > plan["deadline"]:
+                    result["left_out"].append(found)
                 else:
-                    result["processes"].append(_crew(first, count, plan, served=served))
+                    try:
+                        speed = bench.crew(count, each, plan["buffers"][1], plan["crew_steps"], 60.0)
+                        found["replica_steps_per_second"] = round(speed, 1)
+                    except EngineError as error:
+                        found["failed"] = str(error)
+                    print(found, flush=True)
+                    result["processes"].append(found)
                     save_it()
 
 
@@ -180,19 +197,12 @@ def _nothing() -> Iterator[bool]:
     yield True
 
 
-def _crew(bench: Bench, count: int, plan: dict[str, Any], *, served: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"processes": count, "multi_process_service": served}
-    try:
-        speed = bench.crew(count, plan["buffers"][0], plan["crew_steps"], 60.0)
-    except EngineError as error:
-        return {**found, "failed": str(error)}
-    print(f"{count} processes, service {served}: {speed:,.0f} replica-steps/s", flush=True)
-    return {**found, "replica_steps_per_second": round(speed, 1)}
-
-
 def conclusions(result: dict[str, Any]) -> dict[str, Any]:
     """The best pack of every size against one replica alone, and what a data set takes."""
     found: dict[str, Any] = {}
+    shared = [one for one in result["processes"] if "replica_steps_per_second" in one]
+    if shared:
+        found["processes"] = max(shared, key=lambda one: float(one["replica_steps_per_second"]))
     good = [one for one in result["packs"] if "replica_steps_per_second" in one]
     for size in dict.fromkeys(one["n_particles"] for one in good):
         of_size = [one for one in good if one["n_particles"] == size]
@@ -231,11 +241,14 @@ def draw(result: dict[str, Any], path: Path) -> None:
                 for one in of_size
                 if one["buffer"] == buffer and one["neighbor_list"] == "Tree"
             )
-            axis.plot(*zip(*line, strict=True), "o-", ms=4, label=f"buffer {buffer:g}")
+            if line:
+                axis.plot(*zip(*line, strict=True), "o-", ms=4, label=f"buffer {buffer:g} σ")
         cell = [one["replica_steps_per_second"] for one in of_size if one["neighbor_list"] == "Cell"]
         if cell:
             axis.axhline(max(cell), color="C7", ls=":", label="one alone, Cell")
-        log_axis(axis, [one["replicas"] for one in of_size])
+        log_axis(
+            axis, [count for count in (1, 2, 4, 8, 16, 32, 64) if any(one["replicas"] == count for one in of_size)]
+        )
         log_rates(axis)
         axis.set(xlabel="replicas in one simulation", ylabel="replica-steps per second", title=f"N = {size}")
         axis.legend(frameon=False, fontsize=7)
@@ -247,7 +260,9 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("run", type=Path, nargs="?", help="run directory whose first parent is measured with")
     parser.add_argument("--replicas", type=numbers, help="in one simulation; default: 1,4,8,16,19,20,32,64")
+    parser.add_argument("--parts", nargs="+", choices=("packs", "processes"), default=["packs", "processes"])
     parser.add_argument("--limit", type=float, help="seconds; default: 240, with --quick 60")
+    parser.add_argument("--go-on", action="store_true", help="with what is in the results already")
     options = parser.parse_args()
     device: Device = options.device
     name = HoomdEngine(device).device  # a missing engine or device ends it here
@@ -255,11 +270,10 @@ def main() -> None:
     plan = {
         "replicas": options.replicas or ([1, 2] if small else [1, 16, 32, 4, 64, 8, 19, 20]),
         "buffers": [0.4, 0.8] if small else [0.4, 0.8, 0.55, 0.3],
-        "processes": [2] if small else [4, 8],
-        "crew_seconds": 5.0 if small else 14.0,
-        "crew_steps": 20 if small else 10_000,
-        "limit": options.limit or (60.0 if small else 240.0),
+        "processes": [(2, 1)] if small else [(8, 1), (4, 1), (4, 4), (12, 1)],
+        "crew_steps": 20 if small else 20_000,
     }
+    limit = options.limit if options.limit is not None else 60.0 if small else 240.0
     seconds, warm_up = (0.1, 0.0) if small else (1.2, 2.0)
     sizes = [256, 300] if small else [4096, 1024]
     temperature, mixture = 0.8, get_mixture("kob-andersen")
@@ -280,19 +294,29 @@ def main() -> None:
         "mixture": f"{mixture.name} ({mixture.truncation})",
         "temperature": temperature,
         "time_step": TIME_STEP,
-        "plan": plan,
+        "plan": plan | {"limit": limit},
         "packs": [],
         "processes": [],
         "left_out": [],
     }
 
-    def save_it() -> Path:
-        return record(
-            f"gpu_packing_{device}", {**result, "conclusions": conclusions(result)}, folder_of(options), show=False
-        )
+    place = f"gpu_packing_{device}"
+    kept = folder_of(options) / f"{place}.json"
+    if options.go_on and kept.exists():
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        result |= {key: before[key] for key in ("packs", "processes")}
 
-    measure(result, benches, plan, save_it)
-    draw(result, save_it().with_suffix(".png"))
+    def save_it() -> Path:
+        return record(place, {**result, "conclusions": conclusions(result)}, folder_of(options), show=False)
+
+    plan["deadline"] = time.monotonic() + limit
+    if "processes" in options.parts:
+        measure_processes(result, benches[0], plan, save_it)
+    if "packs" in options.parts:
+        measure_packs(result, benches, plan, save_it)
+    path = save_it()
+    if any("replica_steps_per_second" in one for one in result["packs"]):
+        draw(result, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Pack:
         parent: Configuration,
         numbers: Sequence[int],
         *,
-        neighbor_list: NeighborList = "Tree",
+        neighbor_list: NeighborList | None = "Tree",
         buffer: float = 0.4,
         temperature: float = TEMPERATURE,
     ) -> None:
@@ -82,6 +82,7 @@ class Crew:
         steps: Of one measurement.
         buffer: Of the neighbour list.
         temperature: Of the momenta.
+        neighbor_list: Of every process; None: the faster one.
         patience: Seconds after which a process that says nothing is given up.
     """
 
@@ -96,6 +97,7 @@ class Crew:
         steps: int,
         buffer: float,
         temperature: float = TEMPERATURE,
+        neighbor_list: NeighborList | None = "Tree",
         patience: float = PATIENCE,
     ) -> None:
         self._patience = patience
@@ -114,6 +116,7 @@ class Crew:
                     steps,
                     buffer,
                     temperature,
+                    neighbor_list,
                 ),
                 daemon=True,
             )
@@ -156,9 +159,12 @@ def _work(
     steps: int,
     buffer: float,
     temperature: float,
+    neighbor_list: NeighborList | None,
 ) -> None:
     try:
-        pack = Pack(device, mixture, parent, numbers, buffer=buffer, temperature=temperature)
+        pack = Pack(
+            device, mixture, parent, numbers, buffer=buffer, temperature=temperature, neighbor_list=neighbor_list
+        )
         pack.rate(WARM_UP[device])
         barrier.wait(PATIENCE)
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import threading
 from importlib.util import find_spec
@@ -104,8 +105,16 @@ def open_device(hoomd: Any, device: str, gpu: int | None) -> Any:
 
 
 def device_name(device: Any) -> str:
-    """What HOOMD-blue calls the device."""
-    return str(device.device)
+    """The name of a device, without its number, clock and memory: what was measured on one holds for its twin.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> device_name(SimpleNamespace(device="[1]    NVIDIA H200 132 SM_9.0 @ 1.98 GHz, 143155 MiB DRAM"))
+        'NVIDIA H200'
+    """
+    said = " ".join(str(device.device).split())
+    named = re.match(r"(?:\[\d+\] )?(.+?) \d+ SM_", said)
+    return named[1] if named else said
 
 
 def failed(device: str, error: RuntimeError, n_systems: int) -> EngineError:

@@ -75,7 +75,7 @@ def test_forces_are_those_of_the_cpu(gpu: str, name: str, truncation: str, count
     mixture = get_mixture(name, truncation)
     systems = melted(mixture, count)
     here, there = forces("cpu", systems, mixture), forces(gpu, systems, mixture)
-    print(f"\n{name} {truncation} R = {count}: {np.abs(there - here).max() / here.std():.1e} of the rms force")
+    print(f"\nseen: {name} {truncation} R = {count}: {np.abs(there - here).max() / here.std():.1e} of the rms force")
     assert np.abs(there - here).max() < MIXED * here.std()
 
 
@@ -103,7 +103,7 @@ def test_trajectories_are_those_of_the_cpu(
         for device in ("cpu", gpu)
     )
     apart = max(np.abs(there[key].positions - one.positions).max() for key, one in here.items())
-    print(f"\n{truncation}: {apart:.1e} σ apart at t = 0.5")
+    print(f"\nseen: {truncation}: {apart:.1e} σ apart at t = 0.5")
     for key, one in here.items():
         other = there[key]
         # Rounding grows by less than a factor e every 0.1 time units, and starts at 1e-7 in single precision.
@@ -134,7 +134,7 @@ def test_energy_is_conserved_and_temperature_kept_over_long_runs(gpu: str, liqui
     for quantity, here in means["cpu"].items():
         there = means[gpu][quantity]
         error = np.sqrt((here.var(ddof=1) + there.var(ddof=1)) / 6)
-        print(f"\n{quantity}: {here.mean():.4f} on the CPU, {there.mean():.4f} ± {error:.4f}")
+        print(f"\nseen: {quantity}: {here.mean():.4f} on the CPU, {there.mean():.4f} ± {error:.4f}")
         assert abs(there.mean() - here.mean()) < 4 * error + 1e-12
     assert means[gpu]["temperature"].mean() == pytest.approx(1.0, abs=0.01)
 
@@ -230,7 +230,7 @@ def test_packing_and_buffer_are_measured_on_the_device(gpu: str, liquids: list[C
     prepared = engine.prepare(lambda: liquids[0], KOB_ANDERSEN, STEP, 8)
     assert 1 <= prepared["packed"] <= 8
     assert all(one["replica_steps_per_second"] > 0 for one in prepared["measured"])
-    print(f"\n{prepared['packed']} systems of 256, buffer {prepared['buffer']}")
+    print(f"\nseen: {prepared['packed']} systems of 256, buffer {prepared['buffer']}")
 
 
 def test_propensities_only_are_those_of_positions(gpu: str, gpu_run: Run, tmp_path: Any) -> None:

@@ -60,7 +60,7 @@ def test_training_and_prediction_are_those_of_the_cpu(gpu_run: Run, cuda: str, t
         out = tmp_path / f"on-{device}"
         assert trained(gpu_run, out, name, device)["device"] == device
     here, there = losses(tmp_path / "on-cpu"), losses(tmp_path / f"on-{cuda}")
-    print(f"\n{name}: losses {here} and {there}")
+    print(f"\nseen: {name}: losses {here} and {there}")
     assert here[0] == pytest.approx(there[0], rel=1e-4)  # single precision, sums in another order
     # Adam divides a gradient by its own size: where that is rounding, so is the direction of the step.
     assert here == pytest.approx(there, rel=1e-2)
@@ -78,7 +78,9 @@ def test_training_and_prediction_are_those_of_the_cpu(gpu_run: Run, cuda: str, t
     }
     one, other = next(iter(found.values())), list(found.values())[-1]
     scale = one.propensity.std()
-    print(f"{name}: {np.abs(one.propensity - other.propensity).max() / scale:.1e} of the spread of the propensity")
+    print(
+        f"seen: {name}: {np.abs(one.propensity - other.propensity).max() / scale:.1e} of the spread of the propensity"
+    )
     np.testing.assert_allclose(other.propensity, one.propensity, rtol=1e-4, atol=1e-4 * scale)
     np.testing.assert_allclose(other.std, one.std, rtol=1e-4, atol=1e-4 * scale)
 
