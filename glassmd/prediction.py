@@ -126,7 +126,7 @@ def predict_samples(
         loaded: The model. Cages are measured as at the nearest temperature of its training.
         run: Of all the samples.
         samples: What to predict, at the run's times.
-        settings: Engine and device of whoever makes structures that are missing.
+        settings: Engine and device of whoever makes structures that are missing; networks compute on the device, too.
         check: Called a few times a second; what it raises ends it.
 
     Raises:
@@ -141,7 +141,7 @@ def predict_samples(
     for sample in samples:
         if check is not None:
             check()
-        one = predict(sample.parent, loaded, structure=structures.of(sample))
+        one = predict(sample.parent, loaded, structure=structures.of(sample), device=settings.device)
         found.append(replace(_at_times(one, columns), times=run.times))
     return found, structures.cost
 

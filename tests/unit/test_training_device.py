@@ -17,6 +17,7 @@ from glassmd.learners.fitting.solved import Solved
 from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.learners.part import FOLDS
 from glassmd.models.store import load_model
+from glassmd.prediction import predict
 from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run
 from glassmd.stream.structures import Structures
@@ -125,6 +126,33 @@ def test_training_elsewhere_is_that_on_the_cpu(
     require_same_training(tmp_path / "here", tmp_path / "there", 1e-5)
     for species, scores in expected["validation"].items():
         np.testing.assert_allclose(found["validation"][species]["pearson"], scores["pearson"], atol=1e-4)
+
+
+@needs_lammps
+@pytest.mark.parametrize("name", STEPPED)
+def test_a_prediction_elsewhere_is_that_on_the_cpu(
+    tiny_run: Run, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train([tiny_run.path], tmp_path / "m", settings_of(name, 2, "cpu"))
+    loaded, sample = load_model(tmp_path / "m"), tiny_run.samples()[0]
+    structure = Structures([tiny_run], loaded.model.inputs).of(sample)
+    here = predict(sample.parent, loaded, structure=structure, device="cpu")
+    monkeypatch.setattr("glassmd.prediction.torch_device", lambda asked, learner: ELSEWHERE)
+    with elsewhere() as is_there:
+        there = predict(sample.parent, loaded, structure=structure)
+        assert is_there(loaded.model.scale)
+    np.testing.assert_allclose(there.propensity, here.propensity, rtol=1e-5)
+    np.testing.assert_allclose(there.std, here.std, rtol=1e-5)
+
+
+@needs_lammps
+def test_a_gpu_that_is_not_there_predicts_nothing(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train([tiny_run.path], tmp_path / "m", settings_of("bapst", 2, "cpu"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsError, match="--device cpu"):
+        predict(tiny_run.samples()[0].parent, tmp_path / "m", device="gpu")
 
 
 @needs_lammps
