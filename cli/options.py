@@ -69,9 +69,16 @@ _RUN_OPTIONS: dict[str, Any] = {
     "particles": _option(int | None, "--particles", "Particles in the box."),
     "temperature": _option(float | None, "--temperature", "Temperature, ε_AA."),
     "density": _option(float | None, "--density", "Number density, σ_AA^-d."),
-    "lineages": _option(int | None, "--lineages", "Independently equilibrated liquids, held-out ones included."),
+    "lineages": _option(
+        int | None,
+        "--lineages",
+        "Independently equilibrated liquids: one for validation, one for testing, the others for training.",
+    ),
     "parents": _option(int | None, "--parents", "Parents per lineage."),
-    "replicas": _option(int | None, "--replicas", "Replicas per parent."),
+    "replicas": _option(int | None, "--replicas", "Replicas per parent of a training lineage."),
+    "held_out_replicas": _option(
+        int | None, "--held-out-replicas", "Replicas per parent of a held-out lineage: they set the ceiling."
+    ),
     "times": _option(str | None, "--times", "Output times: 0.1,1,10 or log:0.1:1000:12."),
     "engine": _option(str | None, "--engine", "auto, hoomd or lammps."),
     "device": _option(str | None, "--device", "auto, cpu or gpu."),

@@ -49,11 +49,13 @@ class Advance(NamedTuple):
         samples: How many samples went into it; into a solution all of them, whenever they were.
         loss: What an optimiser step has lowered; None where there is no such thing.
         milestone: Whether a validation and a checkpoint are due whatever the settings say.
+        learning_rate: Of the optimiser step; None where there is no such thing.
     """
 
     samples: int
     loss: float | None = None
     milestone: bool = False
+    learning_rate: float | None = None
 
 
 class Taken:

@@ -373,6 +373,8 @@ def plan(settings: RunSettings, out: Path | str | None = None) -> dict[str, Any]
         "temperature": settings.temperature,
         "density": settings.number_density(),
         "lineages": {role: roles.count(role) for role in ("train", "validation", "test")},
+        "roles": {f"L{lineage:04d}": role for lineage, role in enumerate(roles) if role != "train"},
+        "replicas_per_parent": {"train": settings.replicas, "held out": settings.held_out_replicas},
         "parents": settings.parents * settings.lineages,
         "replicas": replicas,
         "times": settings.times,

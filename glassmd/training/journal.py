@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ class Journal:
 
     Args:
         directory: Model directory.
+        times: Output times, √(mσ²/ε), which TensorBoard's tags name (`pearson_A/t=0.1`).
         resumed_at: Step of the checkpoint that was taken up: later lines were written by a session that
             did not get to its next checkpoint, and are dropped, because their steps are taken again.
     """
 
-    def __init__(self, directory: Path, resumed_at: int = 0) -> None:
+    def __init__(self, directory: Path, times: Sequence[float], resumed_at: int = 0) -> None:
+        self._times = times
         self.path = directory / "metrics.jsonl"
         with storage_errors(self.path):
             directory.mkdir(parents=True, exist_ok=True)
@@ -45,18 +48,20 @@ class Journal:
             if self._unflushed >= FLUSH_EVERY:
                 self.flush()
 
-    def train(self, step: int, loss: float, samples: int) -> None:
+    def train(self, step: int, loss: float, samples: int, learning_rate: float | None = None) -> None:
         """Note one optimiser step."""
         self._write({"step": step, "kind": "train", "loss": loss, "samples": samples})
         self._board.add_scalar("loss", loss, step)
+        if learning_rate is not None:
+            self._board.add_scalar("learning_rate", learning_rate, step)
 
     def validation(self, step: int, pearson: dict[str, list[float]]) -> None:
         """Note one validation: ρ per species and time."""
         clean = {name: [None if value != value else value for value in values] for name, values in pearson.items()}
         self._write({"step": step, "kind": "validation", "pearson": clean})
         for name, values in pearson.items():
-            for index, value in enumerate(values):
-                self._board.add_scalar(f"pearson_{name}/time_{index}", value, step)
+            for time, value in zip(self._times, values, strict=True):
+                self._board.add_scalar(f"pearson_{name}/t={time:g}", value, step)
 
     def flush(self) -> None:
         """Hand everything to the operating system."""

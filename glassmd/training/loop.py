@@ -179,7 +179,7 @@ class Trainer:
                     "wait, or choose another --out",
                 )
             remove_leftovers(self.directory / "checkpoints")
-            with closing(Journal(self.directory, self.step)) as self.journal:
+            with closing(Journal(self.directory, self.source.times, self.step)) as self.journal:
                 try:
                     self._loop()
                     self.on_steps_done()
@@ -247,7 +247,7 @@ class Trainer:
         self.progress.rate = self._steps_here / max(self._busy, 1e-9)
         if done.loss is not None:
             self.progress.loss = done.loss
-            self.journal.train(self.step, done.loss, len(self.reservoir))
+            self.journal.train(self.step, done.loss, len(self.reservoir), done.learning_rate)
         self._report("")
         if done.milestone:
             self.validate()

@@ -58,6 +58,9 @@ def test_a_dry_run_writes_nothing(glassmd: Command, tmp_path: Path) -> None:
     outcome = glassmd("simulate", "--out", tmp_path / "r", *FLAGS, "--dry-run", "--json")
     assert outcome.json["replica_steps"] == 600
     assert outcome.json["settings"]["run"]["temperature"] == 1.5
+    planned = glassmd("simulate", "--lineages", 4, "--held-out-replicas", 9, "--dry-run", "--json").json
+    assert planned["roles"] == {"L0000": "validation", "L0001": "test"}
+    assert planned["replicas_per_parent"]["held out"] == planned["settings"]["run"]["held_out_replicas"] == 9
     assert "dry run" in glassmd("simulate", *FLAGS, "--dry-run").out
     assert "dry run" in glassmd("train", "--stream", *FLAGS, "--dry-run").out
     assert not (tmp_path / "r").exists()

@@ -43,7 +43,12 @@ def test_training_leaves_a_model_metrics_checkpoints_and_event_files(tiny_model:
     kinds = [line["kind"] for line in read_metrics(tiny_model / "metrics.jsonl")]
     assert kinds.count("train") == TINY_TRAIN.max_steps
     assert kinds.count("validation") == 2
-    assert list((tiny_model / "tensorboard").iterdir())
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tiny_model / "tensorboard"))
+    events.Reload()
+    assert {"loss", "learning_rate", "pearson_A/t=0.1", "pearson_A/t=0.5"} <= set(events.Tags()["scalars"])
+    assert events.Scalars("learning_rate")[0].value == pytest.approx(1e-3)
     assert len(list((tiny_model / "checkpoints").iterdir())) <= 2
 
 

@@ -108,7 +108,7 @@ class Stepped(Part):
             raise ModelError(
                 f"found a loss of {value} at step {self.step}", "a finite one", "lower --set learning_rate=…"
             )
-        return Advance(len(samples), value)
+        return Advance(len(samples), value, learning_rate=float(self._optimizer.param_groups[0]["lr"]))
 
     def _begin(self) -> None:
         """The unit of the output, and first weights that suit the samples."""
