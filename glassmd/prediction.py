@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
 from glassmd.engines import DeviceChoice, EngineChoice, get_engine
-from glassmd.errors import ModelError, RunError, TrajectoryError
+from glassmd.errors import EngineError, ModelError, RunError, TrajectoryError
 from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_STD
 from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
@@ -75,7 +77,7 @@ def predict(
         structure: The configuration with the inputs that the model sees; computed with the engine by default.
         temperature: k_B T / ε_AA; that of the model's training by default.
         engine: What computes the inputs, as in settings.
-        device: Where it does, and where a network computes.
+        device: Where it does, and where a network computes; `auto` takes the CPU where a GPU has no room.
         check: Called about once a second while they are computed; what it raises ends it.
 
     Raises:
@@ -95,13 +97,30 @@ def predict(
         for name, one in made.items():
             add_cost(cost, name, one.facts)
     started = time.monotonic()
-    loaded.model.eval().to(where)
-    with torch.no_grad():
-        data = batch_graphs([loaded.model.encode(structure)]).to(where)
-        values = loaded.model(data).cpu().numpy().astype(np.float64).T
-        spread = loaded.model.spread(data)
-    std = _residual(configuration, loaded) if spread is None else spread.cpu().numpy().astype(np.float64).T
+    data = batch_graphs([loaded.model.encode(structure)])
+    try:
+        values, spread = _computed(loaded, data, where)
+    except torch.OutOfMemoryError as error:
+        if device != "auto":
+            raise EngineError(
+                f"found no room on the GPU for {configuration.n_particles:,} particles", "some", "try --device cpu"
+            ) from error
+        values, spread = _computed(loaded, data, torch.device("cpu"))
+    std = _residual(configuration, loaded) if spread is None else spread
     return Prediction(list(loaded.card.times), values, std, cost, time.monotonic() - started)
+
+
+@torch.no_grad()
+def _computed(
+    loaded: LoadedModel, data: Data, where: torch.device
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Propensity and, where the model knows it, its spread, (n_times, n_particles) each, σ_AA."""
+    loaded.model.eval().to(where)
+    data = copy(data).to(where)
+    values, spread = loaded.model(data), loaded.model.spread(data)
+    found = [None if tensor is None else tensor.cpu().numpy().astype(np.float64).T for tensor in (values, spread)]
+    assert found[0] is not None
+    return found[0], found[1]
 
 
 def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassmd.errors import SettingsError
+from glassmd.errors import EngineError, SettingsError
 from glassmd.learners import LEARNERS, model_class
 from glassmd.learners.fitting.solved import Solved
 from glassmd.learners.glassnet.glassnet import GlassNet
@@ -143,6 +143,28 @@ def test_a_prediction_elsewhere_is_that_on_the_cpu(
         assert is_there(loaded.model.scale)
     np.testing.assert_allclose(there.propensity, here.propensity, rtol=1e-5)
     np.testing.assert_allclose(there.std, here.std, rtol=1e-5)
+
+
+@needs_lammps
+def test_a_snapshot_that_finds_no_room_is_predicted_on_the_cpu_or_refused(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train([tiny_run.path], tmp_path / "m", settings_of("bapst", 2, "cpu"))
+    loaded, parent = load_model(tmp_path / "m"), tiny_run.samples()[0].parent
+    expected = predict(parent, loaded, device="cpu")
+    forward = type(loaded.model).forward
+    monkeypatch.setattr("glassmd.prediction.torch_device", lambda asked, learner: ELSEWHERE)
+    with elsewhere() as is_there:
+
+        def full(model: Any, data: Any) -> torch.Tensor:
+            if is_there(data.species):
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return forward(model, data)
+
+        monkeypatch.setattr(type(loaded.model), "forward", full)
+        np.testing.assert_array_equal(predict(parent, loaded).propensity, expected.propensity)
+        with pytest.raises(EngineError, match="--device cpu"):
+            predict(parent, loaded, device="gpu")
 
 
 @needs_lammps
