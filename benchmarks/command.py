@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from record import RESULTS
 
-from glassmd.errors import GlassmdError
+from glassmd.errors import EngineError, GlassmdError
 
 
 def parser_of(description: str | None, *, device: bool = True) -> argparse.ArgumentParser:
@@ -22,6 +22,14 @@ def parser_of(description: str | None, *, device: bool = True) -> argparse.Argum
     parser.add_argument("--quick", action="store_true", help="small and short, to see that it works; kept elsewhere")
     parser.add_argument("--out", type=Path, help="folder; default: benchmarks/results, with --quick a temporary one")
     return parser
+
+
+def cuda_or_cpu(asked: str | None) -> str:
+    """What torch computes on: as asked for, else CUDA where there is some."""
+    found = torch.cuda.is_available()
+    if asked == "cuda" and not found:
+        raise EngineError("torch finds no CUDA device", "one", "try --device cpu")
+    return asked or ("cuda" if found else "cpu")
 
 
 def folder_of(options: argparse.Namespace) -> Path:

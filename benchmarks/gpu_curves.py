@@ -15,12 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-from command import folder_of, parser_of, run
+from command import cuda_or_cpu, folder_of, parser_of, run
 from record import record
 
 from glassmd.comparison.folds import folds_of
-from glassmd.errors import EngineError, Interrupted
+from glassmd.errors import Interrupted
 from glassmd.interrupt import StopRequest
 from glassmd.settings import Settings, TrainSettings
 from glassmd.simulation.preparation import available_cores
@@ -82,9 +81,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of every training")
     parser.add_argument("--validate-every", type=int, default=100)
     options = parser.parse_args()
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EngineError("torch finds no CUDA device", "one", "try --device cpu")
+    device = cuda_or_cpu(options.device)
     plan = {
         "seconds": options.seconds,
         "validate_every": 2 if options.quick else options.validate_every,

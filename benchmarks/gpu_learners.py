@@ -31,12 +31,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from command import folder_of, parser_of, run
+from command import cuda_or_cpu, folder_of, parser_of, run
 from record import cpu_name, record
 from torch_geometric.data import Data
 from turns import rate, ratio, take_turns
 
-from glassmd.errors import EngineError, RunError
+from glassmd.errors import RunError
 from glassmd.graphs import batch_graphs
 from glassmd.learners.base import PropensityModel
 from glassmd.learners.fitting.solved import Solvable
@@ -296,9 +296,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=available_cores(), help="of the CPU")
     parser.add_argument("--only", help="one learner, as JSON on the last line; what this script calls itself with")
     options = parser.parse_args()
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EngineError("torch finds no CUDA device", "one", "try --device cpu")
+    device = cuda_or_cpu(options.device)
     plan = {
         "samples": options.samples,
         "rounds": options.rounds or (1 if options.quick else 5),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from command import folder_of, parser_of, run
@@ -42,9 +41,7 @@ def main() -> None:
     if options.inner:
         inner(options.inner[0], int(options.inner[1]))
         return
-    checker = shutil.which("compute-sanitizer", path=f"{Path('/usr/local/cuda/bin')}") or shutil.which(
-        "compute-sanitizer"
-    )
+    checker = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
     if checker is None:
         raise EngineError("found no compute-sanitizer", "NVIDIA's memory checker", "it comes with the CUDA toolkit")
     result: dict[str, Any] = {"benchmark": "gpu_memcheck", "device_name": HoomdEngine("gpu").device, "packs": []}

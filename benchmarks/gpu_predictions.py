@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from command import folder_of, numbers, parser_of, run
+from command import cuda_or_cpu, folder_of, numbers, parser_of, run
 from liquid import tiled
 from record import record
 
-from glassmd.errors import EngineError
 from glassmd.graphs import batch_graphs
 from glassmd.learners import make_model
 from glassmd.mixtures import mixture_of
@@ -78,9 +77,7 @@ def main() -> None:
     parser.add_argument("--largest-on-cpu", type=int, default=5000, help="particles; larger ones on CUDA alone")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds; what comes later is left out")
     options = parser.parse_args()
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EngineError("torch finds no CUDA device", "one", "try --device cpu")
+    device = cuda_or_cpu(options.device)
     torch.set_num_threads(available_cores())
     opened, began = open_run(options.run), time.monotonic()
     parent = opened.samples()[0].parent

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
@@ -73,7 +74,7 @@ def predict(
 
     Args:
         configuration: Of the model's mixture and dimension.
-        model: A loaded model or its directory.
+        model: A loaded model, which stays on the device that it computes on, or its directory.
         structure: The configuration with the inputs that the model sees; computed with the engine by default.
         temperature: k_B T / ε_AA; that of the model's training by default.
         engine: What computes the inputs, as in settings.
@@ -118,9 +119,11 @@ def _computed(
     loaded.model.eval().to(where)
     data = copy(data).to(where)
     values, spread = loaded.model(data), loaded.model.spread(data)
-    found = [None if tensor is None else tensor.cpu().numpy().astype(np.float64).T for tensor in (values, spread)]
-    assert found[0] is not None
-    return found[0], found[1]
+    return _by_time(values), None if spread is None else _by_time(spread)
+
+
+def _by_time(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.cpu().numpy().astype(np.float64).T
 
 
 def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from glassmd.learners import LEARNERS, model_class
 from glassmd.models.store import load_model
 from glassmd.prediction import predict
 from glassmd.settings import RunSettings, Settings, TrainSettings
@@ -18,17 +16,10 @@ from glassmd.stream.dataset import Run
 from glassmd.stream.structures import Structures, cage_asked
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.session import train, train_stream
+from tests.unit.test_training_device import SMALL, STEPPED, losses
 
 pytest.importorskip("hoomd", reason="HOOMD-blue does not import: mamba install -c conda-forge hoomd")
 
-STEPPED = [name for name in LEARNERS if model_class(name).stepped]
-SMALL: dict[str, dict[str, Any]] = {
-    "bapst": {"width": 16, "n_steps": 2},
-    "botan": {"width": 16, "n_steps": 2, "pretrain_steps": 1},
-    "glassmlp": {"members": 2},
-    "glassnet": {"width": 8, "n_layers": 1, "dropout": 0.0},
-    "se3": {"width": 2, "n_layers": 2},
-}
 INPUTS = RunSettings(engine="hoomd", device="cpu")
 """Who makes structures that are missing; on the CPU, so that both trainings see the same."""
 
@@ -47,11 +38,6 @@ def trained(run: Run, out: Path, name: str, device: str) -> dict[str, Any]:
     """Two steps, and two more from the checkpoint."""
     train([run.path], out, settings_of(name, 2, device))
     return train([run.path], out, settings_of(name, 4, device))
-
-
-def losses(directory: Path) -> list[float]:
-    lines = map(json.loads, (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return [line["loss"] for line in lines if line["kind"] == "train"]
 
 
 @pytest.mark.parametrize("name", STEPPED)

@@ -1,4 +1,4 @@
-"""Training on another device than the CPU: on an emulated one everywhere, on CUDA where there is one."""
+"""Training and predicting on another device than the CPU, an emulated one; `tests/gpu` is for a real one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from glassmd.prediction import predict
 from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run
 from glassmd.stream.structures import Structures
-from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.choices import training_device
 from glassmd.training.encoding import Encodings
 from glassmd.training.loop import Trainer
@@ -38,8 +37,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "glassnet": {"width": 8, "n_layers": 1, "dropout": 0.0},
     "se3": {"width": 2, "n_layers": 2},
 }
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 
 
 def settings_of(name: str, steps: int, device: str) -> Settings:
@@ -222,26 +219,3 @@ def test_samples_that_arrive_during_training_are_solved_for_where_the_model_is(
         fit.finish()  # and weighed there
         assert is_there(model.blend.weights)
         assert model.blend.known
-
-
-@needs_cuda
-@needs_lammps
-@pytest.mark.parametrize("name", STEPPED)
-def test_training_on_cuda_is_that_on_the_cpu(tiny_run: Run, tmp_path: Path, name: str) -> None:
-    for device in ("cpu", "cuda"):
-        assert trained(tiny_run, tmp_path / device, name, device)["device"] == device
-    here, there = losses(tmp_path / "cpu"), losses(tmp_path / "cuda")
-    assert here[0] == pytest.approx(there[0], rel=1e-4)  # single precision, sums in another order
-    # Adam divides a gradient by its own size: where that is rounding, so is the direction of the step.
-    assert here == pytest.approx(there, rel=1e-2)
-    assert load_model(tmp_path / "cuda").card.provenance["device"] == "cuda"
-    checkpoint = latest_checkpoint(tmp_path / "cuda")
-    assert checkpoint is not None
-    number = 1 if name == "glassnet" else 0  # the part that takes steps
-    assert f"fit.{number}.random.cuda" in load_checkpoint(checkpoint)[0]
-
-
-@needs_cuda
-@needs_lammps
-def test_a_learner_that_is_solved_stays_on_the_cpu(tiny_run: Run, tmp_path: Path) -> None:
-    assert train([tiny_run.path], tmp_path / "m", settings_of("ridge", 2, "cuda"))["device"] == "cpu"
