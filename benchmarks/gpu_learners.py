@@ -153,7 +153,7 @@ def prepared(
     taken = Taken(
         n_species=model.n_species,
         n_times=model.n_times,
-        encode=Encoder(model, structures.of, encodings, source.pair_changes),
+        encode=Encoder(model, structures, encodings, source.pair_changes),
         mask=lambda sample: np.ones(sample.parent.n_particles, dtype=bool),
         fold=source.fold,
         recall=source.recall,

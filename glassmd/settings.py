@@ -238,7 +238,7 @@ class TrainSettings(_Strict):
         None, description="positions that it sees: thermal, inherent, cage; default: the learner's"
     )
     hyperparameters: dict[str, Any] = Field({}, description="arguments of the learner, such as { width = 32 }")
-    max_steps: Count | None = Field(None, description="optimiser steps in all, earlier sessions included")
+    max_steps: Count | None = Field(None, description="optimiser steps in all, earlier sessions included; see redraw")
     batch_size: Count | None = Field(None, description="configurations per step; default: the learner's, mostly 1")
     learning_rate: Positive | None = Field(None, description="of Adam; default: the learner's")
     weight_decay: NonNegative | None = Field(None, description="of AdamW; default: the learner's, mostly 0")
@@ -264,6 +264,16 @@ class TrainSettings(_Strict):
         description="steps × batch_size per sample produced before the trainer waits for the simulation; default: so "
         "many that the last step is taken when the last sample is there",
     )
+    redraw: bool | None = Field(
+        None,
+        description="whether a trainer that has done so many steps takes more of them on what is there, on top of "
+        "max_steps, instead of waiting; default: where it has a core or a GPU of its own, and max_reuse is not given",
+    )
+    min_reuse: Positive | None = Field(
+        None,
+        description="steps × batch_size per sample produced without which the simulation is asked to pause; default: "
+        "never",
+    )
     cage_replicas: Count = Field(32, description="short replicas behind cage positions")
     cage_time: Positive | None = Field(
         None, description="duration of those replicas; default: a tenth of τ_α where it is known, at most 5"
@@ -272,10 +282,20 @@ class TrainSettings(_Strict):
     train_device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the trainer computes; auto: on CUDA where torch finds it, else on the CPU"
     )
+    precision: Literal["32-true", "bf16-mixed"] = Field(
+        "32-true",
+        description="of the optimiser steps: single, or bfloat16 where torch's autocast takes it; convolutions and "
+        "message passing of our own stay in single precision",
+    )
 
     @model_validator(mode="after")
     def _known(self) -> TrainSettings:
         unknown = [name for name in self.input or [] if name not in INPUTS]
+        if self.min_reuse is not None and self.max_reuse is not None and self.min_reuse > self.max_reuse:
+            raise SettingsError(
+                f"found min_reuse = {self.min_reuse:g} above max_reuse = {self.max_reuse:g}",
+                "a band: the smaller first",
+            )
         if unknown:
             raise SettingsError(f"found input {unknown[0]!r}", f"some of {', '.join(INPUTS)}", "try --input thermal")
         return self

@@ -1,15 +1,17 @@
-"""Where a learner computes: on a GPU through CUDA, or on the CPU."""
+"""Where a learner computes, on a GPU through CUDA or on the CPU, and how precisely."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from glassmd.errors import SettingsError
 from glassmd.learners.base import PropensityModel
 
-__all__ = ["torch_device"]
+__all__ = ["in_single_precision", "torch_device"]
 
 
 def torch_device(
@@ -39,3 +41,13 @@ def torch_device(
             "try --device cpu, for a training --set train_device=cpu",
         )
     return torch.device("cuda" if found and asked != "cpu" and learner.stepped else "cpu")
+
+
+def in_single_precision(compute: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what mixes no precisions; under torch's autocast its tensors become single ones, and it is left alone."""
+    kind = next(of.device.type for of in arguments if isinstance(of, Tensor))
+    if not torch.is_autocast_enabled(kind):
+        return compute(*arguments)
+    with torch.autocast(kind, enabled=False):
+        narrow = torch.float16, torch.bfloat16
+        return compute(*(of.float() if isinstance(of, Tensor) and of.dtype in narrow else of for of in arguments))

@@ -47,13 +47,13 @@ class Advance(NamedTuple):
 
     Attributes:
         samples: How many samples went into it; into a solution all of them, whenever they were.
-        loss: What an optimiser step has lowered; None where there is no such thing.
+        loss: What an optimiser step has lowered, a scalar on its device; None where there is no such thing.
         milestone: Whether a validation and a checkpoint are due whatever the settings say.
         learning_rate: Of the optimiser step; None where there is no such thing.
     """
 
     samples: int
-    loss: float | None = None
+    loss: Tensor | None = None
     milestone: bool = False
     learning_rate: float | None = None
 
@@ -161,6 +161,10 @@ class Part(ABC):
         Raises:
             ModelError: What came out is no number.
         """
+
+    def shake(self, number: int) -> None:
+        """From now on other random numbers than those that led here."""
+        return
 
     def finish(self) -> None:
         """Whatever is left to do when no sample and no advance will follow. Doing it again changes nothing."""

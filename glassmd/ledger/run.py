@@ -13,6 +13,7 @@
       engines/hoomd-gpu-….json        what was measured on a device: systems packed, neighbour list's buffer
       claims/                         locks of work in progress
       workers/                        what each process is doing, for the progress display
+      pause.json                      somebody cannot follow: begin nothing new for a minute
 
 An entry counts once its sidecar (JSON with its checksum and its own) has appeared, which names the file with its data.
 Names follow from lineage, parent and block, so whoever comes next sees what exists; nothing is produced twice or lost,
@@ -24,6 +25,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -41,7 +43,10 @@ from glassmd.settings import RunSettings, build_settings
 from glassmd.storage import claim, read_json, remove_leftovers, sealed, sha256_of, write_json, write_text
 from glassmd.trajectory import Frame, write_frames
 
-__all__ = ["RUNTIME", "Entry", "ParentKey", "RunDirectory", "SegmentKey", "StructureKey"]
+__all__ = ["PAUSE", "RUNTIME", "Entry", "ParentKey", "RunDirectory", "SegmentKey", "StructureKey"]
+
+PAUSE = 60.0
+"""Seconds that a request to pause holds, so that nobody waits for a trainer that has died."""
 
 _README = """This is a run directory of glassmd: isoconfigurational data of a supercooled liquid.
 
@@ -206,6 +211,14 @@ class RunDirectory:
         """Whether an entry is committed, as far as this process has heard or its sidecar is there."""
         return self.index.get(key) is not None or (self._folder(key.kind) / f"{key.name}.json").exists()
 
+    def committed(self, key: Key) -> float:
+        """When an entry was committed, seconds since the epoch by the clock of the file system.
+
+        Raises:
+            FileNotFoundError: It is not.
+        """
+        return (self._folder(key.kind) / f"{key.name}.json").stat().st_mtime
+
     def entries(self, kind: Kind) -> list[Entry]:
         """Everything committed so far of one kind, in the order of names."""
         self.poll()
@@ -359,6 +372,24 @@ class RunDirectory:
         """What tells one liquid from another whatever run it is in: the checksum of its parent 0."""
         entry = self.entry("parents", ParentKey(lineage, 0).name)
         return "" if entry is None else str(entry.sidecar["sha256"])
+
+    def pause(self, why: str) -> None:
+        """Ask whoever simulates to begin nothing new for :data:`PAUSE` seconds; a full disk is no reason to stop."""
+        with suppress(StorageError):
+            write_json(self.home / "pause.json", {"why": why})
+
+    def unpause(self) -> None:
+        """Nothing is asked for any more."""
+        (self.home / "pause.json").unlink(missing_ok=True)
+
+    @property
+    def paused(self) -> str | None:
+        """Why nothing new should be begun now; None where nobody has asked for that within :data:`PAUSE` seconds."""
+        path = self.home / "pause.json"
+        with suppress(OSError, RunError, KeyError):
+            if time.time() - path.stat().st_mtime < PAUSE:
+                return str(read_json(path)["why"])
+        return None
 
     def report_status(self, name: str, content: dict[str, Any]) -> None:
         """Tell the progress display what a worker is doing; a full disk is no reason to stop for that."""

@@ -27,7 +27,8 @@ def start_process(arguments: list[str], output: BinaryIO | None = None) -> tuple
             [sys.executable, "-m", *arguments, "--report", str(writing)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[writing],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C reaches this process, which stops the others in order
+            process_group=0,  # Ctrl-C reaches this process, which stops the others in order; between sessions
+            # niceness would count for nothing where Linux groups processes by them
         )  # fmt: skip
     return process, os.fdopen(reading, "rb")
 

@@ -128,6 +128,7 @@ class Pool:
         workers: Processes; default from the settings, else one per GPU, else one per core.
         only: Make these structures, and nothing else.
         spared_gpus: So many of the GPUs are left to others where there are more.
+        nice: How far other processes go before the workers where cores are scarce, 0 to 19.
     """
 
     def __init__(
@@ -138,8 +139,9 @@ class Pool:
         only: Wanted | None = None,
         *,
         spared_gpus: int = 0,
+        nice: int = 0,
     ) -> None:
-        self.run, self.settings = run, settings
+        self.run, self.settings, self._nice = run, settings, nice
         self.n_workers = workers or default_workers(settings, spared_gpus=spared_gpus)
         self._gpus = gpus_of(settings, spared=spared_gpus)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -167,7 +169,7 @@ class Pool:
         log.parent.mkdir(parents=True, exist_ok=True)
         arguments = [
             "glassmd.simulation.worker", str(self.run.path), "--name", name, "--parent", str(os.getpid()),
-            *settings_flags(self.settings, self.n_workers), *self._gpu_flags(name),
+            *settings_flags(self.settings, self.n_workers), *self._gpu_flags(name), "--nice", str(self._nice),
             *(["--only", str(self._only)] if self._only else []),
         ]  # fmt: skip
         with log.open("ab") as output:

@@ -72,7 +72,11 @@ class Worker:
         agenda = Agenda(self.run, self._only)
         try:
             while len(agenda) > self._lost:
-                if not self._work_on(agenda):
+                if (why := self.run.paused) is not None:
+                    self._report(f"paused: {why}")
+                    self._check()
+                    time.sleep(WAIT)
+                elif not self._work_on(agenda):
                     self._report("waiting for other workers")
                     self._check()
                     time.sleep(WAIT)
@@ -177,7 +181,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", type=Path, default=None, help="JSON of the structures to make, and nothing else")
     parser.add_argument("--report", type=int, default=None, help="open file to write to why it ended, as JSON")
     parser.add_argument("--gpu", type=int, default=None, help="number of the GPU where there are several")
+    parser.add_argument("--nice", type=int, default=0, help="how far others go before it")
     options = parser.parse_args(arguments)
+    os.nice(options.nice)
     try:
         run = RunDirectory.open(options.run)
         settings = (run.settings or RunSettings()).model_copy(update=json.loads(options.settings))

@@ -63,6 +63,7 @@ class SegmentReader:
             RunError: One of its segments is gone.
         """
         self.run.poll()
+        self._acknowledged, self._waiting, self._position = {}, {}, 0
         for key in (SegmentKey(*numbers) for numbers in state):
             self._known(key)
             self._acknowledged[key.of] = (*self._acknowledged.get(key.of, ()), key.block)
@@ -70,18 +71,31 @@ class SegmentReader:
 
     def poll(self) -> Iterator[Sample]:
         """One sample per parent with replicas that nobody has acknowledged, in the order of their keys."""
+        for parent, blocks in self.waiting():
+            yield self.sample(parent, blocks)
+
+    def waiting(self) -> Iterator[tuple[ParentKey, Blocks]]:
+        """What :meth:`poll` hands out, before anything is read: the parents, with all of their segments."""
         self._hear()
         for parent in sorted(self._waiting):
             if self._has_structures(parent):
-                yield self.sample(parent, _merged(self._acknowledged.get(parent, ()), self._waiting[parent]))
+                yield parent, _merged(self._acknowledged.get(parent, ()), self._waiting[parent])
+
+    def committed(self, parent: ParentKey, blocks: Blocks) -> float:
+        """When the last of some segments and of the structures of a parent was committed, seconds since the epoch."""
+        keys = [SegmentKey(*parent, block) for block in blocks], [one.key(parent) for one in self._settled]
+        return max(self.run.committed(key) for of in keys for key in of)
 
     def acknowledge(self, sample: Sample) -> None:
         """Whoever asked has this sample."""
-        parent = ParentKey(sample.key.lineage, sample.key.parent)
+        self.settle(ParentKey(sample.key.lineage, sample.key.parent), sample.blocks)
+
+    def settle(self, parent: ParentKey, blocks: Blocks) -> None:
+        """Whoever asked has these segments of a parent, or wants none of them."""
         before = self._acknowledged.get(parent, ())
-        self._acknowledged[parent] = _merged(before, sample.blocks)
+        self._acknowledged[parent] = _merged(before, blocks)
         self.n_segments += len(self._acknowledged[parent]) - len(before)
-        left = tuple(block for block in self._waiting.get(parent, ()) if block not in sample.blocks)
+        left = tuple(block for block in self._waiting.get(parent, ()) if block not in blocks)
         if left:
             self._waiting[parent] = left
         else:

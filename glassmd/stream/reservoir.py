@@ -1,14 +1,15 @@
 """What batches are drawn from: a bounded number of samples in memory, and the keys of all others, which are on disk.
 
 After Melissa's reservoir (Meyer et al., SC '23): batches are drawn at random with replacement; only a sample that was
-drawn makes room for another; training starts at a watermark; a limit on how often a sample is used holds the trainer
-back until the simulation has caught up. Here nothing is lost that leaves: it is read again when its turn comes.
+drawn makes room for another; training starts at a watermark; a band for the draws per sample says which side waits for
+the other. Here nothing is lost that leaves: it is read again when its turn comes. What has just come is drawn first.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +33,20 @@ class _Place:
 class Reservoir:
     """Samples to draw from.
 
+    One thread draws, adds and asks for the state; :meth:`sample` may be called by another.
+
     Args:
         capacity: Samples kept in memory.
         recall: Reads a sample again, as the learner has taken it.
         watermark: Samples that must have arrived before the first draw.
         max_reuse: Draws per sample produced before :attr:`ready` turns false; None for no limit.
+        min_reuse: Draws per sample produced without which :attr:`flooded` is true; None for no limit.
         generator: Source of the draws; part of :meth:`state`.
+
+    Attributes:
+        drawn: Draws so far that :attr:`ready` had allowed.
+        redrawn: Those beyond them.
+        first_drawn: Samples that were drawn for the first time since they came; whoever reads it empties it.
     """
 
     def __init__(
@@ -47,8 +56,10 @@ class Reservoir:
         watermark: int = 1,
         max_reuse: float | None = None,
         generator: np.random.Generator | None = None,
+        min_reuse: float | None = None,
     ) -> None:
-        self.capacity, self.watermark, self.max_reuse = capacity, watermark, max_reuse
+        self.capacity, self.watermark = capacity, watermark
+        self.max_reuse, self.min_reuse = max_reuse, min_reuse
         self.generator = generator or np.random.default_rng()
         self._recall = recall
         self._places: list[_Place] = []
@@ -56,8 +67,11 @@ class Reservoir:
         self._outside: set[SampleKey] = set()
         self._unseen: deque[SampleKey] = deque()
         self._seen: deque[SampleKey] = deque()
+        self._fresh: list[SampleKey] = []
         self._since = 0
-        self.drawn = 0
+        self.drawn = self.redrawn = 0
+        self.first_drawn: list[SampleKey] = []
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -68,20 +82,31 @@ class Reservoir:
         return len(self._places) + len(self._outside)
 
     @property
+    def filled(self) -> bool:
+        """Whether there is enough to draw from."""
+        return bool(self._places) and self.produced >= self.watermark
+
+    @property
     def ready(self) -> bool:
         """Whether a batch may be drawn now."""
-        if not self._places or self.produced < self.watermark:
+        return self.filled and (self.max_reuse is None or self.drawn < self.max_reuse * self.produced)
+
+    @property
+    def flooded(self) -> bool:
+        """Whether more samples arrive than are drawn."""
+        if self.min_reuse is None or not self.filled:
             return False
-        return self.max_reuse is None or self.drawn < self.max_reuse * self.produced
+        return self.drawn + self.redrawn < self.min_reuse * self.produced
 
     def no_more(self) -> None:
         """Nothing is waited for any more: no other sample will arrive."""
-        self.watermark, self.max_reuse = 0, None
+        self.watermark, self.max_reuse, self.min_reuse = 0, None, None
 
     def add(self, sample: Sample) -> None:
         """Take a sample in; one that is here already grows in place, and what finds no room waits on disk."""
         if sample.key in self._here:
-            self._here[sample.key].sample = sample
+            with self._lock:
+                self._here[sample.key].sample = sample
         elif sample.key in self._outside:
             return
         elif len(self._places) < self.capacity:
@@ -90,24 +115,41 @@ class Reservoir:
             self._outside.add(sample.key)
             self._unseen.append(sample.key)
 
-    def draw(self, count: int) -> list[Sample]:
-        """Draw `count` samples at random with replacement; until :meth:`used` only the generator has changed."""
-        return [self._sample(self._places[index]) for index in self.generator.integers(len(self._places), size=count)]
+    def draw(self, count: int) -> list[SampleKey]:
+        """Draw `count` samples at random with replacement, those first that were never drawn since they came.
 
-    def used(self, samples: Sequence[Sample]) -> None:
-        """A step was taken with samples that were drawn."""
-        for sample in samples:
-            self._here[sample.key].drawn += 1
-        self.drawn += len(samples)
-        self._since += len(samples)
+        A draw while :attr:`ready` is false is one more than was allowed.
+        """
+        paced, keys = self.ready, []
+        for _ in range(count):
+            fresh = len(self._fresh)
+            index = int(self.generator.integers(fresh or len(self._places)))
+            keys.append(self._fresh.pop(index) if fresh else self._places[index].key)
+            if fresh:
+                self.first_drawn.append(keys[-1])
+        for key in keys:
+            self._here[key].drawn += 1
+        if paced:
+            self.drawn += count
+        else:
+            self.redrawn += count
+        self._since += count
         while self._since >= STAY:
             self._since -= STAY
             self._exchange()
+        return keys
 
-    def _sample(self, place: _Place) -> Sample:
-        if place.sample is None:
-            place.sample = self._recall(place.key)
-        return place.sample
+    def sample(self, key: SampleKey) -> Sample:
+        """A sample that was drawn, with the replicas that it has by now."""
+        place = self._here.get(key)
+        with self._lock:
+            if place is not None and place.sample is not None:
+                return place.sample
+        sample = self._recall(key)
+        with self._lock:
+            if place is not None and place.sample is None:
+                place.sample = sample
+        return sample
 
     def _exchange(self) -> None:
         """One that was drawn makes room for one that waits, those that nobody has seen first."""
@@ -125,6 +167,7 @@ class Reservoir:
     def _put(self, index: int, place: _Place) -> None:
         self._places[index : index + 1] = [place]
         self._here[place.key] = place
+        self._fresh.append(place.key)
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` needs beside the samples themselves (JSON types only)."""
@@ -132,8 +175,10 @@ class Reservoir:
             "places": [[*_told(place.key), place.drawn] for place in self._places],
             "unseen": [_told(key) for key in self._unseen],
             "seen": [_told(key) for key in self._seen],
+            "fresh": [_told(key) for key in self._fresh],
             "since": self._since,
             "drawn": self.drawn,
+            "redrawn": self.redrawn,
             "generator": self.generator.bit_generator.state,
         }
 
@@ -145,7 +190,8 @@ class Reservoir:
         self._here = {place.key: place for place in self._places}
         self._unseen, self._seen = (deque(SampleKey(*key) for key in state[name]) for name in ("unseen", "seen"))
         self._outside = {*self._unseen, *self._seen}
-        self._since, self.drawn = state["since"], state["drawn"]
+        self._fresh = [SampleKey(*key) for key in state.get("fresh", [])]  # not told by earlier versions
+        self._since, self.drawn, self.redrawn = state["since"], state["drawn"], state.get("redrawn", 0)
         self.generator.bit_generator.state = state["generator"]
 
 

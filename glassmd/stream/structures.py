@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from glassmd.errors import InputError
-from glassmd.ledger.run import ParentKey, RunDirectory, StructureKey
+from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.mixtures import mixture_of
 from glassmd.settings import RunSettings, Settings
 from glassmd.simulation.pool import make_wanted
@@ -34,10 +34,10 @@ class Structures:
     """
 
     def __init__(self, runs: Sequence[RunDirectory], inputs: Sequence[str], cage: Request = CAGE) -> None:
-        self.inputs, self.requests = tuple(inputs), requests_for(inputs, cage)
+        self.inputs, self.cage, self.requests = tuple(inputs), cage, requests_for(inputs, cage)
         self._runs = {str(run.identity["id"]): run for run in runs}
         self._cost: dict[str, dict[str, Any]] = {}
-        self._counted: set[tuple[str, StructureKey]] = set()
+        self._counted: set[SampleKey] = set()
 
     def ask(self) -> None:
         """Have whoever simulates the runs make them with the replicas."""
@@ -79,10 +79,19 @@ class Structures:
         if not self.requests:
             return Structure(sample.parent, mixture_of(run.identity["mixture"]), temperature)
         keys = [request.key(parent) for request in self._settled(run)]
-        found = read_structure(run, sample.parent, keys, temperature)
-        for key in keys:
-            self._count(run, key)
-        return found
+        self.count(sample.key)
+        return read_structure(run, sample.parent, keys, temperature)
+
+    def count(self, key: SampleKey) -> None:
+        """Somebody has the structures of a sample: they are part of :attr:`cost`."""
+        if key in self._counted:
+            return
+        self._counted.add(key)
+        run = self._run_of(key)
+        for request in self._settled(run):
+            entry = run.entry("structures", request.key(ParentKey(key.lineage, key.parent)).name)
+            if entry is not None:
+                add_cost(self._cost, str(entry.sidecar["input"]), entry.sidecar)
 
     @property
     def cost(self) -> dict[str, dict[str, Any]]:
@@ -133,13 +142,6 @@ class Structures:
         if key.run not in self._runs:
             raise InputError(f"found a sample of run {key.run}", f"one of {', '.join(self._runs)}")
         return self._runs[key.run]
-
-    def _count(self, run: RunDirectory, key: StructureKey) -> None:
-        entry = run.entry("structures", key.name)
-        if entry is None or (entry.run, key) in self._counted:
-            return
-        self._counted.add((entry.run, key))
-        add_cost(self._cost, str(entry.sidecar["input"]), entry.sidecar)
 
 
 def add_cost(cost: dict[str, dict[str, Any]], name: str, facts: Mapping[str, Any]) -> None:

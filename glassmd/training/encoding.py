@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,25 +25,27 @@ from glassmd.learners.base import PropensityModel
 from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, sealed_bytes, temporary_name
 from glassmd.stream.pairs import PairChanges
 from glassmd.stream.samples import Blocks, Sample, SampleKey
-from glassmd.structure import Structure
+from glassmd.stream.structures import Structures
 
-__all__ = ["Encoder", "Encodings", "encodings_of"]
+__all__ = ["Encoder", "Encodings", "Name", "encodings_of"]
 
 GIB = 2**30
 _READ = 2e8  # bytes per second that reading and checking a file takes: what is encoded faster is not written
 
 Name = tuple[SampleKey, Blocks]
+"""Of what is encoded: the sample, and the segments behind it where it depends on them."""
 
 
 class Encodings:
-    """Encoded samples: the latest used in memory, and those that it has no room for on disk.
+    """Encoded samples: the latest used in memory, and those that it has no room for on disk; any thread may ask.
 
     Trainings of one learner with the same hyperparameters may share them: what is encoded does not depend on weights.
     At N = 4096 a graph takes 5 MB, and the descriptors and bonds of `glassnet` 15 MB and a second and a half to make.
 
     Args:
         memory: GiB to keep in memory; the longest unused sample leaves first.
-        directory: Where others go, if making them took longer than reading them will; nowhere by default.
+        directory: Where others go, if making them took longer than reading them will, and where another process may put
+            some; nowhere by default.
         disk: GiB to keep there; what finds no room is made again when it is needed.
 
     Attributes:
@@ -53,12 +56,27 @@ class Encodings:
     def __init__(self, memory: float = 3.0, directory: Path | None = None, disk: float = 20.0) -> None:
         self._kept: OrderedDict[Name, Data] = OrderedDict()
         self._memory, self._disk = memory * GIB, disk * GIB
-        self._directory = directory
+        self.directory = directory
+        self._lock = threading.RLock()
         self.seconds: dict[SampleKey, float] = {}
         self.spent = 0.0
 
     def get(self, name: Name, encode: Callable[[], Data]) -> Data:
         """What is kept of a sample, or what `encode` makes of it."""
+        with self._lock:
+            return self._get(name, encode)
+
+    def there(self, name: Name) -> bool:
+        """Whether a sample is kept, so that :meth:`get` need not make it."""
+        path = self._path(name)
+        return name in self._kept or (path is not None and path.exists())
+
+    def put(self, name: Name, data: Data) -> bool:
+        """Write an encoded sample for another process that asks for it; whether there was room."""
+        path = self._path(name)
+        return path is not None and self._save(path, data)
+
+    def _get(self, name: Name, encode: Callable[[], Data]) -> Data:
         data = self._kept.get(name)
         if data is not None:
             self._kept.move_to_end(name)
@@ -79,14 +97,14 @@ class Encodings:
 
     def remove(self) -> None:
         """Remove what is on disk."""
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        if self.directory is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def _path(self, name: Name) -> Path | None:
         key, blocks = name
         version_of = hashlib.sha256(str(blocks).encode()).hexdigest()[:8]
         text = f"{key.run}-{key.lineage}-{key.parent}-{version_of}"
-        return None if self._directory is None else self._directory / f"{text}.safetensors"
+        return None if self.directory is None else self.directory / f"{text}.safetensors"
 
     def _read(self, name: Name) -> Data | None:
         path = self._path(name)
@@ -99,9 +117,15 @@ class Encodings:
         return None
 
     def _write(self, name: Name, data: Data) -> None:
-        path, size = self._path(name), _size(data)
-        if path is None or size > self._disk or self.seconds.get(name[0], 0.0) * _READ < size or path.exists():
-            return
+        path = self._path(name)
+        if path is not None and self.seconds.get(name[0], 0.0) * _READ >= _size(data) and not path.exists():
+            self._save(path, data)
+
+    def _save(self, path: Path, data: Data) -> bool:
+        """Write a file where there is room for it; whether there was."""
+        size = _size(data)
+        if size > self._disk:
+            return False
         fields = data.to_dict()
         tensors = {key: value.contiguous() for key, value in fields.items() if isinstance(value, torch.Tensor)}
         numbers = {key: value for key, value in fields.items() if isinstance(value, int | float)}
@@ -112,6 +136,8 @@ class Encodings:
             temporary.write_bytes(content)
             os.replace(temporary, path)  # unflushed: the checksum tells
             self._disk -= size
+            return True
+        return False
 
 
 def encodings_of(model: PropensityModel, directory: Path, memory: float, disk: float) -> Encodings:
@@ -138,7 +164,7 @@ class Encoder:
 
     Args:
         model: The learner.
-        structure_of: The structure of a sample, with the learner's inputs.
+        structures: Of the samples, with the learner's inputs.
         encodings: Where they are kept.
         pairs_of: Labels of a sample's pairs, for a learner that takes them; None where there are none.
     """
@@ -146,20 +172,25 @@ class Encoder:
     def __init__(
         self,
         model: PropensityModel,
-        structure_of: Callable[[Sample], Structure],
+        structures: Structures,
         encodings: Encodings,
         pairs_of: Callable[[Sample], PairChanges | None] = lambda sample: None,
     ) -> None:
-        self._model, self._structure_of, self._pairs_of = model, structure_of, pairs_of
+        self._model, self._structures, self._pairs_of = model, structures, pairs_of
         self._encodings = encodings
 
     def __call__(self, sample: Sample) -> Data:
         """The encoded sample; one that grew has the structure that it had, and other labels of its pairs."""
-        blocks = sample.blocks if isinstance(self._model, PairLabelled) else ()
-        return self._encodings.get((sample.key, blocks), lambda: self._encode(sample))
+        self._structures.count(sample.key)
+        return self._encodings.get(self.name(sample.key, sample.blocks), lambda: self.encode(sample))
 
-    def _encode(self, sample: Sample) -> Data:
-        data = self._model.encode(self._structure_of(sample))
+    def name(self, key: SampleKey, blocks: Blocks) -> Name:
+        """What the encoded sample is kept under."""
+        return key, blocks if isinstance(self._model, PairLabelled) else ()
+
+    def encode(self, sample: Sample) -> Data:
+        """Encode a sample, whether it is kept or not."""
+        data = self._model.encode(self._structures.of(sample))
         if isinstance(self._model, PairLabelled):
             changes = self._pairs_of(sample)
             if changes is not None:

@@ -63,6 +63,16 @@ class Journal:
             for time, value in zip(self._times, values, strict=True):
                 self._board.add_scalar(f"pearson_{name}/t={time:g}", value, step)
 
+    def stream(self, step: int, facts: dict[str, float]) -> None:
+        """Note how a training and the simulations that it learns from keep up with each other: names and numbers."""
+        self._write({"step": step, "kind": "stream", **facts})
+        for name, value in facts.items():
+            self._board.add_scalar(f"stream/{name}", value, step)
+
+    def went_back(self, step: int, to: int, loss: float) -> None:
+        """Note that a loss was no number, and that the training went back from it to a checkpoint."""
+        self._write({"step": to, "kind": "went_back", "from": step, "loss": repr(loss)})
+
     def flush(self) -> None:
         """Hand everything to the operating system."""
         self._file.flush()

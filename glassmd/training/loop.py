@@ -8,9 +8,9 @@ to rounding, because sums there are taken in no fixed order, and on another devi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ from glassmd.stream.structures import Structures
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint, require_same, save_checkpoint
 from glassmd.training.choices import resolved, started, training_device
 from glassmd.training.encoding import Encoder, Encodings, encodings_of
+from glassmd.training.encoding_process import EncodingProcess
 from glassmd.training.journal import Journal
+from glassmd.training.pace import Pace
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
 from glassmd.training.validation import Validation
@@ -45,17 +47,22 @@ __all__ = ["Trainer"]
 
 FloatArray = NDArray[np.float64]
 
-LOOK = 0.5
+LOOK = 0.2
 """Seconds between two looks for new segments."""
 
-IDLE = 0.1
+IDLE = 0.05
 """Seconds of sleep where nothing can be done."""
 
-RESUMABLE = ("max_steps", "checkpoint_every", "train_threads", "train_device", "reservoir", "memory", "disk")
+RESUMABLE = (
+    "max_steps", "checkpoint_every", "train_threads", "train_device", "reservoir", "memory", "disk", "redraw",
+    "min_reuse",
+)  # fmt: skip
 """Settings that may differ when a training is taken up again."""
 
 _UNSAVED = 60.0  # seconds of taking samples in after which what was done is saved
 _TAKING = 10.0  # seconds of taking samples in after which a learner on a stream goes on learning
+_SLOW = 0.1  # seconds of encoding a sample from which on a process of its own is worth its start
+_READ = 0.5  # seconds for which losses of steps on a GPU stay there: reading one waits for all steps before it
 
 
 class Trainer:
@@ -69,6 +76,7 @@ class Trainer:
         structures: Of the samples, with the learner's inputs.
         encodings: Of the samples, shared with other trainings of the same learner; its own by default.
         follow: Whether the source still grows.
+        own_core: Whether the trainer has a core, or a GPU, that nobody simulates on.
         stop: A request to stop to listen to.
         show: Called after every step, and while waiting, with the progress.
 
@@ -92,22 +100,27 @@ class Trainer:
         structures: Structures,
         encodings: Encodings | None = None,
         follow: bool = False,
+        own_core: bool = True,
         stop: StopRequest | None = None,
         show: Callable[[TrainingProgress], None] | None = None,
     ) -> None:
         self.source, self.directory, self.follow, self.seed = source, directory, follow, seed
         self.settings, self.structures = resolved(settings), structures
         self.device = training_device(settings)
+        alone = own_core and settings.max_reuse is None
+        self._redraw = follow and (alone if settings.redraw is None else settings.redraw)
         self.stop = stop or StopRequest()
         self._show = show or (lambda progress: None)
         self.species = self._loss_species()
         torch.manual_seed(seed)
         self.model: PropensityModel = started(settings, source.mixture, len(source.times))
         self._own = encodings_of(self.model, directory, settings.memory, settings.disk) if encodings is None else None
+        self._encoder = Encoder(self.model, structures, encodings or self._own, source.pair_changes)  # type: ignore[arg-type]
+        self._beside: EncodingProcess | None = None
         self.taken = Taken(
             n_species=len(source.mixture["species"]),
             n_times=len(source.times),
-            encode=Encoder(self.model, structures.of, encodings or self._own, source.pair_changes),  # type: ignore[arg-type]
+            encode=self._encoder,
             mask=self.mask,
             fold=source.fold,
             recall=source.recall,
@@ -120,13 +133,20 @@ class Trainer:
             settings.watermark,
             self._reuse() if follow else None,
             np.random.default_rng([seed, 2]),
+            settings.min_reuse if follow else None,
         )
+        self.pace = Pace(source, self.reservoir)
         self.validation = Validation(source.mixture["species"], self.taken)
         self.samples_seen = 0
         self.best: dict[str, Any] = {"score": None, "step": 0, "basis": None}
         self.validated: dict[str, Any] = {"step": -1, "basis": None}
-        self._saved, self._steps_here, self._busy = time.monotonic(), 0, 0.0
-        self.progress = TrainingProgress()
+        self.went_back: int | None = None
+        self._unread: list[tuple[int, torch.Tensor, int, float | None]] = []
+        self._lost = 0, math.nan
+        self._behind = False
+        self._saved = self._read = time.monotonic()
+        self._steps_here, self._busy = 0, 0.0
+        self.progress = TrainingProgress(waited=self.pace.waited)
         self.on_steps_done: Callable[[], None] = lambda: None
         self.on_lacking: Callable[[list[SampleKey]], None] = lambda keys: None
         self._resume()
@@ -144,7 +164,8 @@ class Trainer:
     def _stepping(self) -> Stepping:
         chosen = {of.name for of in fields(Stepping)} & set(type(self.settings).model_fields)
         told = {name: getattr(self.settings, name) for name in chosen}
-        return Stepping(**told, seed=self.seed, device=self.device, check=self.stop.check)
+        told.update(seed=self.seed, device=self.device, redraw=self._redraw, check=self.stop.check)
+        return Stepping(**told)
 
     def _reuse(self) -> float | None:
         """Draws per sample: as asked for, or such that the last step is taken when the last sample is there."""
@@ -179,17 +200,22 @@ class Trainer:
                     "wait, or choose another --out",
                 )
             remove_leftovers(self.directory / "checkpoints")
-            with closing(Journal(self.directory, self.source.times, self.step)) as self.journal:
-                try:
-                    self._loop()
-                    self.on_steps_done()
-                    self._last_validation()
-                except ModelError:
-                    raise  # the weights are to blame: keep the checkpoint before them
-                except GlassmdError:
-                    self.checkpoint()
-                    raise
+            self.journal = Journal(self.directory, self.source.times, self.step)
+            try:
+                self._loop()
+                self.on_steps_done()
+                self._last_validation()
                 self._finish()
+            except ModelError:
+                raise  # the weights are to blame: keep the checkpoint before them
+            except GlassmdError:
+                self.checkpoint()
+                raise
+            finally:
+                self.pace.let_go()
+                if self._beside is not None:
+                    self._beside.stop()
+                self.journal.close()
 
     def _loop(self) -> None:
         final, looked = False, -np.inf
@@ -201,6 +227,10 @@ class Trainer:
                 complete = not self.follow or self.source.complete
                 final = self._look() and complete
                 looked = time.monotonic()
+                if complete:
+                    self.pace.complete()
+                else:
+                    self.pace.hold(draws=self.fit.hungry and (self._redraw or self.reservoir.ready))
                 if final:
                     self.reservoir.no_more()
             started = time.perf_counter()
@@ -210,8 +240,9 @@ class Trainer:
             elif final or not self.fit.hungry:
                 break
             else:
-                self._report("the simulation")
-                time.sleep(IDLE)
+                what = "encoding" if self._behind else "the simulation"
+                self._report(what)
+                self.pace.wait(what, IDLE)
         if not self.taken.blocks:
             raise ModelError(
                 "found no samples of training lineages in the data", "at least one", "simulate or import some first"
@@ -223,39 +254,105 @@ class Trainer:
         Returns:
             Whether that is everything: offline always, on a stream where it does not take too long.
         """
-        started = time.monotonic()
-        for sample in self.source.poll():
+        started, self._behind = time.monotonic(), False
+        for key, blocks in self.source.waiting():
             self.stop.check()
             if self.follow and time.monotonic() - started > _TAKING:
                 return False
-            split = self.source.split(sample)
-            if split != "test":
-                self.fit.take(sample, learn=split == "train")
+            split = self.source.split(key)
+            if split == "test":
+                self.source.settle(key, blocks)
+                continue
+            if self._beside is not None and not self._beside.has(self._encoder.name(key, blocks)):
+                self._behind = True
+                continue
+            sample = self.source.recall(key, blocks)
+            self.fit.take(sample, learn=split == "train")
             if split == "train":
                 self.reservoir.add(sample)
+                self.pace.arrived(sample)
             self.source.acknowledge(sample)
+            if self.follow and self._beside is None:
+                self._encode_beside(key)
             if time.monotonic() - self._saved > _UNSAVED:
                 self.checkpoint()
         if self.follow and (lacking := self.source.lacking()) and all(run.complete for run in self.source.runs):
             self.on_lacking(lacking)  # nobody simulates any more
-        return True
+        return not self._behind
+
+    def _encode_beside(self, key: SampleKey) -> None:
+        """Have a process encode what comes, if what came took long."""
+        if self._own is None or not self.model.stepped or self._own.seconds.get(key, 0.0) < _SLOW:
+            return
+        self._beside = EncodingProcess(self.model, self.source, self.structures, self._own, self.settings.disk)
 
     def _advanced(self, done: Advance, seconds: float) -> None:
         self._steps_here += done.samples > 0
         self._busy += seconds
         self.samples_seen = done.samples if done.milestone else self.samples_seen + done.samples
         self.progress.rate = self._steps_here / max(self._busy, 1e-9)
+        if self.follow:
+            self.pace.drew(self.reservoir.first_drawn)
+        self.reservoir.first_drawn.clear()
         if done.loss is not None:
-            self.progress.loss = done.loss
-            self.journal.train(self.step, done.loss, len(self.reservoir), done.learning_rate)
+            self._unread.append((self.step, done.loss, len(self.reservoir), done.learning_rate))
+            late = self.device.type == "cpu" or time.monotonic() - self._read > _READ
+            if late and not self._read_losses():
+                self._go_back()
+                return
         self._report("")
         if done.milestone:
             self.validate()
             self.checkpoint()
         elif done.samples:
+            if self.step % min(self.settings.validate_every, self.settings.checkpoint_every) == 0 and not self._sound():
+                self._go_back()
+                return
             self._validate_if_due()
             if self.step % self.settings.checkpoint_every == 0 and self.step < self.fit.last_step:
                 self.checkpoint()
+
+    def _read_losses(self) -> bool:
+        """Note the losses of the last steps; whether they are numbers."""
+        unread, self._unread, self._read = self._unread, [], time.monotonic()
+        values = torch.stack([loss for _, loss, _, _ in unread]).tolist() if unread else []
+        for (step, _, samples, rate), value in zip(unread, values, strict=True):
+            self.progress.loss = value
+            if not math.isfinite(value):
+                self._lost = step, value
+                return False
+            self.journal.train(step, value, samples, rate)
+        return True
+
+    def _sound(self) -> bool:
+        """Whether losses and weights are numbers."""
+        if not self._read_losses():
+            return False
+        if all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+            return True
+        self._lost = self.step, math.nan
+        return False
+
+    def _go_back(self) -> None:
+        """To the last checkpoint, and on with other random numbers; once.
+
+        Raises:
+            ModelError: There is none, or that has been done before.
+        """
+        step, loss = self._lost
+        path = latest_checkpoint(self.directory)
+        if path is None or self.went_back is not None:
+            again = "" if self.went_back is None else f", after going back from step {self.went_back}"
+            raise ModelError(
+                f"found a loss of {loss} at step {step}{again}", "a finite one", "lower --set learning_rate=…"
+            )
+        self.journal.close()
+        self._restore(path)
+        self.went_back = step
+        self.fit.shake(1)
+        self.reservoir.generator = np.random.default_rng([self.seed, 2, 1])
+        self.journal = Journal(self.directory, self.source.times, self.step)
+        self.journal.went_back(step, self.step, loss)
 
     def mask(self, sample: Sample) -> NDArray[np.bool_]:
         """(n_particles,) which particles of a sample count in the loss."""
@@ -279,6 +376,8 @@ class Trainer:
         self.journal.validation(
             self.step, {name: found.mean.tolist() for name, found in self.validation.scores.items()}
         )
+        if self.follow:
+            self.journal.stream(self.step, self.pace.facts())
         self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None)
 
     def _remember(self, value: float | None) -> None:
@@ -290,7 +389,8 @@ class Trainer:
 
     def _last_validation(self) -> None:
         while self.follow and not self._look():
-            self._report("the samples that are there")
+            self._report("encoding")
+            self.pace.wait("encoding", IDLE)
         if self.validated != {"step": self.step, "basis": self.validation.basis}:
             self.validate()
 
@@ -338,7 +438,7 @@ class Trainer:
 
     def checkpoint(self) -> None:
         """Save the whole state as one file, and the best model so far for others to use."""
-        if not self.taken.blocks and not self.taken.heard:
+        if (not self.taken.blocks and not self.taken.heard) or not self._sound():
             return
         self.journal.flush()
         state = {
@@ -346,6 +446,7 @@ class Trainer:
             "samples_seen": self.samples_seen,
             "best": self.best,
             "validated": self.validated,
+            "went_back": self.went_back,
             "source": self.source.state(),
             "reservoir": self.reservoir.state(),
             "fit": self.fit.state(),
@@ -364,18 +465,23 @@ class Trainer:
                 found = f"{self.directory} holds a finished model without checkpoints"
                 raise ModelError(found, "an empty or new directory", "choose another --out")
             return
+        self._restore(path)
+
+    def _restore(self, path: Path) -> None:
+        """Return to a checkpoint."""
         tensors, state = load_checkpoint(path)
-        require_same(self.directory, state["identity"], self._identity())
-        if "fit" not in state:
+        if not {"fit", "went_back"} <= set(state):
             raise ModelError(
                 f"found {path}, a checkpoint of an earlier version", "one that this version can go on from",
                 "choose another --out, or finish it with that version",
             )  # fmt: skip
+        require_same(self.directory, state["identity"], self._identity())
         self.source.restore(state["source"])
         self.model.load_state_dict(of_prefix(tensors, "model."))
         self.fit.restore(of_prefix(tensors, "fit."), state["fit"])
         self.reservoir.restore(state["reservoir"])
         self.samples_seen, self.best, self.validated = state["samples_seen"], state["best"], state["validated"]
+        self.went_back = state["went_back"]
 
     def _save_model(self) -> None:
         """Save the best weights so far as a model directory."""

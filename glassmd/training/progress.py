@@ -19,6 +19,7 @@ class TrainingProgress:
         segments: Segments read.
         pearson: Last validation: ρ of the first species by time.
         waiting: What the trainer waits for, or an empty string.
+        waited: Seconds that it has waited, by what for.
     """
 
     step: int = 0
@@ -29,3 +30,4 @@ class TrainingProgress:
     segments: int = 0
     pearson: list[float] = field(default_factory=list)
     waiting: str = ""
+    waited: dict[str, float] = field(default_factory=dict)

@@ -30,6 +30,9 @@ from glassmd.training.source import SampleSource
 
 __all__ = ["Show", "refuse_run", "train", "train_stream"]
 
+_NICE = 10
+"""How far the trainer goes before those who simulate: beside two of them on two cores it then has one of its own."""
+
 Show = Callable[[TrainingProgress, Progress | None], None]
 
 
@@ -202,7 +205,7 @@ def train_stream(
     structures = _structures([run], settings)
     structures.ask()
     clock = _Overlap(time.monotonic())
-    with Pool(run, settings.run, workers, spared_gpus=own_gpus) as pool:
+    with Pool(run, settings.run, workers, spared_gpus=own_gpus, nice=_NICE) as pool:
         simulating, looked = True, 0.0
 
         def watch(progress: TrainingProgress) -> None:
@@ -224,6 +227,7 @@ def train_stream(
             structures=structures,
             seed=settings_of(made).seed,  # which given configurations may have chosen
             follow=True,
+            own_core=bool(own_gpus) or workers < available_cores(),
             stop=stop,
             show=watch,
         )
@@ -233,7 +237,13 @@ def train_stream(
         last = pool.progress()
     if not run.complete:
         raise Interrupted("the simulation stopped before its end", "", "run again to continue")
-    return {**summary(trainer, clock.now()), "run": str(run.path), **_overlap(clock, last)}
+    pace = {
+        "steps_redrawn": trainer.reservoir.redrawn,
+        "idle_share": trainer.pace.idle_share,
+        "commit_to_batch": trainer.pace.latency,
+        "paused_seconds": trainer.pace.paused,
+    }
+    return {**summary(trainer, clock.now()), "run": str(run.path), **_overlap(clock, last), **pace}
 
 
 def _wait_for(pool: Pool, trainer: Trainer, stop: StopRequest, clock: _Overlap, show: Show | None) -> None:
@@ -282,5 +292,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "noise_known": trainer.noise_known,
         "inside_cage": trainer.structures.inside_cage(trainer.source.times),
         "input_cost": trainer.structures.cost,
+        "waited": {what: round(seconds, 3) for what, seconds in trainer.pace.waited.items()},
+        "went_back": trainer.went_back,
         "seconds": seconds,
     }

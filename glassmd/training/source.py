@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
@@ -65,6 +66,7 @@ class SampleSource:
         self.liquids: dict[str, Split] = {}
         self._offset = {run_id: offset for offset, run_id in enumerate(sorted(str(run.identity["id"]) for run in runs))}
         self._recent: OrderedDict[tuple[SampleKey, Blocks], Sample] = OrderedDict()
+        self._lock = threading.Lock()
 
     def _assign(self) -> dict[tuple[str, int], Split]:
         """Validation lineages of data that do not say: the last ones by run and number."""
@@ -82,22 +84,21 @@ class SampleSource:
         split.update({lineage: "validation" if i >= first else "train" for i, lineage in enumerate(silent)})
         return split
 
-    def split(self, sample: Sample) -> Split:
+    def split(self, key: SampleKey) -> Split:
         """Which side of the split a sample's lineage is on.
 
         Raises:
             RunError: The same liquid is on the other side in another run.
         """
-        key = (sample.key.run, sample.key.lineage)
-        split: Split = self._assigned.get(key, "train")
+        run = self._reader(key).run
+        split: Split = self._assigned.get((key.run, key.lineage), "train")
         for known in ("train", "validation", "test"):
-            if sample.role == known and self._held_out is None:
+            if self._held_out is None and run.role(key.lineage) == known:
                 split = known
-        run = self.run_of(sample)
-        liquid = run.fingerprint(sample.key.lineage)
+        liquid = run.fingerprint(key.lineage)
         if self.liquids.setdefault(liquid, split) != split:
             raise RunError(
-                f"lineage {sample.key.lineage} of {run.path} is for {split} and the same liquid in another run for "
+                f"lineage {key.lineage} of {run.path} is for {split} and the same liquid in another run for "
                 f"{self.liquids[liquid]}",
                 "every liquid on one side of the split",
                 "simulate with another --seed, or leave one of the runs out",
@@ -116,6 +117,11 @@ class SampleSource:
     def fold(self, key: SampleKey) -> int:
         """Which of the folds a sample's lineage belongs to: the same whenever it arrives, and even over them."""
         return (self._offset[key.run] + key.lineage) % FOLDS
+
+    @property
+    def split_asked(self) -> tuple[float, list[tuple[str, int]] | None]:
+        """`validation_share` and `held_out` (JSON types only)."""
+        return self._share, None if self._held_out is None else sorted(self._held_out)
 
     @property
     def complete(self) -> bool:
@@ -154,26 +160,43 @@ class SampleSource:
 
     def poll(self) -> Iterator[Sample]:
         """Samples that are new or have grown; each again and again until it is acknowledged."""
+        for key, blocks in self.waiting():
+            yield self.recall(key, blocks)
+
+    def waiting(self) -> Iterator[tuple[SampleKey, Blocks]]:
+        """What :meth:`poll` hands out, before anything is read."""
         for reader in self._readers:
-            yield from reader.poll()
+            run = str(reader.run.identity["id"])
+            for parent, blocks in reader.waiting():
+                yield SampleKey(run, *parent), blocks
 
     def acknowledge(self, sample: Sample) -> None:
         """Whoever asked has this sample."""
-        self._keep(sample)
+        with self._lock:
+            self._keep(sample)
         self._reader(sample.key).acknowledge(sample)
 
+    def settle(self, key: SampleKey, blocks: Blocks) -> None:
+        """Whoever asked has these segments, or wants none of them."""
+        self._reader(key).settle(ParentKey(key.lineage, key.parent), blocks)
+
+    def committed(self, key: SampleKey, blocks: Blocks) -> float:
+        """When the last of what makes up a sample was committed, seconds since the epoch."""
+        return self._reader(key).committed(ParentKey(key.lineage, key.parent), blocks)
+
     def recall(self, key: SampleKey, blocks: Blocks) -> Sample:
-        """A sample with the replicas of some segments: the same whenever it is asked for.
+        """A sample with the replicas of some segments: the same whenever it is asked for, by whatever thread.
 
         Raises:
             RunError: A segment is gone.
             SegmentError: A segment is damaged.
         """
-        sample = self._recent.get((key, blocks))
-        if sample is None:
-            sample = self._reader(key).sample(ParentKey(key.lineage, key.parent), blocks)
-        self._keep(sample)
-        return sample
+        with self._lock:
+            sample = self._recent.get((key, blocks))
+            if sample is None:
+                sample = self._reader(key).sample(ParentKey(key.lineage, key.parent), blocks)
+            self._keep(sample)
+            return sample
 
     def _keep(self, sample: Sample) -> None:
         self._recent[sample.key, sample.blocks] = sample

@@ -81,7 +81,7 @@ def twin(run_copy: Path, **settings: object) -> Path:
 def test_a_liquid_is_on_one_side_of_the_split_whatever_run_it_is_in(tiny_run: Run, run_copy: Path) -> None:
     source = SampleSource([tiny_run, open_run(twin(run_copy, test_lineages=2))])
     with pytest.raises(RunError, match="the same liquid in another run for train"):
-        [source.split(sample) for sample in source.poll()]
+        [source.split(sample.key) for sample in source.poll()]
 
 
 def test_evaluation_knows_a_liquid_that_training_saw(

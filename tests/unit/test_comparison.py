@@ -87,7 +87,7 @@ def test_fewer_liquids_than_folds_are_refused(tiny_run: Run, tmp_path: Path) -> 
 def test_a_training_that_is_told_whom_to_leave_out_ignores_the_roles(tiny_run: Run) -> None:
     name = tiny_run.identity["id"]
     source = SampleSource([tiny_run], held_out=[(name, 2)])
-    splits = {sample.key.lineage: source.split(sample) for sample in source.poll()}
+    splits = {sample.key.lineage: source.split(sample.key) for sample in source.poll()}
     assert splits == {0: "train", 1: "train", 2: "test", 3: "validation"}
 
 

@@ -261,9 +261,7 @@ def reservoir_of(capacity: int, count: int, **others: Any) -> Reservoir:
 
 
 def draw(reservoir: Reservoir, count: int) -> list[int]:
-    drawn = reservoir.draw(count)
-    reservoir.used(drawn)
-    return [one.key.parent for one in drawn]
+    return [key.parent for key in reservoir.draw(count)]
 
 
 def test_only_what_was_drawn_makes_room_and_all_come_in_turn() -> None:
@@ -283,7 +281,7 @@ def test_a_sample_that_grows_replaces_itself() -> None:
     reservoir.add(sample(0, 1.0))
     reservoir.add(sample(0, 2.0))
     assert len(reservoir) == reservoir.produced == 1
-    assert reservoir.draw(1)[0].propensity[0, 0] == 2.0
+    assert reservoir.sample(reservoir.draw(1)[0]).propensity[0, 0] == 2.0
 
 
 def test_drawing_waits_for_the_watermark_and_for_the_limit() -> None:
@@ -306,12 +304,53 @@ def test_draws_are_uniform_and_with_replacement() -> None:
     assert np.all(np.abs(counts - 1000) < 5 * np.sqrt(750))
 
 
-def test_a_draw_that_was_not_used_changes_the_generator_only() -> None:
-    reservoir = reservoir_of(2, 6)
-    before = reservoir.state()
-    reservoir.draw(8)
-    after = reservoir.state()
-    assert {name for name in before if before[name] != after[name]} == {"generator"}
+def test_what_has_just_come_is_drawn_first() -> None:
+    reservoir = reservoir_of(10, 4)
+    assert sorted(draw(reservoir, 4)) == [0, 1, 2, 3]
+    draw(reservoir, 50)
+    reservoir.add(sample(7))
+    reservoir.add(sample(2, 5.0))  # grown, not new
+    assert draw(reservoir, 1) == [7]
+    assert [key.parent for key in reservoir.first_drawn][4:] == [7]
+
+
+def test_draws_beyond_the_limit_are_counted_apart_and_do_not_delay_the_others() -> None:
+    reservoir = reservoir_of(10, 2, max_reuse=3)
+    draw(reservoir, 6)
+    assert not reservoir.ready
+    assert reservoir.filled
+    draw(reservoir, 5)
+    assert (reservoir.drawn, reservoir.redrawn) == (6, 5)
+    reservoir.add(sample(2))
+    draw(reservoir, 3)
+    assert (reservoir.drawn, reservoir.redrawn) == (9, 5)
+
+
+def test_more_samples_than_are_drawn_are_a_flood() -> None:
+    reservoir = reservoir_of(10, 2, watermark=2, min_reuse=3)
+    assert reservoir.flooded
+    draw(reservoir, 5)
+    assert reservoir.flooded
+    draw(reservoir, 1)
+    assert not reservoir.flooded
+    reservoir.add(sample(2))
+    assert reservoir.flooded
+    reservoir.no_more()
+    assert not reservoir.flooded
+
+
+def test_a_sample_that_grew_while_it_was_read_is_the_grown_one() -> None:
+    def read(key: Any) -> Sample:
+        reservoir.add(sample(0, 2.0))
+        return sample(0, 1.0)
+
+    reservoir = Reservoir(2, read)
+    reservoir.add(sample(0, 1.0))
+    reservoir.restore(json.loads(json.dumps(reservoir.state())))
+    reservoir._places[0].sample = None
+    key = reservoir.draw(1)[0]
+    reservoir.sample(key)
+    assert reservoir.sample(key).propensity[0, 0] == 2.0
 
 
 def test_a_restored_reservoir_draws_what_the_first_would_have() -> None:

@@ -98,6 +98,11 @@ class Fit:
                 return done if part is self._clock else done._replace(milestone=False, samples=0)
         return None
 
+    def shake(self, number: int) -> None:
+        """From now on other random numbers than those that led here."""
+        for part in self.parts:
+            part.shake(number)
+
     def finish(self) -> None:
         """Whatever is left to do when neither samples nor advances follow."""
         for part in self.parts:

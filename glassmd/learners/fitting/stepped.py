@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from lightning_fabric import Fabric
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from glassmd.errors import ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.interrupt import StoppedAtOnce
 from glassmd.learners.base import PropensityModel
 from glassmd.learners.part import Advance, Part, Taken, Tensors, of_prefix, with_prefix
 from glassmd.stream.reservoir import Reservoir
-from glassmd.stream.samples import Sample
+from glassmd.stream.samples import Blocks, Sample, SampleKey
 
 __all__ = ["Stepped", "SteppedModel", "Stepping"]
+
+_LABELS = 1000
+"""Samples whose labels stay on the device: 20 to 200 kB each at N = 4096."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,9 @@ class Stepping:
         noise_weighted: Whether labels count by their noise.
         seed: Of what is drawn for the augmentation.
         device: Where steps are taken.
+        precision: As Lightning Fabric names it.
+        redraw: Whether steps beyond :attr:`Reservoir.ready` are taken while samples are waited for. They come on top of
+            `max_steps`, at the learning rate that the others have come to.
         check: Called after a step that was stopped at once; what it raises ends it.
     """
 
@@ -51,6 +59,8 @@ class Stepping:
     noise_weighted: bool = False
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    redraw: bool = False
     check: Callable[[], None] = lambda: None
 
 
@@ -62,8 +72,41 @@ class SteppedModel(PropensityModel):
         return [Stepped(self, taken, settings)]
 
 
+class _Batch(NamedTuple):
+    """What a thread makes of samples that were drawn, on the CPU."""
+
+    data: Data
+    samples: list[Sample]
+
+
+@dataclass
+class _Drawn:
+    """The samples of a step to come.
+
+    Attributes:
+        keys: Which samples.
+        made: The batch; None until it is asked for.
+    """
+
+    keys: list[SampleKey]
+    made: Future[_Batch] | None = None
+
+
+class _Objective(nn.Module):
+    """What Fabric wraps: calling it is what an optimiser step lowers."""
+
+    def __init__(self, learner: PropensityModel) -> None:
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> Tensor:
+        return self.learner.objective(data, target, noise, mask)
+
+
 class Stepped(Part):
-    """Optimiser steps on batches from the reservoir.
+    """Optimiser steps on batches from the reservoir, each made by a thread while the step before it is taken.
+
+    Lightning Fabric has the precision. The loss of a step stays on its device until somebody reads it.
 
     Args:
         learner: What is stepped.
@@ -77,11 +120,21 @@ class Stepped(Part):
 
     def __init__(self, learner: PropensityModel, taken: Taken, settings: Stepping, only: str = "") -> None:
         self._learner, self._taken, self._settings, self._only = learner, taken, settings, only
-        self.last_step = settings.max_steps
-        self._generator = np.random.default_rng([settings.seed, 1])
         moved = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.AdamW(moved, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(moved, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        accelerator = "cuda" if settings.device.type == "cuda" else "cpu"
+        self._fabric = Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
+        self._objective, self._optimizer = self._fabric.setup(_Objective(learner), optimizer, move_to_device=False)
+        self._redrawn = self._shaken = 0
+        self._ahead: deque[_Drawn] = deque()
+        self._maker = ThreadPoolExecutor(1, "batches")
+        self._labels: OrderedDict[tuple[SampleKey, Blocks], tuple[Tensor, Tensor]] = OrderedDict()
         self._kept: Tensors = {}
+
+    @property
+    def last_step(self) -> int:  # type: ignore[override]
+        """The step after which none is left."""
+        return self._settings.max_steps + self._redrawn
 
     @property
     def hungry(self) -> bool:  # type: ignore[override]
@@ -90,25 +143,30 @@ class Stepped(Part):
 
     def due(self, reservoir: Reservoir, *, final: bool) -> bool:
         """Whether steps are left and there is something to draw."""
-        return self.step < self.last_step and reservoir.ready
+        return self.hungry and (bool(self._ahead) or self._may_draw(reservoir))
+
+    def _may_draw(self, reservoir: Reservoir) -> bool:
+        return reservoir.ready or (self._settings.redraw and reservoir.filled)
 
     def advance(self, reservoir: Reservoir) -> Advance:
         """Take a step."""
         if self.step == 0:
             self._begin()
         self._set_rate()
-        with self._undone_if_stopped(reservoir):
-            samples = reservoir.draw(self._settings.batch_size)
-            loss = self._gradient(samples)
+        if not self._ahead:
+            self._draw(reservoir)
+        batch = self._made(self._ahead[0], reservoir)
+        if len(self._ahead) < 2 and self.step + 1 < self.last_step and self._may_draw(reservoir):
+            self._draw(reservoir)
+        for drawn in self._ahead:
+            self._make(drawn, reservoir)
+        with self._undone_if_stopped():
+            loss = self._gradient(batch)
         self._optimizer.step()
-        reservoir.used(samples)
+        self._ahead.popleft()
         self.step += 1
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise ModelError(
-                f"found a loss of {value} at step {self.step}", "a finite one", "lower --set learning_rate=…"
-            )
-        return Advance(len(samples), value, learning_rate=float(self._optimizer.param_groups[0]["lr"]))
+        rate = float(self._optimizer.param_groups[0]["lr"])
+        return Advance(len(batch.samples), loss.detach(), learning_rate=rate)
 
     def _begin(self) -> None:
         """The unit of the output, and first weights that suit the samples."""
@@ -116,55 +174,92 @@ class Stepped(Part):
         self._learner.initialise(self._taken.encode(self._taken.sample(min(self._taken.blocks))))
         self._learner.to(self._settings.device)
 
+    def _draw(self, reservoir: Reservoir) -> None:
+        """Draw the samples of another step."""
+        self._redrawn += not reservoir.ready
+        self._ahead.append(_Drawn(reservoir.draw(self._settings.batch_size)))
+
+    def _make(self, drawn: _Drawn, reservoir: Reservoir) -> Future[_Batch]:
+        """Have a batch made."""
+        if drawn.made is None:
+            number = self.step + self._ahead.index(drawn)
+            drawn.made = self._maker.submit(self._batch, drawn.keys, number, reservoir)
+        return drawn.made
+
+    def _made(self, drawn: _Drawn, reservoir: Reservoir) -> _Batch:
+        return self._make(drawn, reservoir).result()
+
+    def _batch(self, keys: Sequence[SampleKey], number: int, reservoir: Reservoir) -> _Batch:
+        """The batch of a step with this number; runs in a thread of its own."""
+        samples = [reservoir.sample(key) for key in keys]
+        graphs = [self._taken.encode(sample) for sample in samples]
+        if self._settings.augment:
+            generator = np.random.default_rng([self._settings.seed, 1, number, self._shaken])
+            graphs = [self._learner.augment(graph, generator) for graph in graphs]
+        data = batch_graphs(graphs)
+        return _Batch(data.pin_memory() if self._settings.device.type == "cuda" else data, samples)
+
     def _set_rate(self) -> None:
         """The learning rate of the step to come."""
         rate = self._settings.learning_rate
         if self._settings.schedule == "cosine":
-            rate *= max(0.02, 0.5 * (1 + np.cos(np.pi * self.step / self.last_step)))
+            done = (self.step - self._redrawn) / self._settings.max_steps
+            rate *= max(0.02, 0.5 * (1 + np.cos(np.pi * done)))
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
-    def _gradient(self, samples: Sequence[Sample]) -> Tensor:
-        data, target, noise, mask = self._batch(samples)
+    def _gradient(self, batch: _Batch) -> Tensor:
+        inputs = self._on_device(batch)
         self._learner.train()
         self._optimizer.zero_grad()
-        loss = self._learner.objective(data, target, noise, mask)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss: Tensor = self._objective(*inputs)
+        self._fabric.backward(loss)
         torch.nn.utils.clip_grad_norm_(self._learner.parameters(), self._settings.clip)
         return loss
 
-    def _batch(self, samples: Sequence[Sample]) -> tuple[Data, Tensor, Tensor | None, Tensor]:
-        learner, device = self._learner, self._settings.device
-        graphs = [self._taken.encode(sample) for sample in samples]
-        if self._settings.augment:
-            graphs = [learner.augment(graph, self._generator) for graph in graphs]
-        data = batch_graphs(graphs)
-        data.fold = torch.tensor([self._taken.fold(sample.key) for sample in samples])
-        data = data.to(device)
-        labels = np.concatenate([sample.propensity for sample in samples], axis=1).T
-        target = learner.normalise(torch.from_numpy(labels.astype(np.float32)).to(device), data.species)
-        mask = torch.from_numpy(np.concatenate([self._taken.mask(sample) for sample in samples])).to(device)
+    def _on_device(self, batch: _Batch) -> tuple[Data, Tensor, Tensor | None, Tensor]:
+        learner, device, samples = self._learner, self._settings.device, batch.samples
+        data = batch.data.to(device, non_blocking=True)
+        known = [self._labels_of(sample) for sample in samples]
+        labels, mask = (torch.cat(of) for of in zip(*known, strict=True))
+        data.fold = torch.tensor([self._taken.fold(sample.key) for sample in samples]).to(device, non_blocking=True)
+        target = learner.normalise(labels, data.species)
         if not self._settings.noise_weighted:
             return data, target, None, mask
         noise = np.concatenate([self._taken.labels.noise(sample) for sample in samples], axis=1).T
         scaled = torch.from_numpy(noise.astype(np.float32)).to(device) / learner.scale[data.species] ** 2
         return data, target, scaled, mask
 
+    def _labels_of(self, sample: Sample) -> tuple[Tensor, Tensor]:
+        """Labels (n_particles, n_times) and mask (n_particles,) on the device, which they go to once."""
+        name = sample.key, sample.blocks
+        if name not in self._labels:
+            labels = torch.from_numpy(sample.propensity.T.astype(np.float32)).to(self._settings.device)
+            self._labels[name] = labels, torch.from_numpy(self._taken.mask(sample)).to(self._settings.device)
+            if len(self._labels) > _LABELS:
+                self._labels.popitem(last=False)
+        self._labels.move_to_end(name)
+        return self._labels[name]
+
     @contextmanager
-    def _undone_if_stopped(self, reservoir: Reservoir) -> Iterator[None]:
+    def _undone_if_stopped(self) -> Iterator[None]:
         """A step that takes too long for a stop to wait for it is one that has not begun."""
-        drawn, turned = reservoir.generator.bit_generator.state, self._generator.bit_generator.state
         random, buffers = self._random(), [buffer.clone() for buffer in self._learner.buffers()]
         try:
             yield
         except StoppedAtOnce:
-            reservoir.generator.bit_generator.state, self._generator.bit_generator.state = drawn, turned
             self._set_random(random)
             with torch.no_grad():
                 for buffer, before in zip(self._learner.buffers(), buffers, strict=True):
                     buffer.copy_(before)
             self._settings.check()
             raise
+
+    def shake(self, number: int) -> None:
+        """Other dropout, other symmetries, other samples."""
+        self._shaken = number
+        self._ahead.clear()
+        torch.manual_seed(self._settings.seed + number)
 
     def keep(self) -> None:
         """Remember what the steps have made of the weights."""
@@ -197,8 +292,9 @@ class Stepped(Part):
         }
 
     def state(self) -> dict[str, Any]:
-        """Steps so far, and the state of the generator."""
-        return {"step": self.step, "generator": self._generator.bit_generator.state}
+        """Steps so far, and what was drawn for those to come."""
+        ahead = [[[key.run, key.lineage, key.parent] for key in drawn.keys] for drawn in self._ahead]
+        return {"step": self.step, "redrawn": self._redrawn, "shaken": self._shaken, "ahead": ahead}
 
     def restore(self, tensors: Tensors, state: Mapping[str, Any]) -> None:
         """Return to a checkpoint."""
@@ -211,8 +307,8 @@ class Stepped(Part):
             moments.setdefault(int(number), {})[moment] = tensor
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
         self._set_random(of_prefix(tensors, "random."))
-        self.step = state["step"]
-        self._generator.bit_generator.state = state["generator"]
+        self.step, self._redrawn, self._shaken = state["step"], state["redrawn"], state["shaken"]
+        self._ahead = deque(_Drawn([SampleKey(*key) for key in keys]) for keys in state["ahead"])
 
     def _random(self) -> Tensors:
         found = {"torch": torch.get_rng_state()}

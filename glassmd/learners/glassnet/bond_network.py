@@ -74,7 +74,7 @@ class _Layer(nn.Module):
         normal = self.norm(hidden)
         to, of = self.ends(normal).chunk(2, dim=1)
         messages = silu(self.bond(bonds) + to.index_select(0, receiver) + of.index_select(0, sender))
-        received = torch.zeros_like(hidden).index_add(0, receiver, messages) / NEIGHBOURS
+        received = torch.zeros_like(hidden).index_add(0, receiver, messages.to(hidden)) / NEIGHBOURS
         mixed = silu(self.mixed(torch.cat([normal, self.received(received)], dim=1)))
         step: Tensor = self.out(self.dropout(mixed))
         return hidden + step

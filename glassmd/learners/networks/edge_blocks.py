@@ -25,6 +25,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
+from glassmd.learners.device import in_single_precision
+
 __all__ = ["EdgeLayout", "Weights", "edge_layout", "pass_messages"]
 
 _BLOCK = 2048
@@ -138,7 +140,7 @@ def pass_messages(
     """
     # inside a Function gradients look disabled, and parameters look differentiable even under `no_grad`
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (encoded, constant, *weights))
-    latents = MessagePassing.apply(keep, layout, n_steps, vectors, encoded, constant, *weights)  # type: ignore[no-untyped-call]
+    latents = in_single_precision(MessagePassing.apply, keep, layout, n_steps, vectors, encoded, constant, *weights)
     return cast("tuple[Tensor, Tensor]", latents)
 
 

@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from glassmd.learners.device import in_single_precision
+
 __all__ = ["Coupling", "Neighbourhoods", "convolve", "neighbourhoods", "spherical_harmonics"]
 
 _BLOCK = 64
@@ -217,7 +219,7 @@ def convolve(features: Tensor, harmonics: Tensor, radial: Tensor, around: Neighb
         around: The edges.
         coupling: Coefficients and weights.
     """
-    message = _Convolution.apply(around, coupling, harmonics, features, radial, *coupling.weights)  # type: ignore[no-untyped-call]
+    message = in_single_precision(_Convolution.apply, around, coupling, harmonics, features, radial, *coupling.weights)
     return cast("Tensor", message)
 
 
