@@ -60,6 +60,14 @@ def train(
     max_steps: Annotated[
         int | None, typer.Option("--max-steps", help="Optimiser steps in all.", show_default=False)
     ] = None,
+    acquire: Annotated[
+        str | None,
+        typer.Option(
+            "--acquire",
+            help="With --stream, where to simulate next: uniform, or uncertainty (what the learner knows least).",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")] = False,
     json_mode: JsonFlag = False,
     *,
@@ -84,7 +92,13 @@ def train(
     simulated = None if runs or out is None else out / "run"  # where --stream lets simulations run
     settings = load_settings(
         file,
-        {**overrides, "train.model": model, "train.input": input_, "train.max_steps": max_steps},
+        {
+            **overrides,
+            "train.model": model,
+            "train.input": input_,
+            "train.max_steps": max_steps,
+            "train.acquire": acquire,
+        },
         made_with(simulated),
     )
     if dry_run:

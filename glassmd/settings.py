@@ -181,6 +181,11 @@ class RunSettings(_Strict):
         None,
         description="simulating processes; default: one per GPU, else one per core, one core less when training",
     )
+    budget: Count | None = Field(
+        None,
+        description="replica-steps, equilibration and structures included, after which nothing is begun any more; "
+        "default: everything that was asked for",
+    )
     walltime: Positive | None = Field(None, description="stop (exit code 75) after this many seconds")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="every random number follows from it")
 
@@ -258,11 +263,18 @@ class TrainSettings(_Strict):
     reservoir: Count = Field(1000, description="samples kept in memory to draw from; others wait on disk")
     memory: Positive = Field(3.0, description="GiB of memory for what the learner eats of samples")
     disk: NonNegative = Field(20.0, description="GiB on disk, beside the checkpoints, for what finds no room there")
-    watermark: Count = Field(1, description="samples to wait for before the first step")
+    watermark: Count | None = Field(
+        None, description="samples to wait for before the first step; default: a tenth of those expected, 10 at most"
+    )
     max_reuse: Positive | None = Field(
         None,
         description="steps × batch_size per sample produced before the trainer waits for the simulation; default: so "
         "many that the last step is taken when the last sample is there",
+    )
+    acquire: Literal["uniform", "uncertainty"] = Field(
+        "uniform",
+        description="where a simulation that is followed works next: evenly, or where the learner's parts disagree "
+        "most for the replica-steps (for a run with a budget or a wall-clock limit)",
     )
     redraw: bool | None = Field(
         None,

@@ -115,6 +115,13 @@ class PropensityModel(nn.Module, ABC):
         """
         return None
 
+    def disagreement(self, data: Data) -> Tensor | None:
+        """(n_particles, n_times) variance between the parts of the learner that predict the same, σ_AA².
+
+        What more labels would settle. None where the learner has no such parts, or they have not learned yet.
+        """
+        return None
+
     def out_of_fold(self, data: Data, fold: int) -> Tensor | None:
         """(n_particles, n_times) prediction, σ_AA, by the part of the learner that never saw a fold.
 

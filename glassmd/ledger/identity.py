@@ -16,8 +16,9 @@ __all__ = ["GROWABLE", "RUNTIME", "check_same", "grown_settings", "read_identity
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
-GROWABLE = ("lineages", "parents")
-"""Settings that a later call may raise: a run grows by lineages and parents, never changes otherwise."""
+GROWABLE = ("lineages", "parents", "budget")
+"""Settings that a later call may raise: a run grows by lineages, parents and what it may cost, and never changes
+otherwise."""
 
 RUNTIME = ("engine", "device", "packed", "neighbor_buffer", "workers", "walltime", "accept_unequilibrated")
 """Settings that say how to run and not what: they may differ between calls."""
@@ -80,7 +81,7 @@ def grown_settings(path: Path, stored: Mapping[str, Any], asked: Mapping[str, An
     for key, value in asked.items():
         if key in RUNTIME or stored.get(key) == value or (key == "block" and value is None):
             continue
-        if key in GROWABLE and value > stored[key]:
+        if key in GROWABLE and stored[key] is not None and (value is None or value > stored[key]):
             after[key] = value
             continue
         raise RunError(

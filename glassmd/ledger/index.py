@@ -47,6 +47,7 @@ class Index:
 
     Attributes:
         log: Entries in the order in which they were heard of; it only grows.
+        steps: Steps of single systems behind them, by kind.
         damaged: Sidecars that could not be read, with what is wrong.
     """
 
@@ -58,6 +59,7 @@ class Index:
         self.damaged: dict[Key, SegmentError] = {}
         self._known: dict[Key, Committed] = {}
         self._counts: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.steps: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self._unconfirmed: dict[Key, Committed] = {}  # indexed; whether the sidecar is there is seen at the first look
         self._scanned, self._scan_took = float("-inf"), 0.0
         self._stamps: dict[Path, int] | None = None
@@ -115,6 +117,7 @@ class Index:
             self._known[line.key] = line
             self.log.append(line)
             self._counts[line.key.kind] += 1
+            self.steps[line.key.kind] += line.steps
 
     def _read_new(self) -> list[Committed]:
         found: list[Committed] = []

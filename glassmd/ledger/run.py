@@ -14,6 +14,7 @@
       claims/                         locks of work in progress
       workers/                        what each process is doing, for the progress display
       pause.json                      somebody cannot follow: begin nothing new for a minute
+      worth.json                      where labels teach most: in what order to work
 
 An entry counts once its sidecar (JSON with its checksum and its own) has appeared, which names the file with its data.
 Names follow from lineage, parent and block, so whoever comes next sees what exists; nothing is produced twice or lost,
@@ -340,10 +341,25 @@ class RunDirectory:
 
     @property
     def complete(self) -> bool:
-        """Whether every expected segment is committed."""
+        """Whether every expected segment is committed, or the budget is spent."""
         self.refresh()
         self.poll()
-        return self.index.count("segments") >= self.n_expected_segments
+        return self.spent or self.index.count("segments") >= self.n_expected_segments
+
+    @property
+    def spent(self) -> bool:
+        """Whether as many steps are committed as the settings allow."""
+        budget = None if self.settings is None else self.settings.budget
+        return budget is not None and sum(self.index.steps.values()) >= budget
+
+    @property
+    def budget_share(self) -> float | None:
+        """How much of the budget is spent, 0 to 1, what equilibration took left out of both; None without one."""
+        budget = None if self.settings is None else self.settings.budget
+        if budget is None:
+            return None
+        before = self.index.steps["parents"]
+        return min(1.0, (sum(self.index.steps.values()) - before) / max(budget - before, 1))
 
     def refresh(self) -> None:
         """Read `run.json` again: somebody may have let the run grow."""
@@ -372,6 +388,24 @@ class RunDirectory:
         """What tells one liquid from another whatever run it is in: the checksum of its parent 0."""
         entry = self.entry("parents", ParentKey(lineage, 0).name)
         return "" if entry is None else str(entry.sidecar["sha256"])
+
+    def tell_worth(self, of_parents: Mapping[str, float], of_lineages: Mapping[str, float]) -> None:
+        """Say how much a replica of a parent would teach: whoever simulates begins with those that teach most.
+
+        Args:
+            of_parents: By name of a parent: variance of what a learner does not know over that between replicas.
+            of_lineages: The same by number of a lineage, for parents that are not among them.
+        """
+        with suppress(StorageError):
+            write_json(self.home / "worth.json", {"parents": dict(of_parents), "lineages": dict(of_lineages)})
+
+    def worth(self) -> tuple[dict[str, float], dict[str, float]] | None:
+        """What :meth:`tell_worth` was told last; None where nobody has said anything."""
+        with suppress(OSError, RunError, KeyError, TypeError, ValueError, AttributeError):
+            found = read_json(self.home / "worth.json")
+            parents, lineages = ({k: float(x) for k, x in found[kind].items()} for kind in ("parents", "lineages"))
+            return parents, lineages
+        return None
 
     def pause(self, why: str) -> None:
         """Ask whoever simulates to begin nothing new for :data:`PAUSE` seconds; a full disk is no reason to stop."""

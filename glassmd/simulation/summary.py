@@ -150,7 +150,7 @@ def summary_of(run: RunDirectory, progress: Progress) -> dict[str, Any]:
         Interrupted: Not everything is committed.
         InputError: There is nothing.
     """
-    if progress.segments[0] < progress.segments[1]:
+    if not run.complete:
         raise Interrupted(
             f"stopped at {progress.segments[0]} of {progress.segments[1]} segments",
             "",

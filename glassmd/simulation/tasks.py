@@ -7,6 +7,7 @@ of replica 0 of parent k, evolved further if parents are to lie further apart.
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_left, insort
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from glassmd.simulation.structures import Request, make_structures, requests_of
 
 __all__ = ["Agenda", "Task", "Wanted", "execute", "tasks_of"]
 
+
+Rank = tuple[float, int, int, int]
 
 _ALL = 2**20
 """More systems than any engine takes at once."""
@@ -91,6 +94,45 @@ class Task:
         return None if key.parent == 0 else SegmentKey(key.lineage, key.parent - 1, 0)
 
 
+class Worth:
+    """What a learner would gain from a task for the steps that it takes.
+
+    A learner that is uncertain of a parent's propensity with variance s², where replicas differ with variance v, gains
+    ½ ln(1 + n s²/v) from n replicas, if its uncertainty is Gaussian and that of each particle its own: a replica is
+    worth what it adds to that. A parent is worth its first replica, with the price of its structures.
+
+    Args:
+        run: Of the tasks.
+        told: s²/v of parents and of lineages; see :meth:`RunDirectory.tell_worth`.
+    """
+
+    def __init__(self, run: RunDirectory, told: tuple[Mapping[str, float], Mapping[str, float]]) -> None:
+        self.told = told
+        self._parents, self._lineages = told
+        self._settings = settings_of(run)
+        known = [*self._lineages.values()] or [*self._parents.values()] or [1.0]
+        self._usual = sum(known) / len(known)
+        made = {line.key.of for line in run.index.log if isinstance(line.key, StructureKey)}
+        label = self._settings.steps()[-1]
+        self._structures = run.index.steps["structures"] / len(made) / label if made else 1.0
+
+    def of(self, key: Key) -> float:
+        """Gain per replica-step, in units of a replica's; more than any where nothing can be compared.
+
+        That is so for lineages that are held out, which say how good a learner is, and for first parents.
+        """
+        parent = key if isinstance(key, ParentKey) else key.of
+        if self._settings.role(key.lineage) != "train" or (isinstance(key, ParentKey) and key.parent == 0):
+            return math.inf
+        usual = self._lineages.get(str(key.lineage), self._usual)
+        ratio = self._parents.get(parent.name, usual)
+        if not isinstance(key, SegmentKey):
+            return 0.5 * math.log1p(usual) / (1 + self._structures)
+        replicas = replicas_of(key, self._settings)
+        gain = 0.5 * (math.log1p(replicas.stop * ratio) - math.log1p(replicas.start * ratio))
+        return gain / len(replicas)
+
+
 class Agenda:
     """What is left to do of a run, kept up to date at a cost that follows what is new.
 
@@ -98,16 +140,20 @@ class Agenda:
         run: The run.
         only: Make these structures and nothing else, instead of what the settings and requests ask for.
 
+    Where a learner says what tasks are worth, those that teach most for their steps come first; see :class:`Worth`.
+
     Attributes:
         requests: By the name at the end of a structure's key: how it is made.
     """
 
     def __init__(self, run: RunDirectory, only: Wanted | None = None) -> None:
         self._run, self._only = run, only
-        self._rank: dict[Key, tuple[int, int, int]] = {}
+        self._rank: dict[Key, Rank] = {}
+        self._even: dict[Key, tuple[int, int, int]] = {}
+        self._worth: Worth | None = None
         self._tasks: dict[Key, Task] = {}
         self._waiting: dict[Key, list[Task]] = {}
-        self._ready: list[tuple[tuple[int, int, int], Task]] = []
+        self._ready: list[tuple[Rank, Task]] = []
         self._asked: set[Request] = set()
         self._position = 0
         self._parents: list[ParentKey] = []
@@ -137,6 +183,19 @@ class Agenda:
             self._parents.append(parent)
             for request in self.requests.values():
                 self._want(request, parent)
+        self._look_for_worth()
+
+    def _look_for_worth(self) -> None:
+        """Put tasks into another order where somebody has said what they are worth."""
+        told = self._run.worth() if self._only is None else None
+        if told is None or (self._worth is not None and self._worth.told == told):
+            return
+        self._worth = Worth(self._run, told)
+        self._rank = {key: self._ranked(task) for key, task in self._tasks.items()}
+        self._ready = sorted(((self._rank[task.key], task) for _, task in self._ready), key=lambda pair: pair[0])
+
+    def _ranked(self, task: Task) -> Rank:
+        return (0.0 if self._worth is None else -self._worth.of(task.key), *self._even[task.key])
 
     def _look_for_requests(self) -> None:
         for request in requests_of(self._run) if self._only is None else ():
@@ -152,10 +211,11 @@ class Agenda:
         # A structure is wanted with the first replicas of its parent, and takes less time than they do.
         self._enter(Task(request.key(parent)), (parent.parent, 0, parent.lineage))
 
-    def _enter(self, task: Task, rank: tuple[int, int, int]) -> None:
+    def _enter(self, task: Task, even: tuple[int, int, int]) -> None:
         if task.key in self._tasks or self._run.index.get(task.key) is not None:
             return
-        self._tasks[task.key], self._rank[task.key] = task, rank
+        self._tasks[task.key], self._even[task.key] = task, even
+        self._rank[task.key] = rank = self._ranked(task)
         if task.after is None or self._run.index.get(task.after) is not None:
             insort(self._ready, (rank, task), key=lambda pair: pair[0])
         else:
@@ -164,7 +224,7 @@ class Agenda:
     def finished(self, key: Key) -> None:
         """An entry is there: nobody has to make it any more, and others can start from it."""
         if self._tasks.pop(key, None) is not None:
-            rank = self._rank.pop(key)
+            rank, _ = self._rank.pop(key), self._even.pop(key)
             at = bisect_left(self._ready, rank, key=lambda pair: pair[0])
             while at < len(self._ready) and self._ready[at][0] == rank:
                 if self._ready[at][1].key == key:

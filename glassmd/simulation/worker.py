@@ -71,7 +71,7 @@ class Worker:
         """
         agenda = Agenda(self.run, self._only)
         try:
-            while len(agenda) > self._lost:
+            while len(agenda) > self._lost and (self._only is not None or not self.run.spent):
                 if (why := self.run.paused) is not None:
                     self._report(f"paused: {why}")
                     self._check()

@@ -33,6 +33,7 @@ from glassmd.storage import claim, remove_leftovers
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.stream.structures import Structures
+from glassmd.training.acquisition import tell_worth, worth_of
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint, require_same, save_checkpoint
 from glassmd.training.choices import resolved, started, training_device
 from glassmd.training.encoding import Encoder, Encodings, encodings_of
@@ -55,12 +56,13 @@ IDLE = 0.05
 
 RESUMABLE = (
     "max_steps", "checkpoint_every", "train_threads", "train_device", "reservoir", "memory", "disk", "redraw",
-    "min_reuse",
+    "min_reuse", "acquire",
 )  # fmt: skip
 """Settings that may differ when a training is taken up again."""
 
 _UNSAVED = 60.0  # seconds of taking samples in after which what was done is saved
 _TAKING = 10.0  # seconds of taking samples in after which a learner on a stream goes on learning
+_FIRST = 10  # samples of a long stream before the first step
 _SLOW = 0.1  # seconds of encoding a sample from which on a process of its own is worth its start
 _READ = 0.5  # seconds for which losses of steps on a GPU stay there: reading one waits for all steps before it
 
@@ -130,7 +132,7 @@ class Trainer:
         self.reservoir = Reservoir(
             settings.reservoir,
             self.taken.sample,
-            settings.watermark,
+            self._watermark(),
             self._reuse() if follow else None,
             np.random.default_rng([seed, 2]),
             settings.min_reuse if follow else None,
@@ -173,6 +175,12 @@ class Trainer:
         if self.settings.max_reuse is not None or expected is None:
             return self.settings.max_reuse
         return max(1.0, self.settings.max_steps * self.settings.batch_size / max(expected, 1))
+
+    def _watermark(self) -> int:
+        """Samples before the first step: as asked for, or enough not to learn one by heart."""
+        if self.settings.watermark is not None:
+            return self.settings.watermark
+        return min(_FIRST, -(-(self.source.n_expected or 1) // 10)) if self.follow else 1
 
     def _loss_species(self) -> list[str]:
         known = self.source.mixture["species"]
@@ -226,6 +234,7 @@ class Trainer:
             if not final and time.monotonic() - looked >= LOOK:
                 complete = not self.follow or self.source.complete
                 final = self._look() and complete
+                self._keep_to_budget()
                 looked = time.monotonic()
                 if complete:
                     self.pace.complete()
@@ -279,6 +288,13 @@ class Trainer:
         if self.follow and (lacking := self.source.lacking()) and all(run.complete for run in self.source.runs):
             self.on_lacking(lacking)  # nobody simulates any more
         return not self._behind
+
+    def _keep_to_budget(self) -> None:
+        """Where a budget ends the simulation: draws in proportion to what is spent of it."""
+        share = self.source.budget_share
+        if self.follow and self.settings.max_reuse is None and share is not None and self.reservoir.produced:
+            wanted = self.settings.max_steps * self.settings.batch_size
+            self.reservoir.max_reuse = share * wanted / self.reservoir.produced
 
     def _encode_beside(self, key: SampleKey) -> None:
         """Have a process encode what comes, if what came took long."""
@@ -378,6 +394,8 @@ class Trainer:
         )
         if self.follow:
             self.journal.stream(self.step, self.pace.facts())
+            if self.settings.acquire == "uncertainty":
+                tell_worth(self.source, worth_of(self.model, self.taken))
         self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None)
 
     def _remember(self, value: float | None) -> None:

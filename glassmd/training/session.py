@@ -22,6 +22,7 @@ from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import SampleKey
 from glassmd.stream.structures import Structures, cage_asked
+from glassmd.training.acquisition import check_acquisition
 from glassmd.training.choices import resolved, training_device
 from glassmd.training.encoding import Encodings
 from glassmd.training.loop import Trainer
@@ -105,6 +106,7 @@ def train(
     settings = settings or Settings()
     stop = stop or StopRequest(walltime=settings.run.walltime)
     training_device(settings.train)  # one that is not there is refused before anything is computed
+    check_acquisition(settings.train, follow=follow)
     runs = _open(data, follow=follow)
     _threads(settings, 0)
     report = (lambda progress: show(progress, None)) if show else None
@@ -195,6 +197,7 @@ def train_stream(
     refuse_run(out)
     # A device that is not there is refused before anything is simulated.
     own_gpus = int(training_device(settings.train).type == "cuda")
+    check_acquisition(settings.train, follow=True)
     stop = stop or StopRequest(walltime=settings.run.walltime)
     place = run_directory or out / "run"
     settings = settings.model_copy(update={"run": as_made(settings.run, place)})

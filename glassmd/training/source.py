@@ -138,15 +138,22 @@ class SampleSource:
 
     @property
     def n_expected(self) -> int | None:
-        """Training samples that there will be; None where a run does not say."""
+        """Training samples that there will be; None where a run does not say, or ends when its budget is spent."""
         found = 0
         for run in self.runs:
             settings = run.settings
-            if settings is None:
+            if settings is None or settings.budget is not None:
                 return None
             roles = [self._assigned.get((run.identity["id"], k), run.role(k)) for k in range(settings.lineages)]
             found += roles.count("train") * settings.parents
         return found
+
+    @property
+    def budget_share(self) -> float | None:
+        """How much of the runs' budgets is spent, 0 to 1; None where one has none."""
+        shares = [run.budget_share for run in self.runs]
+        known = [share for share in shares if share is not None]
+        return sum(known) / len(known) if len(known) == len(shares) else None
 
     @property
     def n_segments(self) -> int:

@@ -183,6 +183,14 @@ class GlassNet(Solvable):
         species = data[NODE_SPECIES]
         return self.blend.spread(self.normalised(data), species) * self.scale[species]
 
+    def disagreement(self, data: Data) -> Tensor | None:
+        """(n_particles, n_times) variance between the members, σ_AA²."""
+        trained = torch.nonzero(self.steps)[:, 0].tolist()
+        if len(trained) < 2:
+            return None
+        members = torch.stack([self._member(k, data) for k in trained])
+        return members.var(dim=0) * self.scale[data[NODE_SPECIES]] ** 2
+
     @torch.no_grad()
     def weigh(self, taken: Taken) -> None:
         """Weigh the parts against each other on samples of folds that they never saw; as they are, where none is."""
