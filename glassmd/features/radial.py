@@ -74,7 +74,7 @@ class RadialShells:
         Raises:
             InputError: The neighbours were not searched far enough.
         """
-        pairs = neighbours if neighbours.cutoff == self.cutoff else neighbours.within(self.cutoff)
+        pairs = neighbours.within(self.cutoff)
         h = self.step / self.width
         reach, n_shells = math.ceil(_REACH / h), len(self.radii)
         padded = n_shells + 4 * reach  # columns beside the grid take what pairs beside it send there

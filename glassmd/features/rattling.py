@@ -33,6 +33,9 @@ __all__ = ["n_rattling_features", "rattling_features", "shaking_of_bonds"]
 _SHELLS = ((0.85, 0.06), (0.95, 0.06), (1.05, 0.06), (1.15, 0.06), (1.25, 0.08), (1.4, 0.1), (1.6, 0.12), (1.85, 0.15),
            (2.1, 0.15))  # fmt: skip  # centre and width, σ_AA: first and second neighbours
 _REACH = 2.3  # σ_AA
+_BLOCK = 1024
+"""Bonds whose replicas are at work at a time: they fit into a core's memory."""
+
 _LEAST = 1e-6  # σ_AA²: below what a float32 position resolves in a box of 15
 
 
@@ -76,10 +79,18 @@ def shaking_of_bonds(
     rattling: Rattling, i: NDArray[np.int32], j: NDArray[np.int32], along: NDArray[np.float64]
 ) -> list[NDArray[np.float64]]:
     """The three rows of the module's table, each (n_bonds,), σ_AA², of bonds from i to j with unit vectors `along`."""
-    covariance, means = rattling.covariance, rattling.means
-    own = [np.einsum("pa,pab,pb->p", along, covariance[end], along) for end in (i, j)]
-    apart = sum(np.einsum("pa,pa->p", mean[j] - mean[i], along) ** 2 for mean in means) / len(means)
-    return [*own, np.asarray(apart)]
+    d = along.shape[1]
+    corners = [(a, b) for a in range(d) for b in range(a, d)]
+    products = np.stack([along[:, a] * along[:, b] * (1 if a == b else 2) for a, b in corners], axis=1)
+    covariance = np.stack([rattling.covariance[:, a, b] for a, b in corners], axis=1)
+    own = [np.einsum("pk,pk->p", covariance[end], products) for end in (i, j)]
+    means = np.ascontiguousarray(rattling.means.transpose(1, 2, 0), np.float32)  # (n_particles, d, n_replicas)
+    unit, apart = along.astype(np.float32), np.empty(len(along))
+    for start in range(0, len(along), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        shift = np.einsum("par,pa->pr", means[j[block]] - means[i[block]], unit[block])
+        apart[block] = np.einsum("pr,pr->p", shift, shift) / means.shape[2]
+    return [*own, apart]
 
 
 def _between(rattling: Rattling) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from glassmd.errors import InputError
 from glassmd.features.angular import SCHOENHOLZ_ANGULAR, AngularFunctions
-from glassmd.features.neighbours import checked, find_neighbours, neighbour_blocks, spatial_order
+from glassmd.features.neighbours import Neighbours, checked, joined, neighbour_blocks, spatial_order
 from glassmd.features.physical import n_physical_quantities, physical_quantities
 from glassmd.features.radial import SCHOENHOLZ_RADIAL, RadialShells
 from glassmd.features.recursion import AVERAGING, generations
@@ -92,9 +92,8 @@ def describe(
         raise InputError(f"found positions {points.shape}", f"(n_particles, {mixture.dimensions}) for {mixture.name}")
     order = spatial_order(points, edges)
     points, kinds = points[order], kinds[order]
-    columns = _base(points, edges, kinds, mixture, recipe)
-    near = find_neighbours(points, edges, kinds, recipe.averaging, len(mixture.species))
-    parts = [columns, *generations(columns, near, recipe.generations)]
+    columns, near = _base(points, edges, kinds, mixture, recipe)
+    parts = [columns, *generations(columns, near, recipe.generations)] if near else [columns]
     result = np.empty((len(points), sum(part.shape[1] for part in parts)), np.float32)
     result[order] = np.hstack(parts)
     return result
@@ -102,26 +101,32 @@ def describe(
 
 def _base(
     points: NDArray[np.float64], box: NDArray[np.float64], kinds: NDArray[np.int64], mixture: Mixture, recipe: Recipe
-) -> NDArray[np.float32]:
-    """Generation 0: one search for the longest family, another for those that need the near neighbours only."""
+) -> tuple[NDArray[np.float32], Neighbours | None]:
+    """Generation 0, and the pairs to average over: one search for shells, another for what needs vectors too."""
     n_species = len(mixture.species)
+    reaches = [family.cutoff for family in recipe.angular]
+    if recipe.physical:
+        reaches += [float(mixture.r_cut.max()), 1.5 * float(np.max(mixture.sigma))]
+        cells = voronoi_cells(points, box)
+    if recipe.generations:
+        reaches.append(recipe.averaging)
     parts: list[NDArray[np.float32]] = []
     if recipe.radial:
         reach = max(grid.cutoff for grid in recipe.radial)
         far = neighbour_blocks(points, box, kinds, reach, n_species, with_vectors=False)
         parts.append(np.vstack([np.hstack([grid.compute(pairs) for grid in recipe.radial]) for pairs in far]))
-    reaches = [family.cutoff for family in recipe.angular]
-    if recipe.physical:
-        reaches += [float(mixture.r_cut.max()), 1.5 * float(np.max(mixture.sigma))]
-        cells = voronoi_cells(points, box)
-    rows = []
+    rows, averaged = [], []
     for near in neighbour_blocks(points, box, kinds, max(reaches), n_species) if reaches else ():
         found = [family.compute(near) for family in recipe.angular]
         if recipe.physical:
             found.append(physical_quantities(near, mixture, cells[near.block]).astype(np.float32))
-        rows.append(np.hstack(found))
+        if found:
+            rows.append(np.hstack(found))
+        if recipe.generations:
+            averaged.append(near.within(recipe.averaging))
     parts += [np.vstack(rows)] if rows else []
-    return np.hstack(parts) if parts else np.zeros((len(points), 0), np.float32)
+    columns = np.hstack(parts) if parts else np.zeros((len(points), 0), np.float32)
+    return columns, joined(averaged) if averaged else None
 
 
 RECIPES: dict[str, Recipe] = {
