@@ -276,10 +276,10 @@ class TrainSettings(_Strict):
         description="where a simulation that is followed works next: evenly, or where the learner's parts disagree "
         "most for the replica-steps (for a run with a budget or a wall-clock limit)",
     )
-    redraw: bool | None = Field(
+    redraw: NonNegative | None = Field(
         None,
-        description="whether a trainer that has done so many steps takes more of them on what is there, on top of "
-        "max_steps, instead of waiting; default: where it has a core or a GPU of its own, and max_reuse is not given",
+        description="steps × batch_size per sample that a trainer takes on top of max_steps instead of waiting for the "
+        "simulation; default: 200 where it has a core or a GPU of its own and max_reuse is not given, else 0",
     )
     min_reuse: Positive | None = Field(
         None,

@@ -46,7 +46,7 @@ def torch_device(
 def in_single_precision(compute: Callable[..., Any], *arguments: Any) -> Any:
     """Call what mixes no precisions; under torch's autocast its tensors become single ones, and it is left alone."""
     kind = next(of.device.type for of in arguments if isinstance(of, Tensor))
-    if not torch.is_autocast_enabled(kind):
+    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
         return compute(*arguments)
     with torch.autocast(kind, enabled=False):
         narrow = torch.float16, torch.bfloat16

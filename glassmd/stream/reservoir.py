@@ -41,6 +41,7 @@ class Reservoir:
         watermark: Samples that must have arrived before the first draw.
         max_reuse: Draws per sample produced before :attr:`ready` turns false; None for no limit.
         min_reuse: Draws per sample produced without which :attr:`flooded` is true; None for no limit.
+        redraw: Draws per sample produced beyond `max_reuse` before :attr:`drawable` turns false.
         generator: Source of the draws; part of :meth:`state`.
 
     Attributes:
@@ -57,9 +58,10 @@ class Reservoir:
         max_reuse: float | None = None,
         generator: np.random.Generator | None = None,
         min_reuse: float | None = None,
+        redraw: float = 0.0,
     ) -> None:
         self.capacity, self.watermark = capacity, watermark
-        self.max_reuse, self.min_reuse = max_reuse, min_reuse
+        self.max_reuse, self.min_reuse, self.redraw = max_reuse, min_reuse, redraw
         self.generator = generator or np.random.default_rng()
         self._recall = recall
         self._places: list[_Place] = []
@@ -87,8 +89,13 @@ class Reservoir:
         return bool(self._places) and self.produced >= self.watermark
 
     @property
+    def drawable(self) -> bool:
+        """Whether a batch may be drawn now, as one more than was allowed if need be."""
+        return self.ready or (self.filled and self.redrawn < self.redraw * self.produced)
+
+    @property
     def ready(self) -> bool:
-        """Whether a batch may be drawn now."""
+        """Whether a batch may be drawn now within `max_reuse`."""
         return self.filled and (self.max_reuse is None or self.drawn < self.max_reuse * self.produced)
 
     @property

@@ -62,6 +62,7 @@ RESUMABLE = (
 
 _UNSAVED = 60.0  # seconds of taking samples in after which what was done is saved
 _TAKING = 10.0  # seconds of taking samples in after which a learner on a stream goes on learning
+_REDRAW = 200.0  # more steps per sample than most trainings take
 _FIRST = 10  # samples of a long stream before the first step
 _SLOW = 0.1  # seconds of encoding a sample from which on a process of its own is worth its start
 _READ = 0.5  # seconds for which losses of steps on a GPU stay there: reading one waits for all steps before it
@@ -110,7 +111,7 @@ class Trainer:
         self.settings, self.structures = resolved(settings), structures
         self.device = training_device(settings)
         alone = own_core and settings.max_reuse is None
-        self._redraw = follow and (alone if settings.redraw is None else settings.redraw)
+        redraw = (_REDRAW if alone else 0.0) if settings.redraw is None else settings.redraw
         self.stop = stop or StopRequest()
         self._show = show or (lambda progress: None)
         self.species = self._loss_species()
@@ -136,6 +137,7 @@ class Trainer:
             self._reuse() if follow else None,
             np.random.default_rng([seed, 2]),
             settings.min_reuse if follow else None,
+            redraw if follow else 0.0,
         )
         self.pace = Pace(source, self.reservoir)
         self.validation = Validation(source.mixture["species"], self.taken)
@@ -166,7 +168,7 @@ class Trainer:
     def _stepping(self) -> Stepping:
         chosen = {of.name for of in fields(Stepping)} & set(type(self.settings).model_fields)
         told = {name: getattr(self.settings, name) for name in chosen}
-        told.update(seed=self.seed, device=self.device, redraw=self._redraw, check=self.stop.check)
+        told.update(seed=self.seed, device=self.device, check=self.stop.check)
         return Stepping(**told)
 
     def _reuse(self) -> float | None:
@@ -239,7 +241,7 @@ class Trainer:
                 if complete:
                     self.pace.complete()
                 else:
-                    self.pace.hold(draws=self.fit.hungry and (self._redraw or self.reservoir.ready))
+                    self.pace.hold(draws=self.fit.hungry and self.reservoir.drawable)
                 if final:
                     self.reservoir.no_more()
             started = time.perf_counter()

@@ -197,7 +197,7 @@ def test_a_budget_ends_a_run_that_goes_on_when_it_is_raised(tmp_path: Path) -> N
 
 @needs_lammps
 def test_a_stream_with_a_budget_takes_its_steps_until_it_is_spent(tmp_path: Path) -> None:
-    settings = TINY_TRAIN.model_copy(update={"max_steps": 12, "redraw": False})
+    settings = TINY_TRAIN.model_copy(update={"max_steps": 12, "redraw": 0})
     whole = simulate(SMALL, tmp_path / "whole")
     equilibration = open_run(tmp_path / "whole").index.steps["parents"]
     budget = equilibration + (whole["steps"] - equilibration) // 2

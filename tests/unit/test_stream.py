@@ -326,6 +326,17 @@ def test_draws_beyond_the_limit_are_counted_apart_and_do_not_delay_the_others() 
     assert (reservoir.drawn, reservoir.redrawn) == (9, 5)
 
 
+def test_more_is_drawn_than_was_allowed_up_to_another_limit() -> None:
+    reservoir = reservoir_of(10, 2, max_reuse=1, redraw=2, watermark=2)
+    assert len(draw(reservoir, 2)) == 2
+    assert not reservoir.ready
+    while reservoir.drawable:
+        draw(reservoir, 1)
+    assert (reservoir.drawn, reservoir.redrawn) == (2, 4)
+    reservoir.add(sample(2))
+    assert reservoir.ready
+
+
 def test_more_samples_than_are_drawn_are_a_flood() -> None:
     reservoir = reservoir_of(10, 2, watermark=2, min_reuse=3)
     assert reservoir.flooded

@@ -44,8 +44,6 @@ class Stepping:
         seed: Of what is drawn for the augmentation.
         device: Where steps are taken.
         precision: As Lightning Fabric names it.
-        redraw: Whether steps beyond :attr:`Reservoir.ready` are taken while samples are waited for. They come on top of
-            `max_steps`, at the learning rate that the others have come to.
         check: Called after a step that was stopped at once; what it raises ends it.
     """
 
@@ -60,7 +58,6 @@ class Stepping:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    redraw: bool = False
     check: Callable[[], None] = lambda: None
 
 
@@ -106,7 +103,8 @@ class _Objective(nn.Module):
 class Stepped(Part):
     """Optimiser steps on batches from the reservoir, each made by a thread while the step before it is taken.
 
-    Lightning Fabric has the precision. The loss of a step stays on its device until somebody reads it.
+    Steps on what was drawn beyond :attr:`Reservoir.ready` come on top of `max_steps`, at the learning rate that the
+    others have come to. Lightning Fabric has the precision. The loss of a step stays on its device until somebody reads it.
 
     Args:
         learner: What is stepped.
@@ -143,10 +141,7 @@ class Stepped(Part):
 
     def due(self, reservoir: Reservoir, *, final: bool) -> bool:
         """Whether steps are left and there is something to draw."""
-        return self.hungry and (bool(self._ahead) or self._may_draw(reservoir))
-
-    def _may_draw(self, reservoir: Reservoir) -> bool:
-        return reservoir.ready or (self._settings.redraw and reservoir.filled)
+        return self.hungry and (bool(self._ahead) or reservoir.drawable)
 
     def advance(self, reservoir: Reservoir) -> Advance:
         """Take a step."""
@@ -156,7 +151,7 @@ class Stepped(Part):
         if not self._ahead:
             self._draw(reservoir)
         batch = self._made(self._ahead[0], reservoir)
-        if len(self._ahead) < 2 and self.step + 1 < self.last_step and self._may_draw(reservoir):
+        if len(self._ahead) < 2 and self.step + 1 < self.last_step and reservoir.drawable:
             self._draw(reservoir)
         for drawn in self._ahead:
             self._make(drawn, reservoir)
