@@ -104,7 +104,7 @@ class Stepped(Part):
     """Optimiser steps on batches from the reservoir, each made by a thread while the step before it is taken.
 
     Steps on what was drawn beyond :attr:`Reservoir.ready` come on top of `max_steps`, at the learning rate that the
-    others have come to. Lightning Fabric has the precision. The loss of a step stays on its device until somebody reads it.
+    others have come to. Lightning Fabric has the precision. The loss of a step stays on its device until it is read.
 
     Args:
         learner: What is stepped.

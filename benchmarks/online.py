@@ -1,0 +1,237 @@
+"""How to spend a budget of replica-steps: many replicas of few parents, or few of many, and where the next one goes.
+
+    python benchmarks/online_data.py FOLDER/bank
+    python benchmarks/online.py FOLDER [--stages arms,steer,figure] [--seeds 0,1,2] [--learners glassnet,cage]
+
+`arms`: each way to spend the same budget (`online_data.PARENTS`) is a run directory of links into the bank; `glassnet`
+and `cage` are trained on it and on the first half of its parents, and scored on the bank's test lineages. The published
+protocol is the arm with 32 replicas, trained when all is there; the others are what a stream has made in the end, and
+`online_against_offline.py` says how little the order of arrival matters.
+`steer`: streams with a budget, `--acquire uniform` and `uncertainty`, from another seed, scored on the same lineages.
+`figure`: `online.json` and `online.png`. Rows are kept in FOLDER/rows.jsonl as they come; started again, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from figures import axes_of, log_axis, save
+from online_data import LEARNER, PARENTS, run_settings
+from record import RESULTS, record
+
+from glassmd.evaluation import evaluate
+from glassmd.ledger.keys import KINDS
+from glassmd.ledger.run import ParentKey, SegmentKey
+from glassmd.settings import RunSettings, Settings
+from glassmd.stream.dataset import Run, open_run
+from glassmd.training.session import train, train_stream
+
+SHARES = 1.0, 0.5
+TRAINING, TAU_ALPHA = "train", 2  # role; which of the times is closest to τ_α of A
+STEERED = {"parents": 16, "validation_lineages": 1, "test_lineages": 0, "lineages": 9, "held_out_replicas": 2}
+
+
+def parents_of(replicas: int, share: float) -> int:
+    """Parents of a training lineage for a share of the budget."""
+    return max(1, round(PARENTS[replicas] * share))
+
+
+def chosen(run: Run, replicas: int, share: float) -> Iterator[Any]:
+    """Entries of an arm, test lineages left out."""
+    for line in run.index.log:
+        key = line.key
+        role = run.role(key.lineage)
+        if role == "test":
+            continue
+        if role == TRAINING:
+            last = parents_of(replicas, share)
+            if key.parent >= last or (isinstance(key, SegmentKey) and key.block >= replicas):
+                continue
+        yield line
+
+
+def linked(bank: Path, arm: Path, replicas: int, share: float) -> int:
+    """Make an arm of links; the replica-steps behind it, equilibration and structures included."""
+    run = open_run(bank)
+    run.poll()
+    shutil.rmtree(arm, ignore_errors=True)
+    for kind in KINDS:
+        (arm / kind).mkdir(parents=True)
+    shutil.copy(bank / "run.json", arm)
+    shutil.copytree(bank / "requests", arm / "requests")
+    steps = 0
+    for line in chosen(run, replicas, share):
+        entry = run.entry(line.key.kind, line.key.name)
+        assert entry is not None
+        for path in (entry.path, entry.path.with_name(f"{line.key.name}.json")):
+            os.link(path, arm / line.key.kind / path.name)
+        steps += line.steps
+    return steps
+
+
+def scored(model: Path, bank: Path) -> dict[str, Any]:
+    """ρ_A / ceiling per time on the test lineages, mean and standard error over configurations, and ρ_A."""
+    found = evaluate(model, [bank], subset="test")
+    of_a, n = found["species"]["A"], found["n_configurations"]
+    share = of_a["pearson_over_ceiling"]
+    return {
+        "rho": of_a["pearson_per_configuration"]["mean"],
+        "share": share["mean"],
+        "error": [sd / n**0.5 for sd in share["sd"]],
+        "configurations": n,
+        "times": found["times"],
+    }
+
+
+class Rows:
+    """What has been measured, one JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def has(self, **what: Any) -> bool:
+        return any(all(row.get(key) == value for key, value in what.items()) for row in self.rows)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+
+
+def arms(folder: Path, rows: Rows, seeds: list[int], learners: list[str]) -> None:
+    """Every way to spend the budget."""
+    for seed in seeds:
+        bank = folder / "bank" / f"seed-{seed}"
+        for share in SHARES:
+            for learner in learners:
+                for replicas in PARENTS:
+                    what = {"arm": "even", "seed": seed, "learner": learner, "replicas": replicas, "share": share}
+                    if rows.has(**what):
+                        continue
+                    steps = linked(bank, arm := folder / "arm", replicas, share)
+                    settings = LEARNER.model_copy(update={"model": learner})
+                    shutil.rmtree(model := folder / "model", ignore_errors=True)
+                    started = time.monotonic()
+                    train([arm], model, Settings(run=RunSettings(seed=seed), train=settings))
+                    seconds = round(time.monotonic() - started, 1)
+                    rows.add({**what, "replica_steps": steps, "training_seconds": seconds, **scored(model, bank)})
+
+
+def steer(folder: Path, rows: Rows, seeds: list[int]) -> None:
+    """Streams that end with their budget, evenly and where the learner knows least."""
+    budgets = [row["replica_steps"] for row in rows.rows if row["arm"] == "even" and row["share"] == 1.0]
+    budget = int(np.median(budgets))
+    for seed in seeds:
+        for acquire in ("uniform", "uncertainty"):
+            for replicas in (4, 32) if acquire == "uncertainty" else (4,):
+                what = {"arm": acquire, "seed": seed, "learner": "glassnet", "replicas": replicas, "share": 1.0}
+                if rows.has(**what):
+                    continue
+                told = {**STEERED, "replicas": replicas, "budget": budget, "workers": len(os.sched_getaffinity(0))}
+                run = run_settings(100 + seed, **told)
+                out = folder / f"{acquire}-{replicas}-{seed}"
+                learner = LEARNER.model_copy(update={"acquire": acquire, "validate_every": 100, "redraw": 0.0})
+                result = train_stream(Settings(run=run, train=learner), out)
+                spent = open_run(result["run"])
+                spent.poll()
+                parents = {line.key.of for line in spent.index.log if isinstance(line.key, SegmentKey)}
+                rows.add(
+                    {
+                        **what,
+                        "replica_steps": sum(spent.index.steps.values()),
+                        "seconds": round(result["seconds"], 1),
+                        "parents": len([key for key in parents if spent.role(key.lineage) == TRAINING]),
+                        "replicas_by_parent": _counts(spent),
+                        **scored(out, folder / "bank" / f"seed-{seed}"),
+                    }
+                )
+
+
+def _counts(run: Run) -> list[int]:
+    """How many training parents have one replica, two, and so on."""
+    of: dict[ParentKey, int] = {}
+    for line in run.index.log:
+        if isinstance(line.key, SegmentKey) and run.role(line.key.lineage) == TRAINING:
+            of[line.key.of] = of.get(line.key.of, 0) + line.replicas
+    return np.bincount(list(of.values()))[1:].tolist() if of else []
+
+
+def figure(folder: Path, rows: Rows, out: Path) -> None:
+    """Means over seeds, with the spread between them as the error."""
+    table, learners = [], sorted({row["learner"] for row in rows.rows})
+    drawn, axes = axes_of(len(learners))
+    for axis, learner in zip(axes, learners, strict=True):
+        for share, mark in zip(SHARES, ("o-", "s--"), strict=True):
+            line = []
+            for replicas in PARENTS:
+                found = [
+                    row
+                    for row in rows.rows
+                    if (row["arm"], row["learner"], row["replicas"], row["share"]) == ("even", learner, replicas, share)
+                ]
+                if found:
+                    line.append((replicas, *_mean([row["share"][TAU_ALPHA] for row in found])))
+                    table.append(_summary("even", learner, replicas, share, found))
+            if line:
+                x, y, error = zip(*line, strict=True)
+                axis.errorbar(x, y, error, fmt=mark, capsize=2, label=f"{share:g} of the budget")
+        axis.set_title(learner)
+        log_axis(axis, sorted(PARENTS))
+        axis.set_xlabel("replicas per training parent")
+        axis.legend()
+    axes[0].set_ylabel("ρ / ceiling of A at τ$_α$, unseen lineages")
+    for acquire in ("uniform", "uncertainty"):
+        for replicas in (4, 32):
+            found = [row for row in rows.rows if (row["arm"], row["replicas"]) == (acquire, replicas)]
+            if found:
+                table.append(_summary(acquire, "glassnet", replicas, 1.0, found))
+    save(drawn, out / "online.png")
+    record("online", {"what": __doc__.splitlines()[0], "rows": table, "measured": rows.rows}, out, show=False)
+
+
+def _mean(values: list[float]) -> tuple[float, float]:
+    spread = float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return float(np.mean(values)), spread
+
+
+def _summary(arm: str, learner: str, replicas: int, share: float, found: list[dict[str, Any]]) -> dict[str, Any]:
+    mean, error = _mean([row["share"][TAU_ALPHA] for row in found])
+    return {
+        "arm": arm, "learner": learner, "replicas": replicas, "share": share, "seeds": len(found),
+        "rho_over_ceiling": round(mean, 4), "error": round(error, 4),
+        "replica_steps": round(float(np.mean([row["replica_steps"] for row in found]))),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--stages", default="arms,steer,figure")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--learners", default="glassnet,cage")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    told = parser.parse_args()
+    torch.set_num_threads(1)
+    rows, seeds = Rows(told.folder / "rows.jsonl"), [int(seed) for seed in told.seeds.split(",")]
+    stages = told.stages.split(",")
+    if "arms" in stages:
+        arms(told.folder, rows, seeds, told.learners.split(","))
+    if "steer" in stages:
+        steer(told.folder, rows, seeds)
+    if "figure" in stages:
+        figure(told.folder, rows, told.out)
+
+
+if __name__ == "__main__":
+    main()
