@@ -134,6 +134,9 @@ def _score(
         return
     for species in result["species"]:
         console().print(score_table(result, species))
+    if result["times_left_out"]:
+        left_out = ", ".join(f"{t:g}" for t in result["times_left_out"])
+        console().print(f"left out t = {left_out}, which the model does not predict")
     if inside := [f"{t:g}" for t, marked in zip(result["times"], result["inside_cage"], strict=True) if marked]:
         console().print(
             f"* t = {', '.join(inside)}: the cages that the model sees last longer than a tenth of that, and so "

@@ -21,7 +21,7 @@ from glassmd.settings import RunSettings
 from glassmd.simulation.structures import inside_cages
 from glassmd.storage import plain
 from glassmd.stream.dataset import Run, open_run
-from glassmd.stream.samples import Sample, score_samples
+from glassmd.stream.samples import Sample, at_times, score_samples, union_of_times
 from glassmd.stream.structures import merge_cost
 
 __all__ = ["evaluate", "published_beside"]
@@ -38,7 +38,7 @@ def evaluate(
     device: DeviceChoice = "auto",
     check: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Score a model on run directories.
+    """Score a model on run directories, at the times that it shares with any of them.
 
     Args:
         model: Model directory.
@@ -52,7 +52,7 @@ def evaluate(
         What `glassmd evaluate --json` prints.
 
     Raises:
-        ModelError: The model does not fit the data.
+        ModelError: The model does not fit the data, or shares no time with them.
         RunError: No data.
     """
     started = time.monotonic()
@@ -62,9 +62,7 @@ def evaluate(
     samples = tested.samples
     if not samples:
         raise RunError(f"found no samples of the {subset} lineages in the data", "at least one", "try --subset all")
-    times = samples[0].times
-    if any(not np.allclose(sample.times, times) for sample in samples):
-        raise RunError("found data with different output times", "one set of times", "evaluate them one by one")
+    times = np.asarray(tested.times)
     result = {
         name: _as_json(score_samples(tested.predictions, samples, name), samples)
         for name in species
@@ -77,6 +75,7 @@ def evaluate(
         "seen_in_training": tested.seen_in_training,
         "replicas": sorted({sample.n_replicas for sample in samples}),
         "times": times.tolist(),
+        "times_left_out": tested.times_left_out,
         "species": result,
         "published": published_beside(loaded.card.mixture, samples),
         "inputs": list(loaded.model.inputs),
@@ -96,6 +95,8 @@ class _Tested:
     seconds: list[float] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
     seen_in_training: bool = False
+    times: list[float] = field(default_factory=list)
+    times_left_out: list[float] = field(default_factory=list)
 
 
 def _tested(
@@ -109,16 +110,31 @@ def _tested(
     """The model's predictions for the chosen lineages of every run."""
     tested = _Tested()
     known = set(loaded.card.provenance.get("liquids", []))
-    for path in data:
-        run = open_run(path)
-        chosen = _select(run, subset)
-        found, cost = predict_samples(loaded, run, chosen, RunSettings(engine=engine, device=device), check)
+    runs = [open_run(path) for path in data]
+    tested.times, tested.times_left_out = _shared(loaded, runs)
+    for run in runs:
+        chosen = [at_times(sample, np.asarray(tested.times)) for sample in _select(run, subset)]
+        settings = RunSettings(engine=engine, device=device)
+        found, cost = predict_samples(loaded, run, chosen, settings, check, tested.times)
         tested.predictions += [prediction.propensity for prediction in found]
         tested.seconds += [prediction.seconds for prediction in found]
         merge_cost(tested.cost, cost)
         tested.seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)
         tested.samples += chosen
     return tested
+
+
+def _shared(loaded: LoadedModel, runs: Sequence[Run]) -> tuple[list[float], list[float]]:
+    """Times of the runs that the model knows, and those that it does not.
+
+    Raises:
+        ModelError: It knows none.
+    """
+    found = union_of_times(run.times for run in runs)
+    known = [time for time in found if loaded.card.knows(time)]
+    if not known:
+        loaded.card.check_times(found)
+    return known, [time for time in found if time not in known]
 
 
 def published_beside(mixture: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ the ceiling of its own configuration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -90,28 +91,33 @@ class SpeciesScores:
         per_configuration: (n_configurations, n_times) ρ.
         pooled: (n_times,) ρ over all particles of all configurations.
         reliabilities: (n_configurations, n_times) reliability of the labels; NaN where it is unknown.
+        labelled: (n_configurations, n_times) where there are labels; averages are over these configurations.
     """
 
     per_configuration: FloatArray
     pooled: FloatArray
     reliabilities: FloatArray
+    labelled: NDArray[np.bool_]
 
     @property
     def reliability(self) -> FloatArray:
         """(n_times,) mean over configurations."""
-        return np.asarray(self.reliabilities.mean(axis=0))
+        return self._over(self.reliabilities, np.mean, 1)
 
     @property
     def mean(self) -> FloatArray:
-        """(n_times,) mean of ρ over configurations."""
-        return np.asarray(self.per_configuration.mean(axis=0))
+        """(n_times,) mean of ρ over configurations; NaN where none has labels."""
+        return self._over(self.per_configuration, np.mean, 1)
 
     @property
     def sd(self) -> FloatArray:
         """(n_times,) standard deviation of ρ over configurations; NaN for a single one."""
-        if len(self.per_configuration) < 2:
-            return np.full(self.per_configuration.shape[1], np.nan)
-        return np.asarray(self.per_configuration.std(axis=0, ddof=1))
+        return self._over(self.per_configuration, partial(np.std, ddof=1), 2)
+
+    def _over(self, values: FloatArray, average: Callable[[FloatArray], Any], least: int) -> FloatArray:
+        """(n_times,) average over the configurations with labels; NaN for fewer than `least`."""
+        columns = [column[there] for column, there in zip(values.T, self.labelled.T, strict=True)]
+        return np.array([average(column) if len(column) >= least else np.nan for column in columns])
 
     @property
     def ceiling(self) -> FloatArray:
@@ -138,7 +144,7 @@ class SpeciesScores:
         return CeilingShare(
             mean=np.array([column.mean() if len(column) else np.nan for column in columns]),
             sd=np.array([column.std(ddof=1) if len(column) > 1 else np.nan for column in columns]),
-            n_left_out=np.asarray((~known).sum(axis=0)),
+            n_left_out=np.asarray((self.labelled & ~known).sum(axis=0)),
         )
 
 
@@ -157,7 +163,7 @@ def score(
 
     Args:
         predicted: One (n_times, n_particles) array per configuration, σ_AA.
-        labels: The same shapes, σ_AA.
+        labels: The same shapes, σ_AA; NaN at a time that was not measured for a configuration.
         variances: The same shapes, σ_AA²; NaN where unknown.
         n_replicas: One per configuration.
         masks: One (n_particles,) array per configuration.
@@ -170,11 +176,14 @@ def score(
     per_configuration = np.array(
         [[pearson(guess[t], label[t]) for t in range(n_times)] for guess, label, _, _ in chosen]
     )
-    pooled = [
-        pearson(np.concatenate([c[0][t] for c in chosen]), np.concatenate([c[1][t] for c in chosen]))
-        for t in range(n_times)
-    ]
+    labelled = np.array([[not np.isnan(label[t]).all() for t in range(n_times)] for _, label, _, _ in chosen])
+    pooled = []
+    for t in range(n_times):
+        pairs = [
+            (guess[t], label[t]) for (guess, label, _, _), there in zip(chosen, labelled[:, t], strict=True) if there
+        ]
+        pooled.append(pearson(*map(np.concatenate, zip(*pairs, strict=True))) if pairs else float("nan"))
     reliable = np.array(
         [[reliability(label[t], variance[t], count) for t in range(n_times)] for _, label, variance, count in chosen]
     )
-    return SpeciesScores(per_configuration, np.array(pooled), reliable)
+    return SpeciesScores(per_configuration, np.array(pooled), reliable, labelled)

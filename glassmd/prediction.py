@@ -141,21 +141,24 @@ def predict_samples(
     samples: Sequence[Sample],
     settings: RunSettings,
     check: Callable[[], None] | None = None,
+    times: Sequence[float] | None = None,
 ) -> tuple[list[Prediction], dict[str, dict[str, Any]]]:
     """What a model says of samples of a run, in their order, and what their structures cost.
 
     Args:
         loaded: The model. Cages are measured as at the nearest temperature of its training.
         run: Of all the samples.
-        samples: What to predict, at the run's times.
+        samples: What to predict.
         settings: Engine and device of whoever makes structures that are missing; networks compute on the device, too.
         check: Called a few times a second; what it raises ends it.
+        times: At which; the run's by default.
 
     Raises:
-        ModelError: The model does not fit the run.
+        ModelError: The model does not fit the run, or does not know a time.
     """
     loaded.card.check_mixture(run.identity["mixture"])
-    columns = loaded.card.check_times(run.times)
+    times = run.times if times is None else list(times)
+    columns = loaded.card.check_times(times)
     cage = _cage(loaded, float(run.identity["temperature"]))
     structures = Structures([run], loaded.model.inputs, cage)
     structures.make([sample.key for sample in samples], settings, check=check)
@@ -164,7 +167,7 @@ def predict_samples(
         if check is not None:
             check()
         one = predict(sample.parent, loaded, structure=structures.of(sample), device=settings.device)
-        found.append(replace(_at_times(one, columns), times=run.times))
+        found.append(replace(_at_times(one, columns), times=times))
     return found, structures.cost
 
 

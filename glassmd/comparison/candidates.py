@@ -53,17 +53,28 @@ class Accuracy:
         per_seed: (n_seeds, n_configurations, n_times) ρ.
         pooled: (n_seeds, n_times) ρ over all particles of all configurations.
         ceilings: (n_configurations, n_times) √reliability of the labels; NaN where that is unknown or not above 0.
+        labelled: See :attr:`there`, which averages are over; everywhere by default.
     """
 
     keys: list[str]
     per_seed: FloatArray
     pooled: FloatArray
     ceilings: FloatArray
+    labelled: NDArray[np.bool_] | None = None
 
     @property
     def per_configuration(self) -> FloatArray:
         """(n_configurations, n_times) mean of ρ over the seeds."""
         return np.asarray(self.per_seed.mean(axis=0))
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """(n_configurations, n_times) where there are labels."""
+        return np.ones(self.ceilings.shape, bool) if self.labelled is None else self.labelled
+
+    def mean(self) -> FloatArray:
+        """(n_times,) mean over the configurations with labels; NaN where there is none."""
+        return _mean_where(self.per_configuration, self.there)
 
     def summary(self) -> dict[str, FloatArray]:
         """Mean, spread and error over configurations, pooled, and the share of the ceiling, all (n_times,).
@@ -72,12 +83,13 @@ class Accuracy:
         Configurations without a ceiling are left out of it.
         """
         values = self.per_configuration
-        sd = _spread(values)
+        columns = [column[there][:, None] for column, there in zip(values.T, self.there.T, strict=True)]
+        sd = np.array([_spread(of)[0] for of in columns])
         shares = [of[np.isfinite(of)][:, None] for of in (values / self.ceilings).T]
         return {
-            "mean": values.mean(axis=0),
+            "mean": self.mean(),
             "sd": sd,
-            "error": sd / np.sqrt(len(values)),
+            "error": sd / np.sqrt([max(len(of), 1) for of in columns]),
             "pooled": self.pooled.mean(axis=0),
             "over_ceiling": np.array([of.mean() if len(of) else np.nan for of in shares]),
             "over_ceiling_error": np.array([_spread(of)[0] / np.sqrt(max(len(of), 1)) for of in shares]),
@@ -85,14 +97,22 @@ class Accuracy:
 
     def over_times(self) -> dict[str, float]:
         """The mean of ρ over the times of each configuration: its mean, spread and error over configurations."""
-        values = self.per_configuration.mean(axis=1)[:, None]
+        there = self.there
+        values = np.where(there, self.per_configuration, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+        values = values[there.any(axis=1)][:, None]
         sd = float(_spread(values)[0])
         return {"mean": float(values.mean()), "sd": sd, "error": sd / float(np.sqrt(len(values)))}
 
     def over_seeds(self) -> dict[str, Any]:
         """(n_seeds, n_times) mean ρ of every seed and (n_times,) its standard deviation over the seeds."""
-        means = self.per_seed.mean(axis=1)
+        means = np.stack([_mean_where(values, self.there) for values in self.per_seed])
         return {"mean": means, "sd": _spread(means)}
+
+
+def _mean_where(values: FloatArray, there: NDArray[np.bool_]) -> FloatArray:
+    """Mean along the first axis of what is there; NaN where nothing is."""
+    count = there.sum(axis=0)
+    return np.where(count > 0, np.where(there, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def _spread(values: FloatArray) -> FloatArray:
@@ -114,6 +134,7 @@ def accuracy_of(predictions: Sequence[BySample], samples: Sequence[Sample], spec
         per_seed=np.stack([of.per_configuration for of in found]),
         pooled=np.stack([of.pooled for of in found]),
         ceilings=found[0].ceilings,
+        labelled=found[0].labelled,
     )
 
 
@@ -146,9 +167,12 @@ def calibration_of(candidate: Candidate, samples: Sequence[Sample], species: str
             expected = std[key][:, mask] ** 2 + noise
             with np.errstate(divide="ignore", invalid="ignore"):
                 z2.append((sample.propensity[:, mask] - propensity[key][:, mask]) ** 2 / expected)
+        labelled = np.concatenate(
+            [np.isfinite(of.propensity[:, of.parent.of_species(species)]) for of in samples], axis=1
+        )
         together = np.concatenate(z2, axis=1)
-        known = np.isfinite(together).all(axis=1)
-        within.append(np.where(known, (together < 1).mean(axis=1), np.nan))
-        squares.append(np.where(known, together.mean(axis=1), np.nan))
+        known = (np.isfinite(together) | ~labelled).all(axis=1) & labelled.any(axis=1)
+        within.append(np.where(known, _mean_where((together < 1).T.astype(float), labelled.T), np.nan))
+        squares.append(np.where(known, _mean_where(together.T, labelled.T), np.nan))
     found = {"within_one_std": np.mean(within, axis=0), "mean_square": np.mean(squares, axis=0)}
     return None if np.isnan(found["mean_square"]).all() else found

@@ -18,9 +18,18 @@ FloatArray = NDArray[np.float64]
 
 
 def one_state_point(samples: Sequence[Sample]) -> bool:
-    """Whether all samples are one liquid at one temperature and density, so that fluctuations can be compared."""
+    """Whether all samples are one liquid at one temperature and density, measured at the same times.
+
+    Only then can fluctuations be compared.
+    """
     states = {
-        (round(sample.temperature, 6), round(sample.parent.density, 6), sample.parent.n_particles) for sample in samples
+        (
+            round(sample.temperature, 6),
+            round(sample.parent.density, 6),
+            sample.parent.n_particles,
+            str(np.isfinite(sample.propensity[:, 0])),
+        )
+        for sample in samples
     }
     return len(states) == 1
 

@@ -45,7 +45,7 @@ def leaderboard(
 def _value(found: dict[str, Accuracy], species: str, summary: int) -> float:
     if species not in found:
         return -np.inf
-    value = float(found[species].per_configuration.mean(axis=0)[summary])
+    value = float(found[species].mean()[summary])
     return value if np.isfinite(value) else -np.inf
 
 

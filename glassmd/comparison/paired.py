@@ -51,13 +51,15 @@ def paired_differences(accuracies: Sequence[Accuracy]) -> PairedDifferences:
     mean, error = np.full((2, n, n, n_times), np.nan)
     count = np.zeros((n, n), np.int64)
     rows = [dict(zip(found.keys, found.per_configuration, strict=True)) for found in accuracies]
+    labelled = [dict(zip(found.keys, found.there, strict=True)) for found in accuracies]
     for a, of_a in enumerate(rows):
         for b, of_b in enumerate(rows):
             common = [key for key in of_a if key in of_b]
             count[a, b] = len(common)
             if common:
-                difference = np.stack([of_a[key] - of_b[key] for key in common])
-                mean[a, b] = difference.mean(axis=0)
-                if len(common) > 1:
-                    error[a, b] = difference.std(axis=0, ddof=1) / np.sqrt(len(common))
+                difference, there = np.stack([of_a[key] - of_b[key] for key in common]), labelled[a]
+                for t, column in enumerate(difference.T):
+                    known = column[[there[key][t] for key in common]]
+                    mean[a, b, t] = known.mean() if len(known) else np.nan
+                    error[a, b, t] = known.std(ddof=1) / np.sqrt(len(known)) if len(known) > 1 else np.nan
     return PairedDifferences(mean, error, count)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from glassmd.comparison.entries import Entry, entries_of
 from glassmd.comparison.folds import Fold, folds_of
 from glassmd.comparison.trainings import Training
 from glassmd.errors import InputError, RunError
 from glassmd.models.store import CARD_FILE
 from glassmd.stream.dataset import Run, open_run
-from glassmd.stream.samples import Sample
+from glassmd.stream.samples import Sample, at_times
 from glassmd.training.source import SampleSource
 
 __all__ = ["Plan", "plan_of"]
@@ -84,7 +86,8 @@ def plan_of(
     if seeds < 1:
         raise InputError(f"found {seeds} seeds", "at least 1", "try --seeds 3")
     source = SampleSource(runs)
-    samples = [sample for run in source.runs for sample in run.samples()]
+    times = np.asarray(source.times)
+    samples = [at_times(sample, times) for run in source.runs for sample in run.samples()]
     divided = folds_of(runs, samples, folds)
     scored = [s for s in samples if any((s.key.run, s.key.lineage) in fold.held_out for fold in divided)]
     chosen, left_out = entries_of(entries, settings, source.mixture, len(source.times))

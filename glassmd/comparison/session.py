@@ -56,7 +56,8 @@ def compare(
     is one of :func:`glassmd.train` in `out/trainings`; the same call goes on with what is not there yet.
 
     Args:
-        data: Run directories of one mixture with the same output times, and finished models to be tested as they are.
+        data: Run directories of one mixture, whose times are taken together, and finished models to be tested as they
+            are.
         entries: `MODEL` or `MODEL:INPUT+INPUT`; None: every learner with its own inputs.
         out: Directory of the comparison.
         seeds: Trainings per fold of what depends on the seed.
@@ -82,7 +83,9 @@ def compare(
     directory = Path(out)
     with _claimed(directory):
         _adopt(directory, plan.identity())
-        laboratory = Laboratory(directory, plan.runs, plan.samples, engine, device, stop, show, announce)
+        laboratory = Laboratory(
+            directory, plan.runs, plan.source.times, plan.samples, engine, device, stop, show, announce
+        )
         candidates = _candidates(laboratory, plan)
     summary = _summary_time(plan.runs, plan.source.times, at)
     announce("scoring")
@@ -205,7 +208,7 @@ def _facts(directory: Path, plan: Plan) -> dict[str, Any]:
         "directory": str(directory),
         "runs": [str(run.path) for run in plan.runs],
         "temperatures": sorted({sample.temperature for sample in plan.scored}),
-        "times": plan.runs[0].times,
+        "times": plan.source.times,
         "split": "test lineages" if plan.folds[0].told else f"{len(plan.folds)} folds of lineages",
         "folds": [sorted(list(lineage) for lineage in fold.held_out) for fold in plan.folds],
         "n_configurations": len(plan.scored),

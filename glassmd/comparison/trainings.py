@@ -65,6 +65,7 @@ class Laboratory:
     Attributes:
         directory: Of the comparison.
         runs: The data.
+        times: Of all of them together.
         samples: All of theirs.
         engine: As in settings.
         device: As in settings.
@@ -75,6 +76,7 @@ class Laboratory:
 
     directory: Path
     runs: Sequence[Run]
+    times: Sequence[float]
     samples: Sequence[Sample]
     engine: EngineChoice
     device: DeviceChoice
@@ -106,7 +108,7 @@ class Laboratory:
     def encodings(self, entry: Entry) -> Encodings:
         """Where all trainings of an entry keep what its learner eats."""
         first, settings = self.runs[0], entry.settings
-        model = started(settings, first.identity["mixture"], len(first.times))
+        model = started(settings, first.identity["mixture"], len(self.times))
         return encodings_of(model, self.directory / "trainings" / entry.folder, settings.memory, settings.disk)
 
     def carry_out(self, training: Training, encodings: Encodings) -> Predictions:
@@ -175,7 +177,7 @@ class Laboratory:
         settings = RunSettings(engine=self.engine, device=self.device)
         for run in self.runs:
             own = [sample for sample in samples if sample.key.run == run.identity["id"]]
-            predictions, of_run = predict_samples(loaded, run, own, settings, self.stop.check)
+            predictions, of_run = predict_samples(loaded, run, own, settings, self.stop.check, self.times)
             for sample, found in zip(own, predictions, strict=True):
                 propensity[str(sample.key)], std[str(sample.key)] = found.propensity, found.std
                 seconds.append(found.seconds)

@@ -26,7 +26,7 @@ class LabelSums:
     would be if the distributions of |Δr| of all particles differed in their scale alone.
 
     Attributes:
-        count: (n_species,) particles.
+        count: (n_species, n_times) labels; NaN ones, of times that were not measured, count for nothing.
         label: (n_species, n_times) Σ of labels, σ_AA.
         square: (n_species, n_times) Σ of their squares.
         freedom: (n_species, n_times) Σ (R − 1) where the variance is known.
@@ -52,8 +52,7 @@ class LabelSums:
     @classmethod
     def none(cls, n_species: int, n_times: int) -> LabelSums:
         """Sums over nothing."""
-        shapes = {"count": (n_species,)}
-        return cls(**{of.name: np.zeros(shapes.get(of.name, (n_species, n_times))) for of in fields(cls)})
+        return cls(**{of.name: np.zeros((n_species, n_times)) for of in fields(cls)})
 
     def added(self, sample: Sample, sign: int = 1, *, learn: bool = True) -> LabelSums:
         """With a sample, or without it where `sign` is −1; only its noise counts where nobody learns from it."""
@@ -62,11 +61,12 @@ class LabelSums:
         for s in range(len(self.count)):
             own = sample.parent.species == s
             y, variance = sample.propensity[:, own], sample.variance[:, own]
+            there = np.isfinite(y)
             if learn:
-                new["count"][s] += sign * int(own.sum())
-                new["label"][s] += sign * y.sum(axis=1)
-                new["square"][s] += sign * (y**2).sum(axis=1)
-            known = np.isfinite(variance)
+                new["count"][s] += sign * there.sum(axis=1)
+                new["label"][s] += sign * np.where(there, y, 0.0).sum(axis=1)
+                new["square"][s] += sign * np.where(there, y**2, 0.0).sum(axis=1)
+            known = np.isfinite(variance) & there
             if dof != 0 and known.any():
                 new["freedom"][s] += dof * known.sum(axis=1)
                 new["deviation"][s] += dof * np.where(known, variance, 0.0).sum(axis=1)
@@ -77,10 +77,10 @@ class LabelSums:
     @property
     def units(self) -> tuple[Tensor, Tensor]:
         """Standard deviation and mean of the labels, (n_species, n_times) float32, σ_AA; 1 and 0 of fewer than two."""
-        n = np.maximum(self.count, 2)[:, None]
+        n = np.maximum(self.count, 2)
         mean = self.label / n
         scale = np.sqrt(np.maximum(self.square - n * mean**2, 0.0) / (n - 1)).clip(min=self._LEAST)
-        known = self.count[:, None] > 1
+        known = self.count > 1
         return tuple(  # type: ignore[return-value]
             torch.from_numpy(np.where(known, of, nothing).astype(np.float32)) for of, nothing in ((scale, 1), (mean, 0))
         )
@@ -112,7 +112,8 @@ class LabelSums:
         for s in range(len(self.count)):
             own = species == s
             p, share = predicted[:, own], self.relative[s][:, None] / n
-            left = ((sample.propensity[:, own] - p) ** 2 - share * p**2).mean(axis=1, keepdims=True) / (1 + share)
+            square = (sample.propensity[:, own] - p) ** 2  # NaN at times that were not measured: their noise is unknown
+            left = (square - share * p**2).mean(axis=1, keepdims=True) / (1 + share)
             found[:, own] = share * (p**2 + np.maximum(left, 0.0))
         return found
 

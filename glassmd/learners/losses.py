@@ -13,7 +13,7 @@ def weighted_square_error(output: Tensor, target: Tensor, mask: Tensor, noise: T
 
     Args:
         output: (n_particles, n_times).
-        target: (n_particles, n_times).
+        target: (n_particles, n_times); NaN, at a time that was not measured, counts for nothing.
         mask: (n_particles,) which particles count.
         noise: (n_particles, n_times) variance of the label, var/R, in the same units; a label counts with
             weight 1/(1 + noise), the inverse variance of a residual of order one plus the label's own. NaN
@@ -24,14 +24,15 @@ def weighted_square_error(output: Tensor, target: Tensor, mask: Tensor, noise: T
         >>> float(weighted_square_error(one, 3 * one, torch.tensor([True, False])))
         4.0
     """
-    square = (output - target)[mask] ** 2
-    if noise is None:
-        return square.mean()
-    weight = 1.0 / (1.0 + torch.nan_to_num(noise[mask], nan=0.0))
-    return (weight * square).sum() / weight.sum()
+    known = mask[:, None] & torch.isfinite(target)
+    weight = known.to(output.dtype)
+    if noise is not None:
+        weight = weight / (1.0 + torch.nan_to_num(noise, nan=0.0))
+    square = torch.where(known, output - target, 0.0) ** 2
+    return (weight * square).sum() / weight.sum().clamp_min(1e-12)
 
 
-def shrink_offsets(values: Tensor, group: Tensor, counted: Tensor, between: float) -> Tensor:
+def shrink_offsets(values: Tensor, group: Tensor, counted: Tensor, between: float, n_groups: int) -> Tensor:
     """The same values with the mean of every group moved towards zero.
 
     Of residuals: what all particles of a liquid have in common then weighs less than how they differ, as in
@@ -40,16 +41,19 @@ def shrink_offsets(values: Tensor, group: Tensor, counted: Tensor, between: floa
     Args:
         values: (n_particles, n_times).
         group: (n_particles,) int64, from 0 on.
-        counted: (n_particles,) which particles the means are of.
+        counted: (n_particles,) or (n_particles, n_times) which values the means are of.
         between: What is left of a mean, 0 to 1.
+        n_groups: How many groups.
 
     Example:
-        >>> values = torch.tensor([[1.0], [3.0], [9.0]])
-        >>> shrink_offsets(values, torch.tensor([0, 0, 1]), torch.tensor([True, True, False]), 0.5).flatten().tolist()
+        >>> values, counted = torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([True, True, False])
+        >>> shrink_offsets(values, torch.tensor([0, 0, 1]), counted, 0.5, 2).flatten().tolist()
         [0.0, 2.0, 9.0]
     """
-    size = int(group.max()) + 1 if len(group) else 0
-    return values - (1 - between) * group_means(values[counted], group[counted], size)[group]
+    weight = (counted if counted.ndim == 2 else counted[:, None]).to(values.dtype).expand_as(values)
+    number = values.new_zeros(n_groups, values.shape[1]).index_add(0, group, weight).clamp_min(1)
+    sums = values.new_zeros(n_groups, values.shape[1]).index_add(0, group, weight * values)
+    return values - (1 - between) * (sums / number)[group]
 
 
 def group_means(values: Tensor, group: Tensor, n_groups: int) -> Tensor:

@@ -15,6 +15,7 @@ __all__ = ["CARD_VERSION", "ModelCard"]
 CARD_VERSION = 2
 """Format of the card that is written. 1 had no checksum of its own, and is still read."""
 
+_SAME_TIME = 1e-4  # relative
 _Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -101,6 +102,10 @@ class ModelCard(BaseModel):
                     "train a model on this liquid",
                 )
 
+    def knows(self, time: float) -> bool:
+        """Whether it is one of the model's times, √(mσ²/ε)."""
+        return any(math.isclose(own, time, rel_tol=_SAME_TIME) for own in self.times)
+
     def check_times(self, times: Sequence[float]) -> list[int]:
         """Index into the model's times of each of `times`, √(mσ²/ε).
 
@@ -110,7 +115,7 @@ class ModelCard(BaseModel):
         indices = []
         for time in times:
             nearest = min(range(len(self.times)), key=lambda k: abs(self.times[k] - time))
-            if not math.isclose(self.times[nearest], time, rel_tol=1e-4):
+            if not self.knows(time):
                 known = ", ".join(f"{t:g}" for t in self.times)
                 raise ModelError(
                     f"found time {time:g}", f"one of the model's times {known}", f"try {self.times[nearest]:g}"

@@ -7,7 +7,7 @@ the cutoff in the parent, ⟨|r_ij(t)| − |r_ij(0)|⟩ over the isoconfiguratio
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,15 @@ class PairChanges:
         total = self.n_replicas + other.n_replicas
         share = other.n_replicas / total
         return PairChanges(self.pairs, self.mean + np.float32(share) * (other.mean - self.mean), total)
+
+    def at_times(self, measured: Sequence[float], times: Sequence[float]) -> PairChanges:
+        """The same at other times than they were measured at: NaN where that is none of them."""
+        known = {f"{time:g}": index for index, time in enumerate(measured)}
+        rows = [known.get(f"{time:g}") for time in times]
+        if rows == list(range(len(measured))):
+            return self
+        blank = np.full(self.mean.shape[1], np.nan, np.float32)
+        return replace(self, mean=np.stack([blank if k is None else self.mean[k] for k in rows]))
 
     def of_edges(self, sender: NDArray[np.int64], receiver: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n_edges, n_times) labels of the edges of a graph, NaN for those that are none of the pairs.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from glassmd.metrics import SpeciesScores, score
 from glassmd.moments import Moments
 from glassmd.trajectory import Frame
 
-__all__ = ["Blocks", "Sample", "SampleKey", "moments_of_segment", "score_samples"]
+__all__ = ["Blocks", "Sample", "SampleKey", "at_times", "moments_of_segment", "score_samples", "union_of_times"]
 
 FloatArray = NDArray[np.float64]
 Blocks = tuple[int, ...]
@@ -61,6 +61,36 @@ class Sample:
     role: str | None = None
     temperature: float = float("nan")
     blocks: Blocks = ()
+
+
+def union_of_times(several: Iterable[Sequence[float]]) -> list[float]:
+    """All of some lists of times, in increasing order; those that agree in their first six digits are one.
+
+    Example:
+        >>> union_of_times([[1.0, 3.0], [3.0000001, 10.0]])
+        [1.0, 3.0, 10.0]
+    """
+    known: dict[str, float] = {}
+    for times in several:
+        for time in times:
+            known.setdefault(f"{time:g}", time)
+    return sorted(known.values())
+
+
+def at_times(sample: Sample, times: FloatArray) -> Sample:
+    """A sample with labels at these times, in increasing order: NaN where it was not measured, others left out.
+
+    Times that agree in their first six digits are one.
+    """
+    known = {f"{time:g}": index for index, time in enumerate(sample.times)}
+    columns = [known.get(f"{time:g}") for time in times]
+    if columns == list(range(len(sample.times))):
+        return sample
+    propensity, variance = (
+        np.stack([np.full(of.shape[1], np.nan) if k is None else of[k] for k in columns])
+        for of in (sample.propensity, sample.variance)
+    )
+    return replace(sample, times=np.asarray(times, np.float64), propensity=propensity, variance=variance)
 
 
 def score_samples(predictions: Sequence[FloatArray], samples: Sequence[Sample], species: str) -> SpeciesScores:

@@ -240,6 +240,7 @@ class Trainer:
                 looked = time.monotonic()
                 if complete:
                     self.pace.complete()
+                    self.reservoir.redraw = 0.0  # nobody is waited for but whoever encodes
                 else:
                     self.pace.hold(draws=self.fit.hungry and self.reservoir.drawable)
                 if final:

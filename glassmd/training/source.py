@@ -7,13 +7,15 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from glassmd.errors import RunError
 from glassmd.learners.part import FOLDS
 from glassmd.ledger.run import ParentKey
 from glassmd.simulation.structures import Request
 from glassmd.stream.dataset import Run, SegmentReader
 from glassmd.stream.pairs import PairChanges, pair_changes_of
-from glassmd.stream.samples import Blocks, Sample, SampleKey
+from glassmd.stream.samples import Blocks, Sample, SampleKey, at_times, union_of_times
 
 __all__ = ["SampleSource", "Split"]
 
@@ -26,8 +28,10 @@ RECENT = 256
 class SampleSource:
     """Reads runs as they grow and says which split a sample belongs to.
 
+    Samples have labels at the times of all runs together, NaN where theirs did not measure.
+
     Args:
-        runs: Runs of one mixture with the same output times.
+        runs: Runs of one mixture.
         validation_share: Share of the lineages held out where the data do not say (imported data), at least one
             unless it is 0.
         held_out: (run id, lineage) of those that this training must not see; the others are split by
@@ -49,16 +53,15 @@ class SampleSource:
             raise RunError("found no data", "at least one run directory", "try glassmd train RUN --out MODEL")
         first = runs[0]
         for other in runs[1:]:
-            for key in ("mixture", "times"):
-                if other.identity[key] != first.identity[key]:
-                    raise RunError(
-                        f"{other.path} has another {key} than {first.path}",
-                        f"one {key} for all data",
-                        "train them apart",
-                    )
+            if other.identity["mixture"] != first.identity["mixture"]:
+                raise RunError(
+                    f"{other.path} has another mixture than {first.path}",
+                    "one mixture for all data",
+                    "train them apart",
+                )
         self.runs = list(runs)
         self.mixture: dict[str, Any] = first.identity["mixture"]
-        self.times: list[float] = first.times
+        self.times = union_of_times(run.times for run in runs)
         self._readers = [SegmentReader(run, requests) for run in runs]
         self._share = validation_share
         self._held_out = None if held_out is None else frozenset(held_out)
@@ -112,7 +115,9 @@ class SampleSource:
 
     def pair_changes(self, sample: Sample) -> PairChanges | None:
         """How far neighbours part, over the replicas behind a sample; None where no positions are kept."""
-        return pair_changes_of(self.run_of(sample), ParentKey(sample.key.lineage, sample.key.parent), sample.blocks)
+        run, parent = self.run_of(sample), ParentKey(sample.key.lineage, sample.key.parent)
+        found = pair_changes_of(run, parent, sample.blocks)
+        return None if found is None else found.at_times(run.times, self.times)
 
     def fold(self, key: SampleKey) -> int:
         """Which of the folds a sample's lineage belongs to: the same whenever it arrives, and even over them."""
@@ -201,7 +206,8 @@ class SampleSource:
         with self._lock:
             sample = self._recent.get((key, blocks))
             if sample is None:
-                sample = self._reader(key).sample(ParentKey(key.lineage, key.parent), blocks)
+                found = self._reader(key).sample(ParentKey(key.lineage, key.parent), blocks)
+                sample = at_times(found, np.asarray(self.times))
             self._keep(sample)
             return sample
 

@@ -93,5 +93,6 @@ def _residual(
                 for guess, sample, own, mask in zip(predictions, samples, noise, masks, strict=True)
             ]
         )
+        square = square[np.isfinite(square)]  # others were not measured
         result.append(float(np.sqrt(max(0.0, square.mean()))) if square.size else float("nan"))
     return result

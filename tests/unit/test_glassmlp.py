@@ -120,13 +120,12 @@ def test_predictions_do_not_depend_on_how_the_liquid_is_looked_at(d):
         "shifted": changed(one, lambda x: x + shift),
         "other images": changed(one, lambda x: x + 2 * one.thermal.box),
     }
+    single = 1e-4  # in which cells are found
     for name, look in looks.items():
-        assert torch.allclose(model(model.encode(look)), expected, atol=1e-4), (
-            name
-        )  # cells are found in single precision
+        assert torch.allclose(model(model.encode(look)), expected, atol=single), name
     order = np.random.default_rng(4).permutation(one.thermal.n_particles)
     permuted = model(model.encode(changed(one, lambda x: x, order)))
-    assert torch.allclose(permuted, expected[torch.from_numpy(order)], atol=1e-5)
+    assert torch.allclose(permuted, expected[torch.from_numpy(order)], atol=single)
 
 
 def test_a_batch_predicts_what_its_members_predict():

@@ -160,9 +160,12 @@ def test_a_step_is_for_the_least_trained_member_that_may_see_anything():
     model.objective(batch_of(one, other), target, None, ~nobody)
     assert model.steps.tolist() == [5, 2, 4, 9, 9]
     masked = torch.cat([nobody[:N], other.mask])  # of fold 1 alone
-    model.objective(batch_of(one, other), target, None, masked)
+    data = batch_of(one, other)
+    data.fold = torch.tensor([-1, 1])
+    model.objective(data, target, None, masked)
     assert model.steps.tolist() == [5, 2, 5, 9, 9]
-    nothing = model.objective(batch_of(one, other), target + 1, None, nobody)
+    data.fold = torch.tensor([-1, -1])
+    nothing = model.objective(data, target + 1, None, nobody)
     nothing.backward()
     assert float(nothing.detach()) == 0
     assert model.steps.tolist() == [5, 2, 5, 9, 9]

@@ -149,9 +149,10 @@ def test_imported_lineages_are_split_and_never_on_both_sides(run_copy: Path) -> 
     assert splits == {0: {"train"}, 1: {"train"}, 2: {"train"}, 3: {"validation"}}
 
 
-def test_runs_with_other_times_do_not_mix(tiny_run: Run, run_copy: Path) -> None:
-    rewrite(run_copy / "run.json", times=[0.1, 0.6])
-    with pytest.raises(RunError, match="another times"):
+def test_runs_of_other_liquids_do_not_mix(tiny_run: Run, run_copy: Path) -> None:
+    mixture = {**tiny_run.identity["mixture"], "truncation": "truncated"}
+    rewrite(run_copy / "run.json", mixture=mixture)
+    with pytest.raises(RunError, match="another mixture"):
         SampleSource([tiny_run, open_run(run_copy)])
 
 

@@ -217,7 +217,8 @@ class Stepped(Part):
         data = batch.data.to(device, non_blocking=True)
         known = [self._labels_of(sample) for sample in samples]
         labels, mask = (torch.cat(of) for of in zip(*known, strict=True))
-        data.fold = torch.tensor([self._taken.fold(sample.key) for sample in samples]).to(device, non_blocking=True)
+        folds = [self._taken.fold(one.key) if self._taken.mask(one).any() else -1 for one in samples]
+        data.fold = torch.tensor(folds)  # on the CPU, where it is decided by
         target = learner.normalise(labels, data.species)
         if not self._settings.noise_weighted:
             return data, target, None, mask

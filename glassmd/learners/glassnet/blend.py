@@ -79,7 +79,7 @@ class Blend(nn.Module):
         Args:
             first: (n_particles, n_times).
             second: (n_particles, n_times).
-            target: (n_particles, n_times) labels in the same unit.
+            target: (n_particles, n_times) labels in the same unit, NaN where there is none.
             noise: (n_particles, n_times) their variances, NaN where unknown.
             species: (n_particles,) int64.
             liquid: (n_particles,) int64, which sample a particle is of, from 0 on: weights come from how the
@@ -89,14 +89,17 @@ class Blend(nn.Module):
             rows = torch.nonzero(species == s)[:, 0]
             if len(rows) < 4 * LEVELS:
                 continue
-            columns = torch.cat([first[rows], second[rows]], dim=1).double()
             for t in range(target.shape[1]):
-                known = noise[rows, t].nan_to_num().double()
-                self._fit_one(s, t, columns, target[rows, t].double(), known, liquid[rows])
+                own = rows[torch.isfinite(target[rows, t])]
+                if len(own) < 4 * LEVELS:
+                    continue
+                columns = torch.cat([first[own], second[own]], dim=1).double()
+                known = noise[own, t].nan_to_num().double()
+                self._fit_one(s, t, columns, target[own, t].double(), known, liquid[own])
 
     def _fit_one(self, s: int, t: int, columns: Tensor, target: Tensor, noise: Tensor, liquid: Tensor) -> None:
-        everyone = torch.ones_like(liquid, dtype=torch.bool)
-        inner, inner_target = (shrink_offsets(of, liquid, everyone, 0.0) for of in (columns, target[:, None]))
+        everyone, number = torch.ones_like(liquid, dtype=torch.bool), int(liquid.max()) + 1
+        inner, inner_target = (shrink_offsets(of, liquid, everyone, 0.0, number) for of in (columns, target[:, None]))
         prior = _halves(self.weights.shape[1])[t, :, None].to(columns.device, columns.dtype)
         # Where predictions say the same, the data cannot tell them apart.
         small = len(columns) * torch.where(prior > 0, _RIDGE, _RIDGE_BETWEEN)

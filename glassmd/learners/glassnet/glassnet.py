@@ -119,6 +119,13 @@ class GlassNet(Solvable):
             state_dict[f"{prefix}steps"] = (taken // FOLDS).expand(FOLDS).clone()
         super()._load_from_state_dict(state_dict, prefix, *others)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> GlassNet:
+        """The steps stay on the CPU, where it is decided by them whose turn it is."""
+        steps = self.steps
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.steps = steps
+        return self
+
     def encode(self, structure: Structure) -> Data:
         """Descriptors of the particles and of their bonds."""
         self.check_structure(structure)
@@ -149,16 +156,18 @@ class GlassNet(Solvable):
 
         What all particles of a species have in common in a liquid counts as little as in the linear part.
         """
-        fold = data.fold[data.batch]
+        folds = data.fold.tolist()  # on the CPU, -1 where nothing counts
         for member in torch.argsort(self.steps, stable=True).tolist():
-            seen = mask & (fold != member)
-            if bool(seen.any()):
-                self.steps[member] += 1
-                residual = self._member(member, data) - target
-                group = data.batch * self.n_species + data[NODE_SPECIES]
-                inner = shrink_offsets(residual, group, seen, BETWEEN)
-                return weighted_square_error(inner, torch.zeros_like(inner), seen, noise)
-        return 0.0 * self._member(0, data).sum()  # nothing is labelled
+            if all(fold in (member, -1) for fold in folds):
+                continue
+            self.steps[member] += 1
+            seen = mask & (data.fold.to(mask.device, non_blocking=True) != member)[data.batch]
+            known = seen[:, None] & torch.isfinite(target)
+            residual = torch.where(known, self._member(member, data) - target, 0.0)
+            group, n_groups = data.batch * self.n_species + data[NODE_SPECIES], len(folds) * self.n_species
+            inner = shrink_offsets(residual, group, known, BETWEEN, n_groups)
+            return weighted_square_error(inner, torch.where(known, 0.0, torch.nan), seen, noise)
+        return 0.0 * self._member(0, data).sum()  # nothing counts
 
     def normalised(self, data: Data) -> Tensor:
         """The blend of the linear part and the mean of the members, in units of `scale` around `shift`."""

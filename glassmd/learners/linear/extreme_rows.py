@@ -111,7 +111,8 @@ class ExtremeRows(Sums):
             chosen = np.flatnonzero(mask & (species == index))
             count = max(1, round(self.share * len(chosen)))
             ranks = np.random.default_rng([number % 2**64, index]).random(len(x))
-            for time in range(labels.shape[1] if len(chosen) > 1 else 0):
+            measured = np.flatnonzero(~np.isnan(labels[chosen]).any(axis=0))
+            for time in measured.tolist() if len(chosen) > 1 else ():
                 of = rows.get((index, time)) or (Rows.none(x.shape[1]), Rows.none(x.shape[1]))
                 if sign < 0:
                     rows[index, time] = of[0].without(number), of[1].without(number)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -95,6 +95,11 @@ class RowSums:
         new["yy"] += sign * (y * y).sum(dim=0)
         return RowSums(self.count + sign * len(x), self.weight + sign * len(x), **new)
 
+    def at(self, times: Sequence[int]) -> RowSums:
+        """Those of some times."""
+        of_times = {name: getattr(self, name)[..., times] for name in ("xy", "y", "inner_y", "yy", "within")}
+        return replace(self, **of_times)
+
     def tensors(self) -> Tensors:
         """Everything, for a checkpoint."""
         numbers = torch.tensor([self.count, self.weight], dtype=torch.float64)
@@ -128,23 +133,29 @@ class Anchor:
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor, *, limited: bool) -> Anchor:
-        """Of rows (n, n_features) and (n, n_times), float64."""
+        """Of rows (n, n_features) and (n, n_times), float64; a y that is not known is counted from 0."""
+        middle = y.mean(dim=0).nan_to_num(nan=0.0)
         if not limited:
             unlimited = torch.full_like(x[0], torch.inf)
-            return cls(x.mean(dim=0), y.mean(dim=0), -unlimited, unlimited)
+            return cls(x.mean(dim=0), middle, -unlimited, unlimited)
         ranked = x.sort(dim=0).values
         aside = int(_ASIDE * len(x))
         low, high = ranked[aside], ranked[-1 - aside]
         beyond = (high - low) * max(1.0, _ENOUGH / len(x))
         low, high = low - beyond, high + beyond
-        return cls(torch.minimum(torch.maximum(x, low), high).mean(dim=0), y.mean(dim=0), low, high)
+        return cls(torch.minimum(torch.maximum(x, low), high).mean(dim=0), middle, low, high)
+
+
+Row = tuple[int, int, int, tuple[int, ...]]
+"""Species, fold, number of replicas, and the times that were not measured."""
 
 
 class FoldSums(Sums):
     """:class:`RowSums` of every species, fold and number of replicas, filled sample by sample in any order.
 
     How much a label of few replicas counts beside one of many follows from all labels, and is known at the end only:
-    until then they are kept apart.
+    until then they are kept apart. So are samples that were not measured at the same times: sums over those that have a
+    time, or several, are :meth:`at` it.
 
     Args:
         n_times: Number of times of a label.
@@ -169,13 +180,13 @@ class FoldSums(Sums):
         between: float = 1.0,
         limited: bool = False,
         anchors: Mapping[int, Anchor] | None = None,
-        rows: Mapping[tuple[int, int, int], RowSums] | None = None,
+        rows: Mapping[Row, RowSums] | None = None,
     ) -> None:
         self._between, self._limited = between, limited
         self.n_times, self.n_species = n_times, n_species
         self.anchors, self._rows = dict(anchors or {}), dict(rows or {})
 
-    def _with(self, anchors: Mapping[int, Anchor], rows: Mapping[tuple[int, int, int], RowSums]) -> FoldSums:
+    def _with(self, anchors: Mapping[int, Anchor], rows: Mapping[Row, RowSums]) -> FoldSums:
         return FoldSums(
             self.n_times, self.n_species, between=self._between, limited=self._limited, anchors=anchors, rows=rows
         )
@@ -195,7 +206,8 @@ class FoldSums(Sums):
             x, y = self._of_species(sample, index)
             if not len(x):
                 continue
-            anchor, key = self.anchors[index], (index, sample.fold, sample.n_replicas)
+            anchor, missing = self.anchors[index], tuple(torch.nonzero(y.isnan().all(dim=0))[:, 0].tolist())
+            key, y[:, missing] = (index, sample.fold, sample.n_replicas, missing), 0.0
             x = torch.minimum(torch.maximum(x, anchor.low), anchor.high).sub_(anchor.x)
             before = rows.get(key) or RowSums.none(x.shape[1], self.n_times)
             rows[key] = before.added(x, y - anchor.y, sign, self._between)
@@ -206,7 +218,27 @@ class FoldSums(Sums):
     @property
     def species(self) -> list[int]:
         """The species that have particles."""
-        return sorted({index for index, _, _ in self._rows})
+        return sorted({index for index, *_ in self._rows})
+
+    def together(self) -> list[list[int]]:
+        """The times, in groups of those that the same samples were measured at; those of no sample are left out."""
+        patterns = sorted({missing for *_, missing in self._rows})
+        groups: dict[tuple[bool, ...], list[int]] = {}
+        for time in range(self.n_times):
+            groups.setdefault(tuple(time not in missing for missing in patterns), []).append(time)
+        return [times for there, times in groups.items() if any(there)]
+
+    def at(self, times: Sequence[int]) -> FoldSums:
+        """Sums over the samples that were measured at some times, all of them in one of :meth:`together`."""
+        if len(times) == self.n_times and not any(missing for *_, missing in self._rows):
+            return self
+        parts: dict[Row, list[tuple[RowSums, float]]] = {}
+        for (s, fold, n, missing), rows in self._rows.items():
+            if not set(times) & set(missing):
+                parts.setdefault((s, fold, n, ()), []).append((rows.at(times), 1.0))
+        anchors = {index: replace(anchor, y=anchor.y[times]) for index, anchor in self.anchors.items()}
+        found = FoldSums(len(times), self.n_species, between=self._between, limited=self._limited, anchors=anchors)
+        return found._with(anchors, {key: RowSums.total(of) for key, of in parts.items()})
 
     def weights(self, index: int, variance: Tensor, error: Tensor | None = None) -> dict[int, float]:
         """How much a particle of a species counts by the number of replicas behind its label.
@@ -220,12 +252,12 @@ class FoldSums(Sums):
             variance: (n_times,) of |Δr| between replicas, σ_AA², NaN where nobody knows: then all count alike.
             error: (n_times,) E, σ_AA²; half the variance of the truth within samples by default.
         """
-        replicas = sorted({n for s, _, n in self._rows if s == index})
+        replicas = sorted({n for s, _, n, _ in self._rows if s == index})
         known = torch.isfinite(variance)
         if error is None:
             truth, count = torch.zeros_like(variance), 0
             for n in replicas:
-                rows = RowSums.total((of, 1.0) for (s, _, r), of in self._rows.items() if (s, r) == (index, n))
+                rows = RowSums.total((of, 1.0) for (s, _, r, _), of in self._rows.items() if (s, r) == (index, n))
                 total = rows.within / rows.count
                 truth, count = truth + rows.count * torch.maximum(total - variance / n, 0.1 * total), count + rows.count
             error = _LEFT * truth / max(count, 1)
@@ -237,7 +269,7 @@ class FoldSums(Sums):
 
     def folds(self, index: int, weights: Mapping[int, float]) -> dict[int, RowSums]:
         """The folds that hold particles of a species, with weights by number of replicas."""
-        own = {(fold, n): rows for (s, fold, n), rows in sorted(self._rows.items()) if s == index}
+        own = {(fold, n): rows for (s, fold, n, _), rows in sorted(self._rows.items()) if s == index}
         return {
             fold: RowSums.total((rows, weights[n]) for (f, n), rows in own.items() if f == fold)
             for fold in sorted({fold for fold, _ in own})
@@ -245,7 +277,7 @@ class FoldSums(Sums):
 
     def noise(self, index: int, weights: Mapping[int, float], variance: Tensor) -> Tensor:
         """(n_times,) weighted mean variance of the labels, σ_AA²; 0 where nobody knows."""
-        of = [(weights[n] * rows.weight, n) for (s, _, n), rows in self._rows.items() if s == index]
+        of = [(weights[n] * rows.weight, n) for (s, _, n, _), rows in self._rows.items() if s == index]
         share = sum(weight / n for weight, n in of) / sum(weight for weight, _ in of)
         return variance.nan_to_num(nan=0.0) * share
 
@@ -254,18 +286,23 @@ class FoldSums(Sums):
         found: Tensors = {}
         for index, anchor in self.anchors.items():
             found.update({f"anchor.{index}.{name}": value for name, value in vars(anchor).items()})
-        for (s, fold, n), rows in self._rows.items():
-            found.update(with_prefix(rows.tensors(), f"rows.{s}.{fold}.{n}."))
+        for (s, fold, n, missing), rows in self._rows.items():
+            found.update(with_prefix(rows.tensors(), f"rows.{s}.{fold}.{n}.{'-'.join(map(str, missing))}."))
         return found
 
     def restored(self, tensors: Tensors) -> FoldSums:
         """See :class:`~glassmd.learners.fitting.solved.Sums`."""
         anchors, rows = of_prefix(tensors, "anchor."), of_prefix(tensors, "rows.")
         species = sorted({int(name.partition(".")[0]) for name in anchors})
-        known = sorted({tuple(map(int, name.split(".")[:3])) for name in rows})
+        known = sorted({tuple(name.split(".")[:4]) for name in rows})
         return self._with(
             {index: Anchor(**of_prefix(anchors, f"{index}.")) for index in species},
-            {(s, f, n): RowSums.of_tensors(of_prefix(rows, f"{s}.{f}.{n}.")) for s, f, n in known},
+            {
+                (int(s), int(f), int(n), tuple(map(int, m.split("-"))) if m else ()): RowSums.of_tensors(
+                    of_prefix(rows, f"{s}.{f}.{n}.{m}.")
+                )
+                for s, f, n, m in known
+            },
         )
 
     @staticmethod
@@ -273,7 +310,9 @@ class FoldSums(Sums):
         """Descriptors and labels of its particles that count, float64 on the CPU."""
         chosen = sample.mask & (sample.data[NODE_SPECIES] == index)
         x, y = sample.data[NODE_FEATURES][chosen].double(), sample.labels[chosen].double()
-        if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
+        part = y.isnan().any(dim=0) & ~y.isnan().all(dim=0)  # of a time that was measured
+        nothing = len(y) > 0 and bool(y.isnan().all())
+        if nothing or not bool(torch.isfinite(x).all()) or bool(part.any() or y.isinf().any()):
             raise ModelError("found a descriptor or label that is not finite", "finite numbers", "mask these particles")
         return x, y
 

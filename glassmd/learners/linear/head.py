@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = ["BETWEEN", "LinearHead", "encoded"]
 BETWEEN = 0.25
 """How much differences between the means of samples count beside those within a sample."""
 
+_OF_ALL_TIMES = ("centre", "inverse_unit", "directions")
 _SOLVED = ("centre", "inverse_unit", "weight", "bias", "fold_weight", "fold_bias", "directions", "gain", "rest")
 _LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
 
@@ -48,6 +50,8 @@ class LinearHead(nn.Module):
     :data:`DIRECTIONS` principal directions and averaged over the rest,
 
         spread² = (σ² − N − σ² h̄) + σ² h(x).
+
+    Times that other samples were measured at have a head of their own in `others`, and are its `times`.
 
     Args:
         n_features: Number of descriptors; None: until the first sample.
@@ -78,11 +82,13 @@ class LinearHead(nn.Module):
     directions: Tensor
     gain: Tensor
     rest: Tensor
+    times: Tensor
 
     def __init__(self, n_features: int | None, *, n_times: int = 1, n_species: int = 2) -> None:
         super().__init__()
         self.n_times, self.n_species = n_times, n_species
         self.solution: dict[str, Any] = {}
+        self.others = nn.ModuleList()
         self._allocate(n_features)
 
     def _allocate(self, n_features: int | None) -> None:
@@ -150,6 +156,29 @@ class LinearHead(nn.Module):
             ModelError: There are no samples.
         """
         self.solution = {}
+        groups = sums.together()
+        self._split(len(groups) - 1)
+        for number, (head, times) in enumerate(zip((self, *self.others), groups, strict=False)):
+            if number:
+                head.times.zero_()[times] = True
+            told = head._solve(sums.at(times), variance[:, times], times)
+            for index, facts in told.items():
+                self.solution.setdefault(index, {}).update(facts if not number else {f"times {times}": facts})
+        if not self.solution:
+            raise ModelError("found no labelled particle to solve from", "at least one sample")
+
+    def _split(self, count: int) -> None:
+        """Heads beside this one, for times that other samples were measured at."""
+        while len(self.others) > max(count, 0):
+            del self.others[-1]
+        while len(self.others) < count:
+            other = LinearHead(self.n_features, n_times=self.n_times, n_species=self.n_species)
+            other.register_buffer("times", torch.zeros(self.n_times, dtype=torch.bool))
+            self.others.append(other)
+
+    def _solve(self, sums: FoldSums, variance: Tensor, times: list[int]) -> dict[str, Any]:
+        """Weights of some times, and what was found on the way by species."""
+        told: dict[str, Any] = {}
         for index in range(self.n_species):
             if index not in sums.species:
                 if self.n_features is not None:
@@ -164,10 +193,9 @@ class LinearHead(nn.Module):
                 solution = self._solved(sums, index, sums.weights(index, variance[index], left), variance[index])
             self.low[index].copy_(anchor.low)
             self.high[index].copy_(anchor.high)
-            self._keep(index, solution)
-            self.solution[str(index)] = _told(solution)
-        if not self.solution:
-            raise ModelError("found no labelled particle to solve from", "at least one sample")
+            self._keep(index, solution, times)
+            told[str(index)] = _told(solution)
+        return told
 
     @staticmethod
     def _solved(sums: FoldSums, index: int, weights: dict[int, float], variance: Tensor) -> RidgeSolution:
@@ -176,11 +204,20 @@ class LinearHead(nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Predicted propensities, (n_particles, n_times), σ_AA, from `x` (n_particles, n_features), in its type."""
-        return self._predicted(x, species, self.weight, self.bias)
+        own = self._predicted(x, species, self.weight, self.bias)
+        return self._joined(own, lambda other: other(x, species))
 
     def forward_fold(self, x: Tensor, species: Tensor, fold: int) -> Tensor:
         """The same from the weights that never saw a fold; from all weights where all particles were in one fold."""
-        return self._predicted(x, species, self.fold_weight[:, fold], self.fold_bias[:, fold])
+        own = self._predicted(x, species, self.fold_weight[:, fold], self.fold_bias[:, fold])
+        return self._joined(own, lambda other: other.forward_fold(x, species, fold))
+
+    def _joined(self, own: Tensor, of: Callable[[LinearHead], Tensor]) -> Tensor:
+        """(n_particles, n_times), each time from the head that has it."""
+        for other in self.others:
+            assert isinstance(other, LinearHead)
+            own[:, other.times] = of(other)[:, other.times]
+        return own
 
     def _predicted(self, x: Tensor, species: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out = x.new_zeros((len(x), self.n_times))
@@ -196,7 +233,7 @@ class LinearHead(nn.Module):
             beside = ((z**2).sum(dim=1) - along.sum(dim=1)).clamp_min(0.0)
             leverage = along @ self.gain[index] + beside[:, None] * self.rest[index]
             out[rows] = (self.variance[index] + self.slope[index] * leverage).sqrt().to(x.dtype)
-        return out
+        return self._joined(out, lambda other: other.spread(x, species))
 
     def _standardised(self, x: Tensor, species: Tensor) -> list[tuple[int, Tensor, Tensor]]:
         """Of each species that is there: its index, its rows and their z."""
@@ -209,20 +246,24 @@ class LinearHead(nn.Module):
                 found.append((index, rows, (within - self.centre[index]) * self.inverse_unit[index]))
         return found
 
-    def _keep(self, index: int, solution: RidgeSolution) -> None:
-        """Copy a solution into the buffers of a species."""
+    def _keep(self, index: int, solution: RidgeSolution, times: list[int]) -> None:
+        """Copy a solution for some times into the buffers of a species."""
+        device = self.weight.device
+        at = torch.tensor(times, device=device)
         for name in _SOLVED:
-            getattr(self, name)[index].copy_(getattr(solution, name))
+            found = getattr(solution, name).to(device)
+            getattr(self, name)[index][... if name in _OF_ALL_TIMES else (..., at)] = found
         total = solution.residual
         truth = torch.maximum(total - solution.noise, _LEAST * total)
         mean = (solution.freedom / solution.count).clamp_min(1e-12)  # of the leverage
-        self.variance[index].copy_((truth - total * mean).clamp_min(0.0))
-        self.slope[index].copy_(torch.minimum(total, truth / mean))
+        self.variance[index, at] = (truth - total * mean).clamp_min(0.0).to(device)
+        self.slope[index, at] = torch.minimum(total, truth / mean).to(device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         """Weights say how many descriptors there are."""
         if self.n_features is None and (weight := state_dict.get(f"{prefix}weight")) is not None:
             self._allocate(weight.shape[1] or None)
+        self._split(sum(name.startswith(f"{prefix}others.") and name.endswith(".times") for name in state_dict))
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def _forget(self, index: int) -> None:

@@ -103,6 +103,10 @@ class ScalarModel(SolvedModel):
         self.slope.zero_()
         self.bias.zero_()
         self.variance.fill_(torch.nan)
+        for times in everyone.together():
+            self._solve(everyone.at(times), inside.at(times), variance[:, times], times)
+
+    def _solve(self, everyone: FoldSums, inside: FoldSums, variance: Tensor, times: list[int]) -> None:
         for index in everyone.species:
             weights = everyone.weights(index, variance[index])
             x_variance, _, covariance = _moments(_total(inside, index, weights))
@@ -114,11 +118,11 @@ class ScalarModel(SolvedModel):
             left = (y_variance - slope * covariance).clamp_min(0.0)
             anchor = everyone.anchors[index]
             x_mean = (anchor.x + total.x / total.weight)[chosen]
-            self.chosen[index].copy_(chosen)
-            self.slope[index].copy_(slope)
-            self.bias[index].copy_(anchor.y + total.y / total.weight - slope * x_mean)
+            self.chosen[index, times] = chosen
+            self.slope[index, times] = slope
+            self.bias[index, times] = anchor.y + total.y / total.weight - slope * x_mean
             noise = everyone.noise(index, weights, variance[index])
-            self.variance[index].copy_(torch.maximum(left - noise, 0.01 * left))
+            self.variance[index, times] = torch.maximum(left - noise, 0.01 * left)
 
 
 def _total(sums: FoldSums, index: int, weights: dict[int, float]) -> RowSums:

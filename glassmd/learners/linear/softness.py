@@ -149,17 +149,19 @@ class SoftnessModel(SolvedModel):
 
     def _calibrate(self, index: int, time: int, found: CrossValidation, everyone: FoldSums, variance: Tensor) -> None:
         """Straight line of propensity against softness, over folds that the plane had not seen."""
+        times = next(group for group in everyone.together() if time in group)
+        everyone, variance, at = everyone.at(times), variance[times], times.index(time)
         anchor, weights = everyone.anchors[index], everyone.weights(index, variance)
         whole = Hyperplane(*(getattr(self, name)[index, time].numpy() for name in ("centre", "normal", "offset")))
         sums = np.zeros(6)
         for fold, rows in everyone.folds(index, weights).items():
-            sums += _line_sums(found.left_out.get(fold, whole), rows, anchor.x.numpy(), time)
+            sums += _line_sums(found.left_out.get(fold, whole), rows, anchor.x.numpy(), at)
         s, ss, sy, y, yy = sums[1:] / sums[0]
         cross, square = sy - s * y, ss - s * s
         slope = cross / square if square > 0 else 0.0
-        self.slope[index, time], self.intercept[index, time] = slope, float(anchor.y[time]) + y - slope * s
+        self.slope[index, time], self.intercept[index, time] = slope, float(anchor.y[at]) + y - slope * s
         residual = max(yy - y * y - slope * cross, 0.0)
-        noise = float(everyone.noise(index, weights, variance)[time])
+        noise = float(everyone.noise(index, weights, variance)[at])
         self.variance[index, time] = max(residual - noise, _LEAST * residual)
 
 

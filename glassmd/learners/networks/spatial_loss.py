@@ -88,12 +88,12 @@ def width_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | No
     """
     chosen = torch.nonzero(mask).squeeze(1)
     which = groups.of_particle[chosen]
-    truth = _variance(target[chosen], which, groups.count)
+    truth = _variance(target[chosen], which, groups.count)  # NaN at times that were not measured
     if noise is not None:
         truth = truth - group_means(torch.nan_to_num(noise[chosen], nan=0.0), which, groups.count)
     found = _variance(output[chosen], which, groups.count)
     there = torch.bincount(which, minlength=groups.count) > 1
-    return (_root(found[there]) - _root(truth[there]).unsqueeze(2)).square().mean()
+    return _mean_square(_root(found[there]), _root(truth[there]))
 
 
 def spatial_error(output: Tensor, target: Tensor, mask: Tensor, data: Data, groups: Groups) -> Tensor:
@@ -115,7 +115,14 @@ def spatial_error(output: Tensor, target: Tensor, mask: Tensor, data: Data, grou
         group_means(values.index_select(0, i) * values.index_select(0, j), which, count)[there]
         for values in (output, target)
     )
-    return (found - truth.unsqueeze(2)).square().mean()
+    return _mean_square(found, truth)
+
+
+def _mean_square(found: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared difference of (n_groups, n_times, n_members) and (n_groups, n_times), where that is not NaN."""
+    known = torch.isfinite(truth).unsqueeze(2).expand_as(found)
+    square = torch.where(known, found - truth.unsqueeze(2), 0.0).square()
+    return square.sum() / known.sum().clamp_min(1)
 
 
 def _variance(values: Tensor, which: Tensor, count: int) -> Tensor:
