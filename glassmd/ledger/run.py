@@ -30,7 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from glassmd.errors import RunError, SegmentError, StorageError
+from glassmd.errors import RunError, SegmentError
 from glassmd.fields import RUN_SCHEMA_VERSION
 from glassmd.ledger.entry import Entry
 from glassmd.ledger.identity import GROWABLE, RUNTIME, check_same, grown_settings, read_identity
@@ -359,13 +359,6 @@ class RunDirectory:
         """What tells one liquid from another whatever run it is in: the checksum of its parent 0."""
         entry = self.entry("parents", ParentKey(lineage, 0).name)
         return "" if entry is None else str(entry.sidecar["sha256"])
-
-    def report_status(self, name: str, content: dict[str, Any]) -> None:
-        """Tell the progress display what a worker is doing; a full disk is no reason to stop for that."""
-        try:
-            write_json(self.home / "workers" / f"{name}.json", content)
-        except StorageError:
-            return
 
 
 def _committed(key: Key, sidecar: Mapping[str, Any]) -> Committed:

@@ -39,6 +39,7 @@ from glassmd.training.encoding import Encoder, Encodings, encodings_of
 from glassmd.training.journal import Journal
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
+from glassmd.training.status import Status
 from glassmd.training.validation import Validation
 
 __all__ = ["Trainer"]
@@ -127,9 +128,11 @@ class Trainer:
         self.validated: dict[str, Any] = {"step": -1, "basis": None}
         self._saved, self._steps_here, self._busy = time.monotonic(), 0, 0.0
         self.progress = TrainingProgress()
+        self.status = Status(directory, self.progress)
         self.on_steps_done: Callable[[], None] = lambda: None
         self.on_lacking: Callable[[list[SampleKey]], None] = lambda keys: None
         self._resume()
+        self._introduce()
 
     @property
     def step(self) -> int:
@@ -179,7 +182,10 @@ class Trainer:
                     "wait, or choose another --out",
                 )
             remove_leftovers(self.directory / "checkpoints")
-            with closing(Journal(self.directory, self.source.times, self.step)) as self.journal:
+            with (
+                self.status.session(),
+                closing(Journal(self.directory, self.source.times, self.step)) as self.journal,
+            ):
                 try:
                     self._loop()
                     self.on_steps_done()
@@ -275,10 +281,9 @@ class Trainer:
             self._remember(None)
             return
         first = self.validation.scores[self.species[0]].mean
-        self.progress.pearson = first.tolist()
-        self.journal.validation(
-            self.step, {name: found.mean.tolist() for name, found in self.validation.scores.items()}
-        )
+        loss = self.validation.loss(self.species)
+        self.journal.validation(self.step, self.validation.scores, loss)
+        self.status.validated(self.step, {name: self.validation.scores[name] for name in self.species}, loss)
         self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None)
 
     def _remember(self, value: float | None) -> None:
@@ -287,6 +292,7 @@ class Trainer:
         if value is None or best is None or basis != self.best["basis"] or value > best:
             self.best = {"score": value, "step": self.step, "basis": basis}
             self.fit.keep()
+        self.progress.best, self.progress.best_step = self.best["score"], self.best["step"]
 
     def _last_validation(self) -> None:
         while self.follow and not self._look():
@@ -410,8 +416,27 @@ class Trainer:
             },
         )
 
-    def _report(self, waiting: str) -> None:
-        self.progress.step, self.progress.waiting = self.step, waiting
-        self.progress.max_steps = max(self.fit.last_step, self.step)
+    # ---- telling --------------------------------------------------------------------------------------------
+
+    def _introduce(self) -> None:
+        """What does not change while it trains, and where it begins."""
+        progress, settings = self.progress, self.settings
+        progress.learner, progress.inputs, progress.device = settings.model, list(self.model.inputs), self.device.type
+        progress.batch, progress.times = settings.batch_size, list(self.source.times)
+        progress.data = [str(run.path.absolute()) for run in self.source.runs]
+        progress.samples_expected = self.source.n_expected
+        progress.best, progress.best_step = self.best["score"], self.best["step"]
+        self._count()
+
+    def _count(self) -> None:
+        self.progress.step, self.progress.max_steps = (
+            self.step,
+            self.fit.last_step and max(self.fit.last_step, self.step),
+        )
         self.progress.samples, self.progress.segments = self.reservoir.produced, self.source.n_segments
+
+    def _report(self, waiting: str) -> None:
+        self.progress.waiting = waiting
+        self._count()
+        self.status.tell()
         self._show(self.progress)
