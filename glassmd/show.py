@@ -43,7 +43,7 @@ def duration(seconds: float) -> str:
 
 def remaining(seconds: float | None) -> str:
     """What is said of the time that something still takes; None: nobody can tell."""
-    return "end not known yet" if seconds is None else f"about {duration(seconds)} left"
+    return "no estimate yet" if seconds is None else f"about {duration(seconds)} left"
 
 
 def shown(show: Callable[..., None] | bool | None) -> Callable[..., None] | None:

@@ -112,8 +112,13 @@ class Observer:
         places = [path for path in paths if (path / "run.json").exists()]
         if not places and (own / "run.json").exists():
             places = [own]
-        found = [run for path in places if (run := self._run(path, problems)) is not None]
-        return self._seen(state, training, [run for run in found if run.workers or not run.complete], problems)
+        found = {path: run for path in places if (run := self._run(path, problems)) is not None}
+        made = [
+            run
+            for path, run in found.items()
+            if run.workers or not run.complete or path.resolve().parent == self.path.resolve()
+        ]
+        return self._seen(state, training, made, problems)
 
     def _seen(self, state: str, training: TrainingProgress | None, runs: list[Progress], problems: list[str]) -> Seen:
         if training is None and state == "idle":

@@ -22,6 +22,7 @@ __all__ = ["line", "screen"]
 
 _LABEL = 11  # columns
 _COLUMN = 6  # of a time
+_LONG, _SHORT = 20, 12  # bars
 _PROBLEMS = 2  # lines
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ def screen(seen: Seen, width: int = 80, height: int = 24) -> Text:
 def _render(seen: Seen, width: int, lineages: list[Text], workers: list[Text]) -> list[Text]:
     lines = [_title(seen)]
     for run in seen.runs[:1]:
-        lines += _run(run, seen, lineages, workers)
+        lines += _run(run, lineages, workers)
     if len(seen.runs) > 1:
         lines.append(_row("", f"and {len(seen.runs) - 1} more runs"))
     if seen.training is not None:
@@ -83,34 +84,36 @@ def _with_bar(label: str, drawn: str, text: str) -> Text:
 
 
 def _title(seen: Seen) -> Text:
-    states = {"working": "green", "done": "bold green"}
     says = {"idle": "nobody is at work"}.get(seen.state, seen.state)
-    return Text.assemble((f"{seen.kind} {seen.path}", "bold"), ": ", (says, states.get(seen.state, "yellow")))
+    style = {"working": "green", "done": "bold green"}.get(seen.state, "yellow")
+    liquid = next((f"   {_liquid(run)}" for run in seen.runs if run.liquid), "")
+    return Text.assemble((f"{seen.kind} {seen.path}".strip(), "bold"), ": ", (says, style), (liquid, "dim"))
 
 
-def _run(run: Progress, seen: Seen, lineages: list[Text], workers: list[Text]) -> list[Text]:
+def _run(run: Progress, lineages: list[Text], workers: list[Text]) -> list[Text]:
     done, expected = run.segments
     left = "complete" if run.complete else remaining(run.seconds_left) if run.workers else ""
-    lines = [_with_bar("simulation", bar(done, expected, 30), f"{done}/{expected} segments  {left}")]
-    facts = [_liquid(run)] if run.liquid else []
-    facts += [f"{kind} {_of(*count)}" for kind, count in run.entries.items() if kind != "segments"]
+    counts = f"{done}/{expected} segments" + (f", {left}" if left else "")
+    lines = [_with_bar("simulation", bar(done, expected, _LONG), counts)]
+    facts = [f"{_of(*count)} {kind}" for kind, count in run.entries.items() if kind != "segments"]
     lines += [_row("", ", ".join(facts))] if facts else []
     if run.lineages is not None:
         found = run.lineages
         text = f"{found.equilibrated}/{found.expected} in equilibrium"
         if found.tau_alpha is not None:
             low, high = (f"{value:.3g}" for value in found.tau_alpha)
-            text += f" with τ_α = {low}" + ("" if low == high else f" to {high}")
+            text += f", τ_α {low}" + ("" if low == high else f" to {high}")
         text += "".join(
             f", {count} {name}" for count, name in ((found.refused, "refused"), (found.unchecked, "unchecked")) if count
         )
         waiting = found.expected - found.equilibrated - found.refused - found.unchecked - len(found.going)
-        text += f", {len(found.going)} on the way" if found.going else ""
+        text += f", {len(found.going)} under way" if found.going else ""
         text += f", {waiting} to come" if waiting > 0 else ""
         lines += [_row("lineages", text), *lineages]
     if run.workers:
         speed = "" if run.speed is None else f", {run.speed:,.0f} replica-steps/s together"
-        lines += [_row("workers", f"{len(run.workers)}{speed}"), *workers]
+        engines = ", ".join(sorted({worker.engine for worker in run.workers}))
+        lines += [_row("workers", f"{len(run.workers)} with {engines}{speed}"), *workers]
     if run.lost:
         names = ", ".join(run.lost[:3]) + (f" and {len(run.lost) - 3} more" if len(run.lost) > 3 else "")
         lines.append(_row("", f"ended without a word: {names}", "yellow"))
@@ -139,27 +142,22 @@ def _listed(
 
 def _lineage(item: tuple[int, LineageProgress]) -> Text:
     number, progress = item
-    label = f"  L{number:04d}"
-    if progress.melting:
-        return _with_bar(label, bar(0, 1, 20), f"melting, t = {progress.time:.3g}")
-    if progress.tau_alpha is None or progress.run_tau_alphas is None:
-        return _with_bar(label, bar(0, 1, 20), f"t = {progress.time:.4g}, τ_α not reached yet")
-    text = f"{progress.run_tau_alphas:.1f}/{progress.required:g} τ_α, τ_α = {progress.tau_alpha:.3g}"
+    done, label = progress.run_tau_alphas, f"  L{number:04d}"
+    if done is None:
+        text = f"melting, t = {progress.time:.3g}" if progress.melting else f"t = {progress.time:.4g}, τ_α unknown yet"
+    else:
+        text = f"{done:.1f}/{progress.required:g} τ_α of {progress.tau_alpha:.3g}"
     text += f"; {progress.open[0]}" if progress.open else ""
-    return _with_bar(label, bar(progress.run_tau_alphas, progress.required, 20), text)
+    return _with_bar(label, bar(done or 0.0, progress.required, _SHORT), text)
 
 
 def _other_lineages(items: Sequence[tuple[int, LineageProgress]]) -> Text:
     lengths = sorted(one.run_tau_alphas for _, one in items if one.run_tau_alphas is not None)
-    melting = sum(one.melting for _, one in items)
-    parts = []
-    if lengths:
-        parts.append(f"{lengths[0]:.1f} to {lengths[-1]:.1f} of {items[0][1].required:g} τ_α")
-    parts += [f"{melting} melting"] if melting else []
+    melting, required = sum(one.melting for _, one in items), items[0][1].required
     unknown = len(items) - melting - len(lengths)
-    parts += [f"{unknown} with τ_α not reached yet"] if unknown else []
-    share = sum(lengths) / len(items)
-    return _with_bar(f"  {len(items)} more", bar(share, items[0][1].required, 20), "; ".join(parts))
+    parts = [f"{lengths[0]:.1f} to {lengths[-1]:.1f} of {required:g} τ_α"] if lengths else []
+    parts += [f"{count} {what}" for count, what in ((melting, "melting"), (unknown, "with τ_α unknown yet")) if count]
+    return _with_bar(f"  {len(items)} more", bar(sum(lengths) / len(items), required, _SHORT), "; ".join(parts))
 
 
 def _worker(worker: WorkerStatus) -> Text:
@@ -179,13 +177,13 @@ def _other_workers(workers: Sequence[WorkerStatus]) -> Text:
 
 def _training(training: TrainingProgress, state: str, width: int) -> list[Text]:
     left = remaining(training.seconds_left) if state == "working" else ""
-    lines = [_with_bar("training", training.bar(30), f"{training.count}  {left}")]
+    samples = f"{_of(training.samples, training.samples_expected)} samples" if training.max_steps else ""
+    counts = ", ".join(part for part in (training.count, left, samples) if part)
+    lines = [_with_bar("training", training.bar(_LONG), counts)]
     facts = [training.learner + (f" on {', '.join(training.inputs)}" if training.inputs else "")]
     facts += [training.device, "" if training.loss is None else f"loss {training.loss:.3g}"]
-    if training.max_steps:
-        facts += [f"{training.rate:.3g} steps/s of {training.batch}"]
-        facts += [f"{_of(training.samples, training.samples_expected)} samples"]
-    lines.append(_row("", ", ".join(fact for fact in facts if fact)))
+    facts += [f"{training.rate:.3g} steps/s of {training.batch}"] if training.max_steps else []
+    lines.append(_row("", "; ".join(fact for fact in facts if fact)))
     lines += _scores(training, width)
     if training.validated is not None:
         of = f"step {training.validated}" if training.max_steps else "the last solution"

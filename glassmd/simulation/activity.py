@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from glassmd.engines.base import Engine
 from glassmd.errors import RunError
 from glassmd.ledger.run import RunDirectory
 from glassmd.simulation.protocol import LineageProgress
@@ -30,6 +30,7 @@ class WorkerStatus:
         steps: Steps of single systems that it has simulated.
         seconds: Since it began to work.
         rate: Replica-steps per second over the last minute; None at the beginning.
+        engine: What it simulates with, and on what.
         lineages: Those that it equilibrates now, by number.
         pid: Of its process.
         host: Its machine.
@@ -45,6 +46,7 @@ class WorkerStatus:
     steps: int
     seconds: float
     rate: float | None
+    engine: str
     pid: int
     host: str
     started: float
@@ -60,12 +62,12 @@ class Activity:
     Args:
         run: The run.
         name: Of the worker.
-        steps: Gives the steps of single systems that it has simulated.
+        engine: What it simulates with.
     """
 
-    def __init__(self, run: RunDirectory, name: str, steps: Callable[[], int]) -> None:
+    def __init__(self, run: RunDirectory, name: str, engine: Engine) -> None:
         self._file = StatusFile(run.home / "workers" / f"{name}.json")
-        self._steps, self._first = steps, steps()
+        self._engine, self._first = engine, engine.replica_steps
         self._began, self._rate = time.monotonic(), RecentRate()
         self._task, self._activity, self._since = "", "", time.time()
         self._lineages: dict[int, LineageProgress] = {}
@@ -99,7 +101,7 @@ class Activity:
         self._file.remove()
 
     def _content(self) -> dict[str, Any]:
-        steps = self._steps() - self._first
+        steps = self._engine.replica_steps - self._first
         return {
             "task": self._task,
             "activity": self._activity,
@@ -107,6 +109,7 @@ class Activity:
             "steps": steps,
             "seconds": time.monotonic() - self._began,
             "rate": self._rate.of(steps),
+            "engine": f"{self._engine.name} on {self._engine.device}",
             "lineages": {number: asdict(progress) for number, progress in self._lineages.items()},
         }
 

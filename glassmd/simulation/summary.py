@@ -224,7 +224,12 @@ class Tally:
             refused=standings.count(False),
             unchecked=standings.count(None),
             tau_alpha=(min(known), max(known)) if known else None,
-            going={number: progress for worker in workers for number, progress in worker.lineages.items()},
+            going={
+                number: progress
+                for worker in workers
+                for number, progress in worker.lineages.items()
+                if self._run.index.get(ParentKey(number, 0)) is None  # else its worker has not said so yet
+            },
         )
 
     def _seconds_left(

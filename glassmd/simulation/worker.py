@@ -54,7 +54,7 @@ class Worker:
         only: Wanted | None = None,
     ) -> None:
         self.run, self.engine, self.stop = run, engine, stop
-        self._activity = Activity(run, name or f"{os.uname().nodename}-{os.getpid()}-0", lambda: engine.replica_steps)
+        self._activity = Activity(run, name or f"{os.uname().nodename}-{os.getpid()}-0", engine)
         self._workers, self._only, self._lost = workers, only, 0
         self._show = show
         self.steps = 0

@@ -38,7 +38,7 @@ class Status:
         progress = self._progress
         progress.seconds = time.monotonic() - self._began
         rate, left = self._rate.of(progress.step), progress.max_steps - progress.step
-        progress.seconds_left = left / rate if rate and progress.max_steps else None
+        progress.seconds_left = left / rate if rate and progress.max_steps else 0.0 if progress.complete else None
         self._file.offer(lambda: asdict(progress), at_once=at_once)
 
     def validated(self, step: int, scores: Mapping[str, SpeciesScores], loss: float | None) -> None:
@@ -60,7 +60,7 @@ class Status:
             progress.state = f"stopped: {error}".strip(": ")
             raise
         else:
-            progress.state, progress.waiting, progress.seconds_left = "done", "", 0.0
+            progress.state, progress.waiting = "done", ""
         finally:
             self.tell(at_once=True)
 
