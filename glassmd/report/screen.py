@@ -180,10 +180,10 @@ def _training(training: TrainingProgress, state: str, width: int) -> list[Text]:
     samples = f"{_of(training.samples, training.samples_expected)} samples" if training.max_steps else ""
     counts = ", ".join(part for part in (training.count, left, samples) if part)
     lines = [_with_bar("training", training.bar(_LONG), counts)]
-    facts = [training.learner + (f" on {', '.join(training.inputs)}" if training.inputs else "")]
+    facts = [":".join(part for part in (training.learner, "+".join(training.inputs)) if part)]
     facts += [training.device, "" if training.loss is None else f"loss {training.loss:.3g}"]
     facts += [f"{training.rate:.3g} steps/s of {training.batch}"] if training.max_steps else []
-    lines.append(_row("", "; ".join(fact for fact in facts if fact)))
+    lines.append(_row("", ", ".join(fact for fact in facts if fact)))
     lines += _scores(training, width)
     if training.validated is not None:
         of = f"step {training.validated}" if training.max_steps else "the last solution"

@@ -281,9 +281,8 @@ class Trainer:
             self._remember(None)
             return
         first = self.validation.scores[self.species[0]].mean
-        loss = self.validation.loss(self.species)
-        self.journal.validation(self.step, self.validation.scores, loss)
-        self.status.validated(self.step, {name: self.validation.scores[name] for name in self.species}, loss)
+        self.journal.validation(self.step, self.validation.scores, self.validation.loss(self.species))
+        self._tell_scores()
         self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None)
 
     def _remember(self, value: float | None) -> None:
@@ -329,6 +328,7 @@ class Trainer:
             self.validation.score(self.predict)
         else:
             self.validation.cross_validate(self._unseen)
+        self._tell_scores()
         self._save_model()
         if self._own is not None:
             self._own.remove()
@@ -434,6 +434,11 @@ class Trainer:
             self.fit.last_step and max(self.fit.last_step, self.step),
         )
         self.progress.samples, self.progress.segments = self.reservoir.produced, self.source.n_segments
+
+    def _tell_scores(self) -> None:
+        scores = {name: found for name, found in self.validation.scores.items() if name in self.species}
+        if scores:
+            self.status.validated(self.step, scores, self.validation.loss(self.species))
 
     def _report(self, waiting: str) -> None:
         self.progress.waiting = waiting

@@ -42,7 +42,7 @@ class Status:
         self._file.offer(lambda: asdict(progress), at_once=at_once)
 
     def validated(self, step: int, scores: Mapping[str, SpeciesScores], loss: float | None) -> None:
-        """The held-out lineages have been scored at a step; only scores of species in the loss."""
+        """The held-out lineages have been scored at a step, by species in the loss."""
         progress = self._progress
         progress.validated, progress.validation_loss = step, loss
         progress.pearson = {name: _values(found.mean) for name, found in scores.items()}

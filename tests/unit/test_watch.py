@@ -37,6 +37,7 @@ from glassmd.status import RecentRate, StatusFile, at_work
 from glassmd.stream.dataset import Run
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.session import train
+from glassmd.training.validation import Validation
 from tests.conftest import TINY, TINY_TRAIN, Outcome, needs_lammps
 
 Command = Callable[..., Outcome]
@@ -99,7 +100,7 @@ def test_the_screen_sums_up_what_does_not_fit(height: int) -> None:
         "1234/5678 segments", "49/100 inherent", "about 2.0 h left", "ended without a word: a-1-0", "one problem",
         "3/25 in equilibrium, τ_α 3 to 4.5, 1 refused, 20 under way, 1 to come", "120/200 steps", "12/20 samples",
         "16 with lammps on cpu, 16,120 replica-steps/s together", "best ρ 0.300 at step 80", "ρ A", "ρ C", "at most",
-        "glassnet on thermal, inherent, cage; cpu; loss 0.5; 12 steps/s of 4",
+        "glassnet:thermal+inherent+cage, cpu, loss 0.5, 12 steps/s of 4",
         "for the simulation; so far 25% of 60 s: encoding 20%, samples 5%",
     ):  # fmt: skip
         assert part in text, part
@@ -217,13 +218,15 @@ def test_a_training_tells_how_far_it_is_while_it_runs_and_how_it_ended(
     assert (told["samples"], told["samples_expected"], told["batch"], told["times"]) == (4, 4, 1, TINY.times)
     assert (told["validated"], set(told["pearson"]), told["data"]) == (3, {"A", "B"}, [str(tiny_run.path)])
     assert all(0 < value <= 1 for values in told["ceiling"].values() for value in values if value is not None)
-    train([tiny_run.path], tmp_path / "m", settings, show=look)
+    result = train([tiny_run.path], tmp_path / "m", settings, show=look)
     done = observe(tmp_path / "m")
     assert (done["state"], done["training"]["step"], done["training"]["seconds_left"]) == ("done", 6, 0.0)
     lines = [json.loads(text) for text in (tmp_path / "m" / "metrics.jsonl").read_text().splitlines()]
     validations = [one for one in lines if one["kind"] == "validation"]
-    assert done["training"]["validation_loss"] == validations[-1]["validation_loss"] > 0
+    assert all(one["validation_loss"] > 0 for one in validations)
     assert validations[-1]["ceiling"] == done["training"]["ceiling"]
+    told = result["validation"]["A"]["pearson"]
+    assert done["training"]["pearson"]["A"] == pytest.approx(told), "those of the learner that is saved"
 
 
 def test_a_status_that_cannot_be_written_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +259,32 @@ def test_a_rate_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> N
     assert found[1] is None
     assert found[50] == pytest.approx(10)
     assert found[-1] == 0
+
+
+def test_the_loss_of_a_validation_is_one_for_who_predicts_the_mean(tiny_run: Run, tmp_path: Path) -> None:
+    class Heard:
+        def __init__(self) -> None:
+            self.samples = {sample.key: sample for sample in tiny_run.samples()}
+            self.heard = {key: sample.blocks for key, sample in self.samples.items()}
+
+        def sample(self, key: Any) -> Any:
+            return self.samples[key]
+
+        def noise(self, sample: Any) -> Any:
+            return np.zeros_like(sample.propensity)
+
+    heard: Any = Heard()
+    validation = Validation(["A", "B"], heard)
+    assert validation.loss(["A"]) is None
+    a = {key: sample.parent.of_species("A") for key, sample in heard.samples.items()}
+    mean = [
+        np.mean(np.concatenate([sample.propensity[t, a[key]] for key, sample in heard.samples.items()]))
+        for t in range(len(TINY.times))
+    ]
+    validation.score(lambda sample: np.repeat(np.array(mean)[:, None], sample.parent.n_particles, axis=1))
+    assert validation.loss(["A"]) == pytest.approx(1)
+    validation.score(lambda sample: sample.propensity)
+    assert validation.loss(["A", "B"]) == 0
 
 
 @needs_lammps
