@@ -107,6 +107,7 @@ class _Cell:
         self._handle: Any = None
 
     def say(self, lines: list[str], *, ended: bool) -> None:
+        """Show these lines instead of those before."""
         content = {"text/plain": "\n".join(lines)}
         if self._handle is None:
             self._handle = self._display.display(content, raw=True, display_id=True)
@@ -122,6 +123,7 @@ class _Stream:
         self.every = _EVERY if self._terminal else _EVERY_LINE
 
     def say(self, lines: list[str], *, ended: bool) -> None:
+        """Write these lines as one."""
         text = " | ".join(lines)
         if self._terminal:
             width = shutil.get_terminal_size().columns

@@ -16,7 +16,7 @@ from glassmd.storage import alive, plain, write_json
 __all__ = ["RecentRate", "StatusFile", "at_work"]
 
 EVERY = 1.0
-"""Seconds between two writes; longer where writing takes more than a hundredth of the time."""
+"""Seconds between two writes; up to ten where writing takes more than a twentieth of the time."""
 
 _MINUTE = 60.0
 _FRESH = 5.0  # seconds: whoever wrote so lately is there, whatever the process ids of this machine say
@@ -46,7 +46,7 @@ class StatusFile:
             at_once: It is time now.
         """
         started = time.monotonic()
-        if not at_once and started - self._written < max(EVERY, 100 * self._took):
+        if not at_once and started - self._written < max(EVERY, min(20 * self._took, 10 * EVERY)):
             return
         who = {"pid": os.getpid(), "host": os.uname().nodename, "started": self._started, "updated": time.time()}
         with suppress(StorageError, OSError):

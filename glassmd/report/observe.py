@@ -94,7 +94,7 @@ class Observer:
         self.path = Path(path)
         self.kind = "run" if (self.path / "run.json").exists() else "model"
         if self.kind == "model" and not is_model(self.path):
-            found = "nothing" if not self.path.exists() else f"no run and no model, but {_what(self.path)}"
+            found = "no run and no model" if self.path.exists() else "nothing"
             raise RunError(f"found {found} at {path}", "a run or model directory", "check the path")
         self._began = time.monotonic()
         self._tallies: dict[Path, Tally] = {}
@@ -191,7 +191,3 @@ def _last_lines(path: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict):
             found.append(line)
     return found
-
-
-def _what(path: Path) -> str:
-    return "a file" if path.is_file() else "something else"

@@ -33,7 +33,7 @@ def line(seen: Seen) -> str:
     parts = [str(part) for part in (*seen.runs[:1], seen.training) if part is not None]
     if seen.state != "working":
         parts.append(seen.state)
-    return " | ".join([*parts, *seen.problems])
+    return " | ".join([*parts, *_few(seen.problems)])
 
 
 def screen(seen: Seen, width: int = 80, height: int = 24) -> Text:
@@ -72,7 +72,12 @@ def _render(seen: Seen, width: int, lineages: list[Text], workers: list[Text]) -
         lines.append(_row("", f"and {len(seen.runs) - 1} more runs"))
     if seen.training is not None:
         lines += _training(seen.training, seen.state, width)
-    return lines + [_row("", problem, "red") for problem in seen.problems[:_PROBLEMS]]
+    return lines + [_row("", problem, "red") for problem in _few(seen.problems)]
+
+
+def _few(problems: Sequence[str]) -> list[str]:
+    more = len(problems) - _PROBLEMS + 1
+    return [*problems] if more <= 1 else [*problems[: _PROBLEMS - 1], f"and {more} more problems"]
 
 
 def _row(label: str, text: str, style: str = "") -> Text:

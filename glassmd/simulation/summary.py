@@ -139,14 +139,21 @@ class Tally:
                 self._equilibrations[key.lineage] = self._report_of(key)
 
     def _report_of(self, key: ParentKey) -> dict[str, Any]:
+        """Of an equilibration; empty where there is none, or none that can be read: who needs it will say so."""
         try:
             entry = self._run.entry("parents", key.name)
             found = {} if entry is None else entry.sidecar.get("equilibration", {})
-            return found if isinstance(found, dict) else {}
+        except SegmentError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _complete(self) -> bool:
+        try:
+            return self._run.index.count("segments") > 0 and self._run.complete
         except SegmentError:
             if self._strict:
                 raise
-            return {}
+            return self._run.index.count("segments") >= self._run.n_expected_segments
 
     def progress(self, seconds: float) -> Progress:
         """How far the run is now, after so many seconds; steps of equilibrations and structures are in it."""
@@ -174,7 +181,7 @@ class Tally:
             lineages=lineages,
             workers=workers,
             lost=tuple(worker.name for worker in all_workers if not worker.at_work),
-            complete=run.complete if self._strict else segments[0] >= segments[1] > 0,
+            complete=self._complete(),
             problems=(*problems, *unreadable),
         )
         if settings is None or lineages is None:
