@@ -328,7 +328,8 @@ def simulate(
             if show is not None:
                 show(tally.progress(time.monotonic() - started))
 
-        Worker(run, engine, stop, accept_unequilibrated=settings.accept_unequilibrated, show=tell).work()
+        name = f"{os.uname().nodename}-{os.getpid()}-0"  # beside others of the same run
+        Worker(run, engine, stop, name, accept_unequilibrated=settings.accept_unequilibrated, show=tell).work()
     else:
         with Pool(run, settings, workers) as pool:
             while pool.poll():

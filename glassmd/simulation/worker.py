@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,7 @@ class Worker:
         run: The run.
         engine: Simulates.
         stop: Polled about once a second.
-        name: Names this worker's status file; after its process by default.
+        name: Names this worker's status file.
         accept_unequilibrated: Use lineages that were not shown to be equilibrated.
         show: Called about once a second.
         workers: How many there are: nobody takes more than a fair share of what is to be done.
@@ -46,7 +45,7 @@ class Worker:
         run: RunDirectory,
         engine: Engine,
         stop: StopRequest,
-        name: str | None = None,
+        name: str = "worker",
         *,
         accept_unequilibrated: bool = False,
         show: Callable[[], None] | None = None,
@@ -54,7 +53,7 @@ class Worker:
         only: Wanted | None = None,
     ) -> None:
         self.run, self.engine, self.stop = run, engine, stop
-        self._activity = Activity(run, name or f"{os.uname().nodename}-{os.getpid()}-0", engine)
+        self._activity = Activity(run, name, engine)
         self._workers, self._only, self._lost = workers, only, 0
         self._show = show
         self.steps = 0
