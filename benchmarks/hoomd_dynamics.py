@@ -37,7 +37,6 @@ def parent_of(device: Any, temperature: float, n_particles: int, tau_alphas: flo
         temperature=temperature,
         time_step=TIME_STEP,
         protocol=Protocol(tau_alphas=tau_alphas, max_time=40 * tau_alphas),
-        progress=lambda line: print(f"parent: {line}", flush=True),
     )
     _, liquid, report = next(lineages)
     print(f"parent: equilibrated {report['equilibrated']}, τ_α = {report['tau_alpha']}", flush=True)

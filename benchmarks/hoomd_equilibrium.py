@@ -96,7 +96,6 @@ def _equilibrated(
             temperature=temperature,
             time_step=TIME_STEP,
             protocol=Protocol(tau_alphas=tau_alphas, max_time=40 * tau_alphas),
-            progress=lambda line: print(f"T = {temperature}: {line}", flush=True),
         ),
         key=lambda one: one[0],
     )

@@ -21,6 +21,7 @@ from glassmd_cli import (
     predict,
     simulate,
     train,
+    watch,
 )
 
 from glassmd.errors import GlassmdError, storage_errors
@@ -42,7 +43,7 @@ app = typer.Typer(
 for _command in (simulate, train, predict, evaluate):
     app.command()(getattr(_command, _command.__name__.rsplit(".", 1)[-1]))
 app.command("import")(import_.import_)
-for _command in (init, info, doctor, demo):
+for _command in (init, info, watch, doctor, demo):
     app.command()(getattr(_command, _command.__name__.rsplit(".", 1)[-1]))
 
 

@@ -39,7 +39,11 @@ def demo_settings() -> Settings:
 
 
 def run_demo(
-    out: Path, *, settings: Settings | None = None, stop: StopRequest | None = None, show: Show | None = None
+    out: Path,
+    *,
+    settings: Settings | None = None,
+    stop: StopRequest | None = None,
+    show: Show | bool | None = None,
 ) -> dict[str, Any]:
     """Run the demonstration into `out`; run it again to continue what was stopped.
 

@@ -20,6 +20,7 @@ from glassmd.errors import InputError, RunError, storage_errors
 __all__ = [
     "SEAL",
     "UNSEALED",
+    "alive",
     "check_seal",
     "check_sealed_bytes",
     "claim",
@@ -48,13 +49,14 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def publish(temporary: Path, final: Path, *, exclusive: bool = False) -> bool:
+def publish(temporary: Path, final: Path, *, exclusive: bool = False, durable: bool = True) -> bool:
     """Flush `temporary` to disk and give it its final name in one step.
 
     Args:
         temporary: A finished file in the same file system.
         final: Its name from now on; an older file there is replaced.
         exclusive: Keep an older file instead, and drop `temporary`.
+        durable: Whether it has to survive a power cut, which waits for the disk.
 
     Returns:
         Whether `temporary` became `final`.
@@ -63,8 +65,9 @@ def publish(temporary: Path, final: Path, *, exclusive: bool = False) -> bool:
         StorageError: The disk is full or not writable.
     """
     with storage_errors(final):
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         if exclusive:
             try:
                 os.link(temporary, final)
@@ -74,7 +77,8 @@ def publish(temporary: Path, final: Path, *, exclusive: bool = False) -> bool:
                 temporary.unlink()
         else:
             temporary.replace(final)
-        sync_directory(final.parent)
+        if durable:
+            sync_directory(final.parent)
     return True
 
 
@@ -87,11 +91,12 @@ def remove_leftovers(directory: Path, *, below: bool = True) -> None:
     """Remove what processes of this machine that are no more left half written, in folders `below` it as well."""
     for path in directory.rglob(".*.tmp") if below else directory.glob(".*.tmp"):
         owner, _, number = path.name.removesuffix(".tmp").rpartition("-")
-        if owner.endswith(f".{os.uname().nodename}") and number.isdigit() and not _alive(int(number)):
+        if owner.endswith(f".{os.uname().nodename}") and number.isdigit() and not alive(int(number)):
             path.unlink(missing_ok=True)
 
 
-def _alive(process_id: int) -> bool:
+def alive(process_id: int) -> bool:
+    """Whether a process of this machine is there."""
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:
@@ -101,26 +106,27 @@ def _alive(process_id: int) -> bool:
     return True
 
 
-def write_text(path: Path, text: str, *, exclusive: bool = False) -> bool:
+def write_text(path: Path, text: str, *, exclusive: bool = False, durable: bool = True) -> bool:
     """Write a whole text file or none; see :func:`publish`."""
-    return write_bytes(path, text.encode(), exclusive=exclusive)
+    return write_bytes(path, text.encode(), exclusive=exclusive, durable=durable)
 
 
-def write_bytes(path: Path, content: bytes, *, exclusive: bool = False) -> bool:
+def write_bytes(path: Path, content: bytes, *, exclusive: bool = False, durable: bool = True) -> bool:
     """Write a whole file or none; see :func:`publish`."""
     temporary = temporary_name(path)
     with storage_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(content)
-            return publish(temporary, path, exclusive=exclusive)
+            return publish(temporary, path, exclusive=exclusive, durable=durable)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: dict[str, Any], *, exclusive: bool = False) -> bool:
+def write_json(path: Path, content: dict[str, Any], *, exclusive: bool = False, durable: bool = True) -> bool:
     """Write a JSON object, whole or not at all; floats keep every digit."""
-    return write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n", exclusive=exclusive)
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return write_text(path, text, exclusive=exclusive, durable=durable)
 
 
 def plain(value: Any) -> Any:

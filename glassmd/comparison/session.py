@@ -20,6 +20,7 @@ from glassmd.errors import RunError
 from glassmd.evaluation import published_beside
 from glassmd.interrupt import StopRequest
 from glassmd.settings import RunSettings
+from glassmd.show import shown
 from glassmd.storage import claim, read_json, remove_leftovers, write_json
 from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
@@ -46,7 +47,7 @@ def compare(
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
     stop: StopRequest | None = None,
-    show: Show | None = None,
+    show: Show | bool | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Train learners on the same data and compare them on what they have not seen.
@@ -67,7 +68,7 @@ def compare(
         engine: What computes the inputs that are not kept beside the runs, as in settings.
         device: Where it does.
         stop: A request to stop to listen to.
-        show: Called with the progress of a training.
+        show: Called with the progress of a training; True, False and None as for :func:`glassmd.train`.
         announce: Called with a line about what begins.
 
     Returns:
@@ -84,7 +85,7 @@ def compare(
     with _claimed(directory):
         _adopt(directory, plan.identity())
         laboratory = Laboratory(
-            directory, plan.runs, plan.source.times, plan.samples, engine, device, stop, show, announce
+            directory, plan.runs, plan.source.times, plan.samples, engine, device, stop, shown(show) or False, announce
         )
         candidates = _candidates(laboratory, plan)
     summary = _summary_time(plan.runs, plan.source.times, at)

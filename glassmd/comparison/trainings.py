@@ -70,7 +70,7 @@ class Laboratory:
         engine: As in settings.
         device: As in settings.
         stop: A request to stop to listen to.
-        show: Called with the progress of a training.
+        show: Called with the progress of a training, if it is a function.
         announce: Called with a line about what begins.
     """
 
@@ -81,7 +81,7 @@ class Laboratory:
     engine: EngineChoice
     device: DeviceChoice
     stop: StopRequest
-    show: Show | None
+    show: Show | bool
     announce: Callable[[str], None]
 
     def done(self, training: Training) -> Predictions | None:

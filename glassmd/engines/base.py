@@ -93,12 +93,14 @@ class Engine(ABC):
         version: Of the engine, as it reports it.
         device: `cpu` or `gpu`, with the device's name where it is known.
         packed: Systems that it simulates at once; whoever has more work at hand should bring as many.
+        replica_steps: Steps of single systems that it has evolved so far.
     """
 
     name: str
     version: str
     device: str
     packed: int = 1
+    replica_steps: int = 0
 
     @abstractmethod
     def evolve(
@@ -246,6 +248,15 @@ class Engine(ABC):
     def adopt(self, prepared: dict[str, Any]) -> None:
         """Take over what :meth:`prepare` chose, now or in another process on such a device."""
         self.packed = int(prepared.get("packed", self.packed))
+
+    def counted(self, run: Callable[[int], None], systems: int) -> Callable[[int], None]:
+        """What runs so many steps of so many systems at once, counting them in :attr:`replica_steps`."""
+
+        def run_and_count(steps: int) -> None:
+            run(steps)
+            self.replica_steps += steps * systems
+
+        return run_and_count
 
     @property
     def facts(self) -> dict[str, Any]:

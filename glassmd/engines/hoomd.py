@@ -235,7 +235,7 @@ class HoomdEngine(Engine):
             for step in reach_each(
                 steps,
                 time_step,
-                run=simulation.run,
+                run=self.counted(simulation.run, len(systems)),
                 rescale=rescale,
                 thermostat=thermostat,
                 check=check,

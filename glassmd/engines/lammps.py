@@ -106,7 +106,7 @@ class LammpsEngine(Engine):
                 reached = reach_each(
                     steps,
                     time_step,
-                    run=partial(_run, simulation, index),
+                    run=self.counted(partial(_run, simulation, index), 1),
                     rescale=partial(_rescale, simulation, index, system, mixture, time_step, thermostat),
                     thermostat=thermostat,
                     check=check,

@@ -425,13 +425,6 @@ class RunDirectory:
                 return str(read_json(path)["why"])
         return None
 
-    def report_status(self, name: str, content: dict[str, Any]) -> None:
-        """Tell the progress display what a worker is doing; a full disk is no reason to stop for that."""
-        try:
-            write_json(self.home / "workers" / f"{name}.json", content)
-        except StorageError:
-            return
-
 
 def _committed(key: Key, sidecar: Mapping[str, Any]) -> Committed:
     return Committed(key, int(sidecar.get("steps", 0)), len(sidecar.get("replicas", ())))

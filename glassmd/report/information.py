@@ -11,6 +11,7 @@ import numpy as np
 
 from glassmd.errors import RunError
 from glassmd.ledger.run import ParentKey
+from glassmd.report.observe import Observer, is_model
 from glassmd.simulation.protocol import standing
 from glassmd.simulation.summary import dynamics_of, spread
 from glassmd.storage import plain
@@ -24,6 +25,8 @@ __all__ = ["information"]
 def information(path: Path | str, *, verify: bool = False) -> dict[str, Any]:
     """Describe a run directory, a model directory or a GSD file (JSON types only).
 
+    What is being made has its `progress`, as :func:`glassmd.report.observe.observe` gives it.
+
     Args:
         path: What to describe.
         verify: Check every committed file of a run against its checksum.
@@ -33,12 +36,19 @@ def information(path: Path | str, *, verify: bool = False) -> dict[str, Any]:
     """
     path = Path(path)
     if (path / "run.json").exists():
-        return _run(open_run(path), verify)
+        return {**_run(open_run(path), verify), **_progress(path)}
     if (path / "model.json").exists():
-        return _model(path)
+        return {**_model(path), **_progress(path)}
+    if is_model(path):
+        return {"kind": "model", "path": str(path), **_progress(path)}
     if path.is_file():
         return _gsd(path)
     raise RunError(f"found no run, model or GSD file at {path}", "one of these", "check the path")
+
+
+def _progress(path: Path) -> dict[str, Any]:
+    seen = Observer(path).look()
+    return {} if seen.state == "done" else {"progress": seen.to_json()}
 
 
 MOST = 200

@@ -26,7 +26,7 @@ from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import Interrupted
 from glassmd.mixtures import Mixture
 from glassmd.simulation.lineage import Conditions, Lineage
-from glassmd.simulation.protocol import Protocol, verdict
+from glassmd.simulation.protocol import Protocol
 from glassmd.simulation.unfinished import Unfinished
 
 __all__ = ["Protocol", "Unfinished", "equilibrate_together"]
@@ -43,7 +43,7 @@ def equilibrate_together(
     time_step: float,
     protocol: Protocol | None = None,
     check: Callable[[], None] | None = None,
-    progress: Callable[[str], None] | None = None,
+    tell: Callable[[int, Lineage], None] | None = None,
     keep: Sequence[Unfinished] | None = None,
     leave_the_rest: bool = False,
 ) -> Iterator[tuple[int, Configuration, dict[str, Any]]]:
@@ -61,7 +61,7 @@ def equilibrate_together(
         time_step: √(mσ²/ε).
         protocol: Lengths and thresholds; the defaults of :class:`Protocol` where None.
         check: Called about once a second; what it raises ends the run.
-        progress: Told in one line what is going on.
+        tell: Called with the lineage's index whenever it was seen, several times a second where it is small.
         keep: Where to keep each lineage meanwhile; what is kept there goes on.
         leave_the_rest: End when some are finished, the others kept.
 
@@ -85,18 +85,18 @@ def equilibrate_together(
         (True, [])
     """
     conditions = Conditions(mixture, n_particles, density, temperature, time_step, protocol or Protocol())
-    say = progress or (lambda line: None)
     places: Sequence[Unfinished | None] = keep or [None] * len(generators)
     pairs = zip(generators, places, strict=True)
     going = {Lineage(conditions, generator, place): index for index, (generator, place) in enumerate(pairs)}
     try:
         while going:
             group, until = _next_stretch(list(going))
-            say(group[0].describe() + ("" if len(group) == 1 else f" (and {len(group) - 1} more)"))
             before = len(going)
             for lineage in _advance(engine, mixture, group, until, check):
-                say(verdict(lineage.report))
-                yield going.pop(lineage), lineage.configuration.with_images_zero(), lineage.report
+                if tell is not None:
+                    tell(going[lineage], lineage)
+                if lineage.finished:
+                    yield going.pop(lineage), lineage.configuration.with_images_zero(), lineage.report
             if leave_the_rest and len(going) < before:
                 break
     except Interrupted:
@@ -125,7 +125,7 @@ def _next_stretch(lineages: Sequence[Lineage]) -> tuple[list[Lineage], int]:
 def _advance(
     engine: Engine, mixture: Mixture, group: Sequence[Lineage], until: int, check: Callable[[], None] | None
 ) -> Iterator[Lineage]:
-    """Evolve lineages that are at the same step of the same stage up to step `until`; yield who is finished."""
+    """Evolve lineages that are at the same step of the same stage up to step `until`; yield who was seen."""
     stage, first = group[0].stage, group[0].step
     awaited = [lineage.awaited(until) for lineage in group]
     thermostat = Thermostat(
@@ -142,5 +142,4 @@ def _advance(
         step, lineage = first + seen.step, group[seen.system]
         if step in awaited[seen.system]:  # the other steps are another lineage's frames
             lineage.observe(step, seen)
-            if lineage.finished:
-                yield lineage
+            yield lineage

@@ -14,7 +14,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines.base import Observation
 from glassmd.mixtures import Mixture
 
-__all__ = ["EquilibriumRun", "agree", "compare_halves", "moved"]
+__all__ = ["EquilibriumRun", "agree", "compare_halves", "moved", "whole_run"]
 
 _DISCARDED = 0.2  # of the run, while the liquid forgets the melt
 _MOST_FRAMES = 400  # frames are thinned out above this, to bound memory
@@ -77,6 +77,16 @@ def agree(halves: dict[str, float], standard_errors: float) -> bool:
         True
     """
     return abs(halves["halves_difference"]) <= standard_errors * halves["halves_difference_error"]
+
+
+def whole_run(analysed: float) -> float:
+    """Length of a run of which so much is analysed, in the same unit.
+
+    Example:
+        >>> whole_run(20.0)
+        25.0
+    """
+    return analysed / (1 - _DISCARDED)
 
 
 def moved(before: Configuration, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> Configuration:

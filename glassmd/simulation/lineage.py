@@ -16,7 +16,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines.base import Observation
 from glassmd.mixtures import Mixture
 from glassmd.simulation.equilibrium_run import EquilibriumRun, moved
-from glassmd.simulation.protocol import Protocol, judge, next_length
+from glassmd.simulation.protocol import LineageProgress, Protocol, beside_length, judge, next_length
 from glassmd.simulation.start import draw_velocities, random_start
 from glassmd.simulation.unfinished import Unfinished
 
@@ -153,14 +153,15 @@ class Lineage:
         if whatever or self._keep.worth_keeping:
             self._keep.write(self._state())
 
-    def describe(self) -> str:
-        """What it does next, in one line."""
-        stage, protocol = self.stage, self._conditions.protocol
-        if self._run is None:
-            n = self._melt.n_particles
-            return f"melting {n} particles at T = {stage.temperature:g} for {protocol.melt_time:g}"
-        to = self.due * stage.time_step
-        return f"equilibrating at T = {stage.temperature:g}: run of {self._run.time:.4g}, now to {to:.4g}"
+    @property
+    def progress(self) -> LineageProgress:
+        """How far it is; what is open of the judgement is that of the last one."""
+        run, required = self._run, self._conditions.protocol.tau_alphas
+        if run is None:
+            return LineageProgress(True, self.step * self.stage.time_step, required)
+        tau = self.report.get("tau_alpha")
+        length = None if tau is None else run.analysed_time / tau
+        return LineageProgress(False, run.time, required, tau, length, tuple(beside_length(self.report)))
 
     def _enter(self, stage: Stage) -> None:
         self.stage, self.step, self.seed = stage, 0, self._seeds[stage.number]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from glassmd.settings import RunSettings
 from glassmd.simulation.batch import Check, Outcome, SharedTime, frame_of, settings_of
 from glassmd.simulation.equilibration import Protocol, Unfinished, equilibrate_together
 from glassmd.simulation.equilibrium_run import moved
-from glassmd.simulation.protocol import standing
+from glassmd.simulation.protocol import LineageProgress, standing
 from glassmd.simulation.seeds import Purpose, momentum_seed, thermostat_seed
 from glassmd.simulation.start import draw_velocities
 
@@ -24,7 +24,11 @@ __all__ = ["equilibrate_lineages", "make_next_parents", "parent_of", "refuse_une
 
 
 def equilibrate_lineages(
-    keys: Sequence[ParentKey], run: RunDirectory, engine: Engine, check: Check
+    keys: Sequence[ParentKey],
+    run: RunDirectory,
+    engine: Engine,
+    check: Check,
+    tell: Callable[[int, LineageProgress], None] | None = None,
 ) -> Iterator[Outcome]:
     """Make the first parents of lineages, and commit each as soon as its equilibration has ended.
 
@@ -36,6 +40,7 @@ def equilibrate_lineages(
         run: Where to commit.
         engine: Evolves them together.
         check: Called about once a second; what it raises ends it, all committed ones kept.
+        tell: Called with the number of a lineage and how far it is, whenever it was seen.
 
     Yields:
         One outcome per key that has ended, after its commit.
@@ -57,6 +62,7 @@ def equilibrate_lineages(
         time_step=settings.time_step,
         protocol=_protocol(settings),
         check=check,
+        tell=None if tell is None else lambda index, lineage: tell(keys[index].lineage, lineage.progress),
         keep=unfinished,
         leave_the_rest=True,
     ):

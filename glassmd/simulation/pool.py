@@ -19,6 +19,7 @@ from glassmd.interrupt import StopRequest
 from glassmd.ledger.identity import grown_settings
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings, continued
+from glassmd.show import shown
 from glassmd.simulation.apart import start_process, told
 from glassmd.simulation.batch import settings_of
 from glassmd.simulation.given import Given, all_given_are_committed, commit_given, inspect_given, settled
@@ -26,7 +27,7 @@ from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, 
 from glassmd.simulation.summary import Progress, Tally, summary_of
 from glassmd.simulation.tasks import Wanted
 from glassmd.simulation.worker import Worker, settings_flags
-from glassmd.storage import read_json, write_text
+from glassmd.storage import write_text
 
 __all__ = ["Pool", "as_made", "made_with", "make_run", "make_wanted", "plan", "simulate"]
 
@@ -247,17 +248,7 @@ class Pool:
 
     def progress(self) -> Progress:
         """How far the run is."""
-        return self._tally.progress(time.monotonic() - self._started, tuple(self._tasks()))
-
-    def _tasks(self) -> list[str]:
-        tasks = []
-        for name in self._processes:
-            path = self._folder / f"{name}.json"
-            try:
-                tasks.append(str(read_json(path)["task"]))
-            except (RunError, KeyError):
-                tasks.append("starting")
-        return tasks
+        return self._tally.progress(time.monotonic() - self._started)
 
 
 def make_wanted(
@@ -303,7 +294,7 @@ def simulate(
     out: Path | str = "run",
     *,
     stop: StopRequest | None = None,
-    show: Callable[[Progress], None] | None = None,
+    show: Callable[[Progress], None] | bool | None = None,
 ) -> dict[str, Any]:
     """Equilibrate lineages and generate isoconfigurational data into `out`; continue where it stopped.
 
@@ -312,7 +303,8 @@ def simulate(
             with what the run was made with, or lets it grow.
         out: Run directory.
         stop: A request to stop to listen to.
-        show: Called about twice a second with the progress.
+        show: Called about twice a second with the progress. True shows it on standard error, None in a notebook only,
+            False nowhere.
 
     Returns:
         What `glassmd simulate --json` prints.
@@ -322,6 +314,7 @@ def simulate(
         Interrupted: Stopped early; everything finished is committed.
     """
     out = Path(out)
+    show = shown(show)
     stop = stop or StopRequest(walltime=settings.walltime)
     settings = as_made(settings, out)
     run = make_run(settings, out, stop.check)
@@ -337,7 +330,8 @@ def simulate(
             if show is not None:
                 show(tally.progress(time.monotonic() - started))
 
-        Worker(run, engine, stop, accept_unequilibrated=settings.accept_unequilibrated, show=tell).work()
+        name = f"{os.uname().nodename}-{os.getpid()}-0"  # beside others of the same run
+        Worker(run, engine, stop, name, accept_unequilibrated=settings.accept_unequilibrated, show=tell).work()
     else:
         with Pool(run, settings, workers) as pool:
             while pool.poll():
@@ -345,7 +339,10 @@ def simulate(
                 if show is not None:
                     show(pool.progress())
                 time.sleep(0.2)
-    return summary_of(run, tally.progress(time.monotonic() - started))
+    last = tally.progress(time.monotonic() - started)
+    if show is not None:
+        show(last)
+    return summary_of(run, last)
 
 
 def plan(settings: RunSettings, out: Path | str | None = None) -> dict[str, Any]:

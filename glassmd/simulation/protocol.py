@@ -9,7 +9,7 @@ from typing import Any
 from glassmd.errors import SettingsError
 from glassmd.simulation.equilibrium_run import EquilibriumRun, agree
 
-__all__ = ["Protocol", "judge", "next_length", "standing", "verdict"]
+__all__ = ["LineageProgress", "Protocol", "beside_length", "judge", "next_length", "standing"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,27 @@ class Protocol:
                 f"found first_time {self.first_time:g} and max_time {self.max_time:g}",
                 "at least 2 for both: a shorter run has too few frames to be judged",
             )
+
+
+@dataclass(frozen=True)
+class LineageProgress:
+    """How far the equilibration of a lineage is.
+
+    Attributes:
+        melting: Whether it is still the melt.
+        time: Length of the melt or of the run so far, √(mσ²/ε).
+        required: Length that the analysed run has to have, τ_α.
+        tau_alpha: As last measured, √(mσ²/ε); None while F_s has not fallen to 1/e.
+        run_tau_alphas: Length of the analysed run so far, τ_α; None where that is unknown.
+        open: What spoke against it at the last judgement, its length aside.
+    """
+
+    melting: bool
+    time: float
+    required: float
+    tau_alpha: float | None = None
+    run_tau_alphas: float | None = None
+    open: tuple[str, ...] = ()
 
 
 def next_length(length: float, report: dict[str, Any], protocol: Protocol) -> float:
@@ -115,6 +136,19 @@ def judge(run: EquilibriumRun, temperature: float, protocol: Protocol) -> dict[s
     }
 
 
+def beside_length(report: Mapping[str, Any]) -> list[str]:
+    """The reasons of a report against an equilibration, but for the one that the run is too short; none without one.
+
+    Example:
+        >>> beside_length({"tau_alpha": None, "reasons": ["F_s did not fall to 1/e", "U/N of the two halves differ"]})
+        ['U/N of the two halves differ']
+    """
+    if not report:
+        return []
+    short = report["tau_alpha"] is None or report["run_tau_alphas"] < report["protocol"]["tau_alphas"]
+    return list(report["reasons"][short:])
+
+
 def standing(report: Mapping[str, Any]) -> bool | None:
     """Whether a lineage was shown to be an equilibrated liquid; None where nobody has looked.
 
@@ -128,12 +162,3 @@ def standing(report: Mapping[str, Any]) -> bool | None:
     if found is None or (found and "given" in report and "tau_alpha" not in report):
         return None
     return bool(found)
-
-
-def verdict(report: dict[str, Any]) -> str:
-    """A report in one line."""
-    if standing(report) is None:
-        return "unchecked"
-    if report["equilibrated"]:
-        return f"equilibrated: {report['run_tau_alphas']:.1f} τ_α of {report['tau_alpha']:.3g}"
-    return "not equilibrated: " + "; ".join(report["reasons"])

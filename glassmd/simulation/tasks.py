@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from glassmd.engines.base import Engine
@@ -19,6 +19,7 @@ from glassmd.simulation.batch import Check, Outcome, settings_of
 from glassmd.simulation.block import replicas_of
 from glassmd.simulation.isoconfigurational import run_blocks
 from glassmd.simulation.parents import equilibrate_lineages, make_next_parents
+from glassmd.simulation.protocol import LineageProgress
 from glassmd.simulation.structures import Request, make_structures, requests_of
 
 __all__ = ["Agenda", "Task", "Wanted", "execute", "tasks_of"]
@@ -270,6 +271,7 @@ def execute(
     engine: Engine,
     check: Check,
     requests: Mapping[str, Request] | None = None,
+    tell: Callable[[int, LineageProgress], None] | None = None,
 ) -> Iterator[Outcome]:
     """Do pieces of work, those of one activity together, and commit each as soon as all its systems are finished.
 
@@ -282,6 +284,7 @@ def execute(
         engine: Evolves all systems of one activity in one call.
         check: Called about once a second; what it raises ends it: what is committed stays.
         requests: How structures are made, by the name at the end of their keys.
+        tell: Called with the number of a lineage that is being equilibrated and how far it is, whenever it was seen.
 
     Yields:
         One outcome per task, in any order; none for an equilibration that was put aside while others have ended. A
@@ -297,7 +300,7 @@ def execute(
     parents = [task.key for task in tasks if isinstance(task.key, ParentKey)]
     structures = [task.key for task in tasks if isinstance(task.key, StructureKey)]
     if first := [key for key in parents if key.parent == 0]:
-        yield from equilibrate_lineages(first, run, engine, check)
+        yield from equilibrate_lineages(first, run, engine, check, tell)
     if later := [key for key in parents if key.parent > 0]:
         yield from make_next_parents(later, run, engine, check)
     if structures:

@@ -16,6 +16,7 @@ from glassmd.errors import DeviceLostError, EquilibrationError, GlassmdError, In
 from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.ledger.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
+from glassmd.simulation.activity import Activity
 from glassmd.simulation.apart import tell
 from glassmd.simulation.preparation import engine_of, prepared_engine
 from glassmd.simulation.tasks import Agenda, Task, Wanted, execute
@@ -52,11 +53,11 @@ class Worker:
         workers: int = 1,
         only: Wanted | None = None,
     ) -> None:
-        self.run, self.engine, self.stop, self.name = run, engine, stop, name
+        self.run, self.engine, self.stop = run, engine, stop
+        self._activity = Activity(run, name, engine)
         self._workers, self._only, self._lost = workers, only, 0
         self._show = show
         self.steps = 0
-        self._task = ""
         self._put_aside: set[str] = set()
         self._refused: dict[int, EquilibrationError] = {}
         if accept_unequilibrated and (settings := run.identity["settings"]) is not None:
@@ -73,11 +74,11 @@ class Worker:
         try:
             while len(agenda) > self._lost and (self._only is not None or not self.run.spent):
                 if (why := self.run.paused) is not None:
-                    self._report(f"paused: {why}")
+                    self._activity.begin(f"paused: {why}")
                     self._check()
                     time.sleep(WAIT)
                 elif not self._work_on(agenda):
-                    self._report("waiting for other workers")
+                    self._activity.begin("waiting for other workers")
                     self._check()
                     time.sleep(WAIT)
                 agenda.look()
@@ -85,7 +86,7 @@ class Worker:
             if self._refused:
                 raise next(iter(self._refused.values()))
         finally:
-            self._report("stopped")
+            self._activity.end()
 
     def _work_on(self, agenda: Agenda) -> bool:
         """Do as much work together as the engine takes at once; whether there was anything to do."""
@@ -93,14 +94,17 @@ class Worker:
         with ExitStack() as claims:
             batch = self._claim_batch(agenda, claims)
             left = [task.name for task in batch]
-            self._report_doing(left)
-            for outcome in execute(batch, self.run, self.engine, self._check, agenda.requests):
+            if batch:
+                self._activity.begin(_named(left), batch[0].activity)
+            for outcome in execute(batch, self.run, self.engine, self._check, agenda.requests, self._activity.lineage):
                 if outcome.refused is None:
                     self.steps += outcome.steps
                 else:
                     self._refused[outcome.key.lineage] = outcome.refused  # the other lineages are none the worse for it
                 left.remove(outcome.key.name)
-                self._report_doing(left)
+                self._activity.ended(outcome.key.lineage)
+                if left:
+                    self._activity.left(_named(left))
             self._put_aside.update(left)
         return bool(batch)
 
@@ -158,17 +162,13 @@ class Worker:
 
     def _check(self) -> None:
         self.stop.check()
+        self._activity.tell()
         if self._show is not None:
             self._show()
 
-    def _report_doing(self, names: Sequence[str]) -> None:
-        if names:
-            self._report(names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else ""))
 
-    def _report(self, task: str) -> None:
-        if task != self._task:
-            self._task = task
-            self.run.report_status(self.name, {"task": task, "pid": os.getpid(), "steps": self.steps})
+def _named(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from glassmd.errors import storage_errors
-from glassmd.storage import write_text
+from glassmd.metrics import SpeciesScores
+from glassmd.storage import plain, write_text
 
 __all__ = ["Journal"]
 
@@ -55,13 +57,19 @@ class Journal:
         if learning_rate is not None:
             self._board.add_scalar("learning_rate", learning_rate, step)
 
-    def validation(self, step: int, pearson: dict[str, list[float]]) -> None:
-        """Note one validation: ρ per species and time."""
-        clean = {name: [None if value != value else value for value in values] for name, values in pearson.items()}
-        self._write({"step": step, "kind": "validation", "pearson": clean})
-        for name, values in pearson.items():
-            for time, value in zip(self._times, values, strict=True):
-                self._board.add_scalar(f"pearson_{name}/t={time:g}", value, step)
+    def validation(self, step: int, scores: Mapping[str, SpeciesScores], loss: float | None) -> None:
+        """Note one validation: ρ and its ceiling per species and time, and the loss."""
+        pearson = {name: plain(found.mean) for name, found in scores.items()}
+        ceiling = {name: plain(found.ceiling) for name, found in scores.items()}
+        self._write(
+            {"step": step, "kind": "validation", "pearson": pearson, "ceiling": ceiling, "validation_loss": loss}
+        )
+        for tag, found in (("pearson", pearson), ("ceiling", ceiling)):
+            for name, values in found.items():
+                for time, value in zip(self._times, values, strict=True):
+                    self._board.add_scalar(f"{tag}_{name}/t={time:g}", math.nan if value is None else value, step)
+        if loss is not None:
+            self._board.add_scalar("validation_loss", loss, step)
 
     def stream(self, step: int, facts: dict[str, float]) -> None:
         """Note how a training and the simulations that it learns from keep up with each other: names and numbers."""

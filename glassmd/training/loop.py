@@ -42,6 +42,7 @@ from glassmd.training.journal import Journal
 from glassmd.training.pace import Pace
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
+from glassmd.training.status import Status
 from glassmd.training.validation import Validation
 
 __all__ = ["Trainer"]
@@ -151,9 +152,11 @@ class Trainer:
         self._saved = self._read = time.monotonic()
         self._steps_here, self._busy = 0, 0.0
         self.progress = TrainingProgress(waited=self.pace.waited)
+        self.status = Status(directory, self.progress)
         self.on_steps_done: Callable[[], None] = lambda: None
         self.on_lacking: Callable[[list[SampleKey]], None] = lambda keys: None
         self._resume()
+        self._introduce()
 
     @property
     def step(self) -> int:
@@ -212,20 +215,25 @@ class Trainer:
             remove_leftovers(self.directory / "checkpoints")
             self.journal = Journal(self.directory, self.source.times, self.step)
             try:
-                self._loop()
-                self.on_steps_done()
-                self._last_validation()
-                self._finish()
-            except ModelError:
-                raise  # the weights are to blame: keep the checkpoint before them
-            except GlassmdError:
-                self.checkpoint()
-                raise
+                with self.status.session():
+                    self._train()
             finally:
                 self.pace.let_go()
                 if self._beside is not None:
                     self._beside.stop()
                 self.journal.close()
+
+    def _train(self) -> None:
+        try:
+            self._loop()
+            self.on_steps_done()
+            self._last_validation()
+        except ModelError:
+            raise  # the weights are to blame: keep the checkpoint before them
+        except GlassmdError:
+            self.checkpoint()
+            raise
+        self._finish()
 
     def _loop(self) -> None:
         final, looked = False, -np.inf
@@ -391,10 +399,8 @@ class Trainer:
             self._remember(None)
             return
         first = self.validation.scores[self.species[0]].mean
-        self.progress.pearson = first.tolist()
-        self.journal.validation(
-            self.step, {name: found.mean.tolist() for name, found in self.validation.scores.items()}
-        )
+        self.journal.validation(self.step, self.validation.scores, self.validation.loss(self.species))
+        self._tell_scores()
         if self.follow:
             self.journal.stream(self.step, self.pace.facts())
             if self.settings.acquire == "uncertainty":
@@ -407,6 +413,7 @@ class Trainer:
         if value is None or best is None or basis != self.best["basis"] or value > best:
             self.best = {"score": value, "step": self.step, "basis": basis}
             self.fit.keep()
+        self.progress.best, self.progress.best_step = self.best["score"], self.best["step"]
 
     def _last_validation(self) -> None:
         while self.follow and not self._look():
@@ -444,6 +451,7 @@ class Trainer:
             self.validation.score(self.predict)
         else:
             self.validation.cross_validate(self._unseen)
+        self._tell_scores()
         self._save_model()
         if self._own is not None:
             self._own.remove()
@@ -537,8 +545,32 @@ class Trainer:
             },
         )
 
-    def _report(self, waiting: str) -> None:
-        self.progress.step, self.progress.waiting = self.step, waiting
-        self.progress.max_steps = max(self.fit.last_step, self.step)
+    # ---- telling --------------------------------------------------------------------------------------------
+
+    def _introduce(self) -> None:
+        """What does not change while it trains, and where it begins."""
+        progress, settings = self.progress, self.settings
+        progress.learner, progress.inputs, progress.device = settings.model, list(self.model.inputs), self.device.type
+        progress.batch, progress.times = settings.batch_size, list(self.source.times)
+        progress.data = [str(run.path.absolute()) for run in self.source.runs]
+        progress.samples_expected = self.source.n_expected
+        progress.best, progress.best_step = self.best["score"], self.best["step"]
+        self._count()
+
+    def _count(self) -> None:
+        self.progress.step, self.progress.max_steps = (
+            self.step,
+            self.fit.last_step and max(self.fit.last_step, self.step),
+        )
         self.progress.samples, self.progress.segments = self.reservoir.produced, self.source.n_segments
+
+    def _tell_scores(self) -> None:
+        scores = {name: found for name, found in self.validation.scores.items() if name in self.species}
+        if scores:
+            self.status.validated(self.step, scores, self.validation.loss(self.species))
+
+    def _report(self, waiting: str) -> None:
+        self.progress.waiting = waiting
+        self._count()
+        self.status.tell()
         self._show(self.progress)

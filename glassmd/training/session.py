@@ -14,6 +14,7 @@ from glassmd.errors import Interrupted, RunError
 from glassmd.interrupt import StopRequest
 from glassmd.learners import model_class
 from glassmd.settings import Settings
+from glassmd.show import shown
 from glassmd.simulation.batch import settings_of
 from glassmd.simulation.creation import make_run_apart
 from glassmd.simulation.pool import Pool, as_made
@@ -81,7 +82,7 @@ def train(
     held_out: Collection[tuple[str, int]] | None = None,
     encodings: Encodings | None = None,
     stop: StopRequest | None = None,
-    show: Show | None = None,
+    show: Show | bool | None = None,
 ) -> dict[str, Any]:
     """Train a model on run directories.
 
@@ -93,7 +94,7 @@ def train(
         held_out: (run id, lineage) of those that it must not see, instead of those that the data name.
         encodings: Encoded samples, shared with other trainings of the same learner and hyperparameters.
         stop: A request to stop to listen to.
-        show: Called with the progress.
+        show: Called with the progress. True shows it on standard error, None in a notebook only, False nowhere.
 
     Returns:
         What `glassmd train --json` prints.
@@ -103,6 +104,7 @@ def train(
         Interrupted: Stopped early with a checkpoint saved.
     """
     refuse_run(Path(out))
+    show = shown(show)
     settings = settings or Settings()
     stop = stop or StopRequest(walltime=settings.run.walltime)
     training_device(settings.train)  # one that is not there is refused before anything is computed
@@ -135,6 +137,8 @@ def train(
     )
     trainer.on_lacking = make
     trainer.train()
+    if show is not None:
+        show(trainer.progress, None)
     return {**summary(trainer, time.monotonic() - started), "training_seconds": time.monotonic() - prepared}
 
 
@@ -179,7 +183,7 @@ def train_stream(
     *,
     run_directory: Path | None = None,
     stop: StopRequest | None = None,
-    show: Show | None = None,
+    show: Show | bool | None = None,
 ) -> dict[str, Any]:
     """Start the simulations and train on what they have committed so far, until both are done.
 
@@ -188,13 +192,14 @@ def train_stream(
         out: Model directory; what was stopped there goes on, simulation and training.
         run_directory: Where the data go; `out/run` by default.
         stop: A request to stop to listen to.
-        show: Called with the progress of both sides.
+        show: Called with the progress of both sides; True, False and None as for :func:`train`.
 
     Returns:
         What `glassmd train --stream --json` prints: as :func:`train`, with the run and the overlap.
     """
     out = Path(out)
     refuse_run(out)
+    show = shown(show)
     # A device that is not there is refused before anything is simulated.
     own_gpus = int(training_device(settings.train).type == "cuda")
     check_acquisition(settings.train, follow=True)
@@ -238,6 +243,8 @@ def train_stream(
         trainer.on_steps_done = lambda: _wait_for(pool, trainer, stop, clock, show)
         trainer.train()
         last = pool.progress()
+    if show is not None:
+        show(trainer.progress, last)
     if not run.complete:
         raise Interrupted("the simulation stopped before its end", "", "run again to continue")
     pace = {

@@ -39,6 +39,7 @@ class Validation:
         self.species, self._taken = species, taken
         self.scores: dict[str, SpeciesScores] = {}
         self.residual: dict[str, list[float]] | None = None
+        self._losses: dict[str, list[float]] = {}
         self.n_samples = (0, 0)
         self.cross_validated = False
 
@@ -69,13 +70,36 @@ class Validation:
         return evenly(sorted(keys), MOST)
 
     def _measure(self, predictions: Sequence[FloatArray], samples: Sequence[Sample], there: int) -> None:
-        self.scores, residual = {}, {}
+        self.scores, residual, self._losses = {}, {}, {}
         self.n_samples = len(samples), there
         noise = [self._taken.noise(sample) for sample in samples]
         for name in self.species if samples else []:
             self.scores[name] = score_samples(predictions, samples, name)
-            residual[name] = _residual(predictions, samples, noise, [one.parent.of_species(name) for one in samples])
+            masks = [one.parent.of_species(name) for one in samples]
+            residual[name] = _residual(predictions, samples, noise, masks)
+            self._losses[name] = _loss(predictions, samples, masks)
         self.residual = residual or None
+
+    def loss(self, species: Sequence[str]) -> float | None:
+        """Mean squared error in units of the labels' variance at each time, averaged over times and species.
+
+        1 is what the mean of all particles would have; None where there is nothing to compare.
+        """
+        known = [value for name in species for value in self._losses.get(name, ()) if np.isfinite(value)]
+        return float(np.mean(known)) if known else None
+
+
+def _loss(
+    predictions: Sequence[FloatArray], samples: Sequence[Sample], masks: Sequence[NDArray[np.bool_]]
+) -> list[float]:
+    """(n_times,) ⟨(prediction − label)²⟩ over the labels' variance; NaN where a time was not measured."""
+    found = []
+    for t in range(predictions[0].shape[0]):
+        label = np.concatenate([sample.propensity[t, mask] for sample, mask in zip(samples, masks, strict=True)])
+        guess = np.concatenate([guess[t, mask] for guess, mask in zip(predictions, masks, strict=True)])
+        variance = float(label.var()) if label.size else 0.0
+        found.append(float(((guess - label) ** 2).mean()) / variance if variance > 0 else float("nan"))
+    return found
 
 
 def _residual(

@@ -62,10 +62,11 @@ def hot(engine):
         "time_step": 0.004,
         "protocol": protocol,
     }
-    lines = []
-    liquid, report = equilibrate(engine, seed=3, progress=lines.append, **options)
+    told = []
+    tell = lambda index, lineage: told.append(lineage.progress)  # noqa: E731
+    liquid, report = equilibrate(engine, seed=3, tell=tell, **options)
     again, _ = equilibrate(engine, seed=3, **options)
-    return liquid, report, again, lines
+    return liquid, report, again, told
 
 
 def nearest(configuration):
@@ -109,7 +110,7 @@ def test_velocities_are_canonical_with_the_centre_of_mass_at_rest(mixture):
 
 
 def test_an_equilibrated_lineage_comes_with_its_evidence(hot):
-    liquid, report, _, lines = hot
+    liquid, report, _, told = hot
     assert report["equilibrated"], report["reasons"]
     assert report["run_tau_alphas"] >= 20
     assert 0.15 < report["tau_alpha"] < 0.6
@@ -126,7 +127,12 @@ def test_an_equilibrated_lineage_comes_with_its_evidence(hot):
     assert np.all(liquid.images == 0)
     assert liquid.species_names == MIXTURE.species
     assert np.abs(liquid.velocities.sum(axis=0)).max() < 1e-10
-    assert lines[-1].startswith("equilibrated")
+    assert told[0].melting
+    assert told[0].tau_alpha is None
+    assert told[-1].tau_alpha == report["tau_alpha"]
+    assert told[-1].run_tau_alphas == pytest.approx(report["run_tau_alphas"])
+    assert told[-1].open == ()
+    assert [one.time for one in told if not one.melting] == sorted(one.time for one in told if not one.melting)
 
 
 def test_equal_generators_make_equal_lineages(hot):

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from glassmd.simulation.equilibration import Protocol, Unfinished, equilibrate_t
 from glassmd.simulation.pool import make_run
 from glassmd.simulation.tasks import tasks_of
 from glassmd.simulation.worker import Worker
+from glassmd.status import StatusFile
 from glassmd.stream.dataset import open_run
 from tests.conftest import TINY, needs_lammps
 from tests.sidecars import rewrite
@@ -385,9 +387,10 @@ def test_the_display_names_one_task_and_counts_the_others(
 ) -> None:
     run = without(one_by_one, tmp_path / "run", "segments/L*-P0001-*")
     shown: list[str] = []
-    monkeypatch.setattr(run, "report_status", lambda name, content: shown.append(content["task"]))
+    monkeypatch.setattr(StatusFile, "offer", lambda self, content: shown.append(content()["task"]))
     Worker(run, Together(32), StopRequest()).work()
     names = [task.name for task in tasks_of(run) if isinstance(task.key, SegmentKey) and task.key.parent == 1]
-    assert shown[0] == f"{names[0]} and 5 more"
     # Systems report in reverse order, so the first block is the last to be complete.
-    assert shown[1:] == [f"{names[0]} and {left} more" for left in (4, 3, 2, 1)] + [names[0], "stopped"]
+    tasks = [name for name, _ in groupby(name for name in shown if name)]
+    assert tasks == [f"{names[0]} and {left} more" for left in (5, 4, 3, 2, 1)] + [names[0]]
+    assert not list((tmp_path / "run" / "workers").glob("*.json")), "a worker that has ended says nothing any more"

@@ -245,7 +245,7 @@ def test_training_beside_the_simulation_overlaps_with_it(tmp_path: Path) -> None
     assert run.complete
     assert run.verify() == 12
     assert set(result["validation"]) == {"A", "B"}
-    assert any(progress is not None and progress.tasks for _, progress in shown)
+    assert any(progress is not None and progress.workers for _, progress in shown)
     again = train_stream(settings, tmp_path / "m")
     assert again["steps"] == result["steps"]
 
