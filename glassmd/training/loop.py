@@ -290,7 +290,8 @@ class Trainer:
             self.fit.take(sample, learn=split == "train")
             if split == "train":
                 self.reservoir.add(sample)
-                self.pace.arrived(sample)
+                if self.follow:
+                    self.pace.arrived(sample)
             self.source.acknowledge(sample)
             if self.follow and self._beside is None:
                 self._encode_beside(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
@@ -42,9 +43,10 @@ class Pace:
 
     def arrived(self, sample: Sample) -> None:
         """A sample is there to be drawn, new or grown."""
-        committed = self._source.committed(sample.key, sample.blocks)
-        if committed > self._since_epoch:
-            self._committed.setdefault(sample.key, committed)
+        with suppress(OSError):
+            committed = self._source.committed(sample.key, sample.blocks)
+            if committed > self._since_epoch:
+                self._committed.setdefault(sample.key, committed)
         if self._filled is None and self._reservoir.filled:
             self._filled = time.monotonic()
 

@@ -240,6 +240,13 @@ def train_stream(
             show=watch,
         )
         trainer_start = trainer.step
+
+        def make(keys: Iterable[SampleKey]) -> None:
+            """Structures that nobody makes any more because the budget is spent."""
+            if not pool.poll():
+                structures.make(keys, settings.run, check=stop.check)
+
+        trainer.on_lacking = make
         trainer.on_steps_done = lambda: _wait_for(pool, trainer, stop, clock, show)
         trainer.train()
         last = pool.progress()

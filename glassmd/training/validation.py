@@ -97,6 +97,7 @@ def _loss(
     for t in range(predictions[0].shape[0]):
         label = np.concatenate([sample.propensity[t, mask] for sample, mask in zip(samples, masks, strict=True)])
         guess = np.concatenate([guess[t, mask] for guess, mask in zip(predictions, masks, strict=True)])
+        label, guess = label[np.isfinite(label)], guess[np.isfinite(label)]
         variance = float(label.var()) if label.size else 0.0
         found.append(float(((guess - label) ** 2).mean()) / variance if variance > 0 else float("nan"))
     return found

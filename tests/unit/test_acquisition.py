@@ -19,7 +19,7 @@ from glassmd.learners.part import FOLDS, Taken
 from glassmd.ledger.keys import ParentKey, SegmentKey, StructureKey
 from glassmd.settings import Settings
 from glassmd.simulation.pool import make_run, simulate
-from glassmd.simulation.tasks import Agenda, Worth
+from glassmd.simulation.tasks import Agenda, Task, Worth, execute
 from glassmd.simulation.worker import Worker
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample, SampleKey
@@ -206,6 +206,18 @@ def test_a_stream_with_a_budget_takes_its_steps_until_it_is_spent(tmp_path: Path
     assert run.complete
     assert result["steps"] == 12
     assert budget <= sum(run.index.steps.values()) < whole["steps"]
+
+
+@needs_lammps
+def test_structures_that_a_spent_budget_leaves_undone_are_made(tmp_path: Path) -> None:
+    told = {"model": "ridge", "input": ["inherent"], "validation_share": 0.0}
+    run = SMALL.model_copy(update={"budget": 1, "workers": 1, "accept_unequilibrated": True})
+    first, engine = make_run(run, tmp_path / "m" / "run"), get_engine("lammps", "cpu")
+    list(execute([Task(ParentKey(2, 0))], first, engine, lambda: None))
+    list(execute([Task(SegmentKey(2, 0, k)) for k in range(2)], first, engine, lambda: None))
+    assert first.complete
+    result = train_stream(Settings(run=run, train=TINY_TRAIN.model_copy(update=told)), tmp_path / "m")
+    assert result["input_cost"]["inherent"]["configurations"] == 1
 
 
 def test_labels_of_one_replica_know_no_variance() -> None:

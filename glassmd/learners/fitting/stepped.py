@@ -150,12 +150,12 @@ class Stepped(Part):
         self._set_rate()
         if not self._ahead:
             self._draw(reservoir)
-        batch = self._made(self._ahead[0], reservoir)
-        if len(self._ahead) < 2 and self.step + 1 < self.last_step and reservoir.drawable:
-            self._draw(reservoir)
-        for drawn in self._ahead:
-            self._make(drawn, reservoir)
         with self._undone_if_stopped():
+            batch = self._made(self._ahead[0], reservoir)
+            if len(self._ahead) < 2 and self.step + 1 < self.last_step and reservoir.drawable:
+                self._draw(reservoir)
+            for drawn in self._ahead:
+                self._make(drawn, reservoir)
             loss = self._gradient(batch)
         self._optimizer.step()
         self._ahead.popleft()
@@ -272,6 +272,7 @@ class Stepped(Part):
 
     def finish(self) -> None:
         """The best weights are the learner's."""
+        self._maker.shutdown()
         self._learner.load_state_dict({**self._learner.state_dict(), **self._kept})
 
     def tensors(self) -> Tensors:
