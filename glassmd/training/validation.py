@@ -92,13 +92,15 @@ class Validation:
 def _loss(
     predictions: Sequence[FloatArray], samples: Sequence[Sample], masks: Sequence[NDArray[np.bool_]]
 ) -> list[float]:
-    """(n_times,) ⟨(prediction − label)²⟩ over the labels' variance; NaN where a time was not measured."""
+    """(n_times,) ⟨(prediction − label)²⟩ over the labels' variance, where a time was measured; NaN where nowhere."""
     found = []
     for t in range(predictions[0].shape[0]):
         label = np.concatenate([sample.propensity[t, mask] for sample, mask in zip(samples, masks, strict=True)])
         guess = np.concatenate([guess[t, mask] for guess, mask in zip(predictions, masks, strict=True)])
-        variance = float(label.var()) if label.size else 0.0
-        found.append(float(((guess - label) ** 2).mean()) / variance if variance > 0 else float("nan"))
+        measured = np.isfinite(label)
+        variance = float(label[measured].var()) if measured.any() else 0.0
+        square = float(((guess - label)[measured] ** 2).mean()) if variance > 0 else float("nan")
+        found.append(square / variance if variance > 0 else square)
     return found
 
 
