@@ -123,8 +123,8 @@ WHERE: set[CodeType] = {
     method.__code__
     for method in (
         Trainer._look, Fit.take, Fit._settle, Solved.taking, Solved.take, Solved._anew, Reservoir.add,
-        SampleSource.acknowledge, SampleSource.recall, SegmentReader.poll, SegmentReader.sample,
-        SegmentReader.acknowledge,
+        SampleSource.acknowledge, SampleSource.recall, SegmentReader.waiting, SegmentReader.sample,
+        SegmentReader.acknowledge, SegmentReader.settle,
     )
 }  # fmt: skip
 """What runs between a poll and its acknowledgement."""
@@ -233,7 +233,7 @@ def test_any_order_with_stops_anywhere_ends_where_offline_does(
     train([whole], tmp_path / "offline", settings_of(learner), encodings=encodings)
     samples = encoded(tmp_path / "offline", run)
     expected = predictions(tmp_path / "offline", samples)
-    poll = SampleSource.poll
+    waiting = SampleSource.waiting
     kinds: Counter[str] = Counter()
     for order in range(max(2, repeats)):
         dice = random.Random(f"{learner} {order}")
@@ -241,9 +241,9 @@ def test_any_order_with_stops_anywhere_ends_where_offline_does(
 
         def arriving(self: SampleSource, session: Session = session, dice: random.Random = dice) -> Iterator[Any]:
             session.more(dice.choice((0, 1, 1, 2, 5)))
-            return poll(self)
+            return waiting(self)
 
-        monkeypatch.setattr(SampleSource, "poll", arriving)
+        monkeypatch.setattr(SampleSource, "waiting", arriving)
         for _ in range(STOPS):
             kind, stop = dice.choice(("SIGTERM", "SIGINT", "kill -9", "raised")), StopRequest()
             blow: BaseException = Killed() if kind == "kill -9" else Interrupted("stopped", "", "")
