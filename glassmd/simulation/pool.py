@@ -320,7 +320,7 @@ def simulate(
     run = make_run(settings, out, stop.check)
     settings = with_runtime(run, settings)
     started = time.monotonic()
-    tally = Tally(run)
+    tally = Tally(RunDirectory.open(run.path))  # looking at it changes nothing for the worker
     workers = default_workers(settings)
     if workers == 1 and not gpus_of(settings):  # what a GPU does to a process may need another one
         run.remove_leftovers()
