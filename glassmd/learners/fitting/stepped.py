@@ -97,6 +97,7 @@ class _Objective(nn.Module):
         self.learner = learner
 
     def forward(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> Tensor:
+        """See :meth:`PropensityModel.objective`."""
         return self.learner.objective(data, target, noise, mask)
 
 
