@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -243,9 +244,18 @@ class Tally:
         self, found: Progress, settings: RunSettings, lineages: Lineages, wanted: Mapping[str, Request]
     ) -> float | None:
         """What is left at the speed of now; None while somebody's τ_α or the speed is unknown."""
-        steps = _steps_to_equilibrate(settings, lineages)
-        if found.complete or not found.speed or steps is None:
+        if found.complete or not found.speed:
             return 0.0 if found.complete else None
+        spent = sum(self._run.index.steps.values())
+        budget = math.inf if settings.budget is None else max(0.0, settings.budget - spent)
+        left = min(budget, self._steps_left(found, settings, lineages, wanted))
+        return left / found.speed if math.isfinite(left) else None
+
+    def _steps_left(
+        self, found: Progress, settings: RunSettings, lineages: Lineages, wanted: Mapping[str, Request]
+    ) -> float:
+        """Until everything is there that was asked for; infinite while somebody's τ_α is unknown."""
+        steps = _steps_to_equilibrate(settings, lineages)
         parents = settings.lineages * settings.parents
         later = parents - max(found.entries["parents"][0], settings.lineages)
         steps += max(0, later) * max(0.0, settings.parent_spacing - settings.times[-1]) / settings.time_step
@@ -254,21 +264,21 @@ class Tally:
             done = self._structures[name]
             usual = self._structure_steps[name] / done if done else 0.0
             steps += (parents - done) * (usual if request.protocol is None else request.protocol.replica_steps)
-        return steps / found.speed
+        return steps
 
 
 def _expected_replicas(settings: RunSettings) -> int:
     return settings.parents * sum(settings.n_replicas(lineage) for lineage in range(settings.lineages))
 
 
-def _steps_to_equilibrate(settings: RunSettings, lineages: Lineages) -> float | None:
-    """Steps until the lineages that are left have run as many of their τ_α as they have to."""
+def _steps_to_equilibrate(settings: RunSettings, lineages: Lineages) -> float:
+    """Steps until the lineages that are left have run as many of their τ_α as they have to; infinite if unknown."""
     left = lineages.expected - lineages.equilibrated - lineages.refused - lineages.unchecked
     taus = [one.tau_alpha for one in lineages.going.values() if one.tau_alpha is not None]
     if left <= 0 or settings.start:
         return 0.0
     if not taus and lineages.tau_alpha is None:
-        return None
+        return math.inf
     usual = sum(taus) / len(taus) if lineages.tau_alpha is None else sum(lineages.tau_alpha) / 2
     time = max(0, left - len(lineages.going)) * (settings.melt_time + whole_run(settings.tau_alphas * usual))
     for one in lineages.going.values():

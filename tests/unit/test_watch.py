@@ -176,6 +176,14 @@ def test_a_run_is_seen_with_its_workers_and_lineages(tmp_path: Path, monkeypatch
     assert observe(run.path)["state"] == "idle"
 
 
+def test_a_budget_ends_a_run_before_everything_is_there(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run", TINY.model_copy(update={"budget": 1000}))
+    Activity(run, "one", ENGINE).begin("L0000-P0000", "equilibration")
+    path = run.home / "workers" / "one.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "rate": 200.0}))
+    assert observe(run.path)["runs"][0]["seconds_left"] == pytest.approx(5.0), "though nobody knows τ_α"
+
+
 def test_looking_changes_nothing_and_works_where_nothing_may_be_written(tiny_run: Run, tiny_model: Path) -> None:
     def tree(path: Path) -> dict[Path, tuple[int, int]]:
         return {one: (one.stat().st_mtime_ns, one.stat().st_mode) for one in [path, *path.rglob("*")]}
