@@ -62,8 +62,8 @@ def stages(run: Path, out: Path) -> list[Stage]:
         Stage("tests", 240, tests, environment={"GLASSMD_GPU_STAND_IN": "1"}),
         Stage("memcheck", 100, [str(HERE / "gpu_memcheck.py"), *into, "--limit", "30"], on_cpu=None),
         Stage(
-            "processes", 110, [str(HERE / "gpu_packing.py"), str(run), *into, "--parts", "processes"],
-            on_cpu=["--device", "cpu", "--quick", "--go-on"], on_gpu=["--device", "gpu", "--limit", "90", "--go-on"],
+            "processes", 190, [str(HERE / "gpu_packing.py"), str(run), *into, "--parts", "processes"],
+            on_cpu=["--device", "cpu", "--quick", "--go-on"], on_gpu=["--device", "gpu", "--limit", "165", "--go-on"],
         ),
         Stage(
             "packing", 235, [str(HERE / "gpu_packing.py"), str(run), *into, "--parts", "packs"],

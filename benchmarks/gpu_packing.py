@@ -49,6 +49,8 @@ PARENTS, SHARES = 400, (1, 4, 32)
 TAU_ALPHA = {0.44: 4120.0}
 """√(mσ²/ε), of Kob–Andersen at the temperature of the ten configurations; other temperatures are not told."""
 FEWEST = {"cpu": 20, "gpu": 400}
+SHARED = ("processes", "replicas_each", "multi_process_service")
+"""What tells measurements of processes that share a GPU apart."""
 
 
 class Bench:
@@ -146,6 +148,7 @@ def measure_packs(result: dict[str, Any], benches: Sequence[Bench], plan: dict[s
     jobs += [(first, count, plan["buffers"], "Tree") for count in plan["replicas"]]
     jobs += [(bench, count, plan["buffers"][:2], "Tree") for bench, count in product(benches[1:], plan["replicas"])]
     jobs += [(bench, 1, plan["buffers"][:2], "Cell") for bench in benches[1:]]
+    result["packs"] = [one for one in result["packs"] if "failed" not in one]
     there = {(one["n_particles"], one["replicas"], one["neighbor_list"]) for one in result["packs"]}
     for bench, count, buffers, name in jobs:
         if (bench.parent.n_particles, count, name) in there:
@@ -172,18 +175,22 @@ def measure_packs(result: dict[str, Any], benches: Sequence[Bench], plan: dict[s
 
 
 def measure_processes(result: dict[str, Any], bench: Bench, plan: dict[str, Any], save_it: Any) -> None:
-    """Processes that share the GPU, without and with the multi-process service."""
+    """Processes that share the GPU, with and without the multi-process service; what is there is not repeated."""
+    there_already = [{key: one[key] for key in SHARED} for one in result["processes"] if "failed" not in one]
     for served in (True, False):
         with multi_process_service() if served else _nothing() as there:
-            for count, each in plan["processes"]:
+            # without the service some of them do
+            for count, each in plan["processes"] if served else plan["processes"][:4]:
                 found = {"processes": count, "replicas_each": each, "multi_process_service": served}
+                if found in there_already:
+                    continue
                 if served and not there:
                     result["left_out"].append({**found, "reason": "the service does not start here"})
                 elif time.monotonic() > plan["deadline"]:
                     result["left_out"].append(found)
                 else:
                     try:
-                        speed = bench.crew(count, each, plan["buffers"][1], plan["crew_steps"], 60.0)
+                        speed = bench.crew(count, each, plan["buffers"][1], max(plan["crew_steps"] // each, FEWEST[result["device"]]), 60.0)
                         found["replica_steps_per_second"] = round(speed, 1)
                     except EngineError as error:
                         found["failed"] = str(error)
@@ -270,7 +277,7 @@ def main() -> None:
     plan = {
         "replicas": options.replicas or ([1, 2] if small else [1, 16, 32, 4, 64, 8, 19, 20]),
         "buffers": [0.4, 0.8] if small else [0.4, 0.8, 0.55, 0.3],
-        "processes": [(2, 1)] if small else [(8, 1), (4, 1), (4, 4), (12, 1)],
+        "processes": [(2, 1)] if small else [(4, 16), (8, 1), (4, 4), (4, 1), (2, 16), (8, 4), (16, 1)],
         "crew_steps": 20 if small else 20_000,
     }
     limit = options.limit if options.limit is not None else 60.0 if small else 240.0
