@@ -190,7 +190,8 @@ def measure_processes(result: dict[str, Any], bench: Bench, plan: dict[str, Any]
                     result["left_out"].append(found)
                 else:
                     try:
-                        speed = bench.crew(count, each, plan["buffers"][1], max(plan["crew_steps"] // each, FEWEST[result["device"]]), 60.0)
+                        steps = max(plan["crew_steps"] // each, FEWEST[result["device"]])
+                        speed = bench.crew(count, each, plan["buffers"][1], steps, 60.0)
                         found["replica_steps_per_second"] = round(speed, 1)
                     except EngineError as error:
                         found["failed"] = str(error)
