@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.features.neighbours import find_neighbours
-from glassmd.features.rattling import shaking_of_bonds
+from glassmd.features.rattling import ShakenBonds
 
 if TYPE_CHECKING:
     from glassmd.structure import Structure
@@ -54,7 +54,7 @@ def n_bond_features(inputs: tuple[str, ...], n_species: int) -> int:
 
 
 def bond_features(
-    structure: Structure, inputs: tuple[str, ...], cutoff: float
+    structure: Structure, inputs: tuple[str, ...], cutoff: float, shaken: ShakenBonds | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Pairs closer than `cutoff` in the base positions, and what describes them.
 
@@ -62,6 +62,7 @@ def bond_features(
         structure: With `inputs`.
         inputs: Which of them are seen.
         cutoff: σ_AA.
+        shaken: Bonds of this structure as far as `cutoff` at least, where they are known.
 
     Returns:
         (2, n_edges) int64, sender j and receiver i, ascending in the receiver; (n_edges, n_columns) float32 of order
@@ -69,7 +70,12 @@ def bond_features(
     """
     base = base_input(inputs)
     species, n_species = structure.thermal.species, len(structure.mixture.species)
-    near = find_neighbours(structure.positions(base), structure.thermal.box, species, cutoff, n_species)
+    if "cage" in inputs and structure.rattling is not None:
+        shaken = (shaken or ShakenBonds.of(structure, cutoff)).within(cutoff)
+        near = shaken.pairs
+    else:
+        shaken = None
+        near = find_neighbours(structure.positions(base), structure.thermal.box, species, cutoff, n_species)
     i, j, r = near.centre, near.neighbour, near.distances
     along = near.vectors / r[:, None]
     columns = [np.exp(-((r[:, None] - np.array(_CENTRES)) ** 2) / (2 * _WIDTH**2)), ((r - 1.2) / 0.3)[:, None]]
@@ -80,9 +86,8 @@ def bond_features(
             length = np.linalg.norm(near.vectors + apart[j] - apart[i], axis=1)
             ends = [np.einsum("pa,pa->p", apart[end], along) for end in (i, j)]
             columns.append(np.stack([length - r, *ends], axis=1) / _DISPLACED)
-    if "cage" in inputs and structure.rattling is not None:
-        *own, apart = shaking_of_bonds(structure.rattling, i, j, along)
-        columns.append(np.sqrt(np.maximum(np.stack([*own, 4 * apart], axis=1), 0.0)) / _SHAKES - 1)
+    if shaken is not None:
+        columns.append(np.sqrt(np.maximum(shaken.shaking * (1, 1, 4), 0.0)) / _SHAKES - 1)
     kinds = np.eye(n_species**2)[n_species * species[i] + species[j]]
     bonds = np.hstack([np.clip(np.hstack(columns), -_LIMIT, _LIMIT), kinds]).astype(np.float32)
     return np.stack([j, i]).astype(np.int64), bonds

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import minimum_image
 from glassmd.features.bonds import base_input
-from glassmd.features.neighbours import find_neighbours
+from glassmd.features.neighbours import Neighbours, find_neighbours
 from glassmd.features.recursion import AVERAGING, generations
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def n_displacement_features(inputs: Sequence[str], *, count: int = 5) -> int:
 
 
 def displacement_features(
-    structure: Structure, *, inputs: Sequence[str] | None = None, count: int = 5
+    structure: Structure, *, inputs: Sequence[str] | None = None, count: int = 5, pairs: Neighbours | None = None
 ) -> NDArray[np.float32]:
     """Distances between the inputs and the Debye-Waller factor, each with its recursive averages.
 
@@ -41,6 +41,7 @@ def displacement_features(
         structure: Inputs of one liquid.
         inputs: Compare these only; everything available when not given. The Debye-Waller factor comes with "cage".
         count: Generations of averages, over the neighbours in the cage positions where there are some.
+        pairs: Those neighbours, where they are known, as far as averages reach at least.
 
     Returns:
         (n_particles, n_columns) float32: the distances between inherent and thermal, cage and thermal, cage and
@@ -60,6 +61,7 @@ def displacement_features(
     base = np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((n, 0), np.float32)
     if not columns or count == 0:
         return base
-    positions = where[base_input(known)]
-    near = find_neighbours(positions, box, structure.thermal.species, AVERAGING, len(structure.mixture.species))
-    return np.hstack([base, *generations(base, near, count)])
+    if pairs is None:
+        positions, n_species = where[base_input(known)], len(structure.mixture.species)
+        pairs = find_neighbours(positions, box, structure.thermal.species, AVERAGING, n_species)
+    return np.hstack([base, *generations(base, pairs.within(AVERAGING), count)])

@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from glassmd.features import RECIPES, describe
 from glassmd.features.bonds import bond_features, n_bond_features
 from glassmd.features.displacement import displacement_features, n_displacement_features
-from glassmd.features.rattling import n_rattling_features, rattling_features
+from glassmd.features.rattling import ShakenBonds, n_rattling_features, rattling_features
 from glassmd.features.recipe import n_columns
 from glassmd.fields import EDGE_INDEX, NODE_FEATURES, NODE_SPECIES
 from glassmd.learners.fitting.solved import Solvable, Solved
@@ -129,8 +129,9 @@ class GlassNet(Solvable):
     def encode(self, structure: Structure) -> Data:
         """Descriptors of the particles and of their bonds."""
         self.check_structure(structure)
-        data = encoded(structure, _columns(structure, self.inputs))
-        edge_index, bonds = bond_features(structure, self.inputs, self.cutoff)
+        shaken = ShakenBonds.of(structure, self.cutoff) if "cage" in self.inputs else None
+        data = encoded(structure, _columns(structure, self.inputs, shaken))
+        edge_index, bonds = bond_features(structure, self.inputs, self.cutoff, shaken)
         data[EDGE_INDEX], data[BONDS] = torch.from_numpy(edge_index), torch.from_numpy(bonds)
         return data
 
@@ -267,7 +268,7 @@ class _Blending(Part):
         self._learner.weigh(self._taken)
 
 
-def _columns(structure: Structure, inputs: tuple[str, ...]) -> NDArray[np.float32]:
+def _columns(structure: Structure, inputs: tuple[str, ...], shaken: ShakenBonds | None) -> NDArray[np.float32]:
     """(n_particles, n_columns): descriptors, displacements, rattling and, last, temperature.
 
     Thermal positions are described only where there are no others: displacements say what they add.
@@ -275,9 +276,10 @@ def _columns(structure: Structure, inputs: tuple[str, ...]) -> NDArray[np.float3
     box, species, mixture = structure.thermal.box, structure.thermal.species, structure.mixture
     sets = [describe(structure.positions(name), box, species, mixture, RECIPE) for name in _described(inputs)]
     if len(inputs) > 1 or "cage" in inputs:
-        sets.append(displacement_features(structure, inputs=inputs, count=RECIPE.generations))
-    if "cage" in inputs:
-        sets.append(rattling_features(structure, count=RECIPE.generations))
+        pairs = None if shaken is None else shaken.pairs
+        sets.append(displacement_features(structure, inputs=inputs, count=RECIPE.generations, pairs=pairs))
+    if shaken is not None:
+        sets.append(rattling_features(structure, count=RECIPE.generations, bonds=shaken))
     heat = np.log(structure.temperature / 0.5)  # of order one in supercooled liquids
     sets.append(np.full((len(species), 1), heat, np.float32))
     return np.hstack(sets)
