@@ -94,8 +94,12 @@ class Observer:
         self.path = Path(path)
         self.kind = "run" if (self.path / "run.json").exists() else "model"
         if self.kind == "model" and not is_model(self.path):
-            found = "no run and no model" if self.path.exists() else "nothing"
-            raise RunError(f"found {found} at {path}", "a run or model directory", "check the path")
+            inside = sorted(child for child in self.path.glob("*") if (child / "run.json").exists() or is_model(child))
+            raise RunError(
+                f"found {'no run and no model' if self.path.exists() else 'nothing'} at {path}",
+                "a run or model directory",
+                f"try {', '.join(map(str, inside[:4]))}" if inside else "check the path",
+            )
         self._began = time.monotonic()
         self._tallies: dict[Path, Tally] = {}
         self._runs: dict[Path, RunDirectory] = {}

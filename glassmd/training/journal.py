@@ -57,13 +57,16 @@ class Journal:
         if learning_rate is not None:
             self._board.add_scalar("learning_rate", learning_rate, step)
 
-    def validation(self, step: int, scores: Mapping[str, SpeciesScores], loss: float | None) -> None:
-        """Note one validation: ρ and its ceiling per species and time, and the loss."""
+    def validation(
+        self, step: int, scores: Mapping[str, SpeciesScores], loss: float | None, *, last: bool = False
+    ) -> None:
+        """Note one validation: ρ and its ceiling per species and time, and the loss; the last is of what is saved."""
         pearson = {name: plain(found.mean) for name, found in scores.items()}
         ceiling = {name: plain(found.ceiling) for name, found in scores.items()}
-        self._write(
-            {"step": step, "kind": "validation", "pearson": pearson, "ceiling": ceiling, "validation_loss": loss}
-        )
+        kind = "result" if last else "validation"
+        self._write({"step": step, "kind": kind, "pearson": pearson, "ceiling": ceiling, "validation_loss": loss})
+        if last:  # on a board it would be a second point at the last step
+            return
         for tag, found in (("pearson", pearson), ("ceiling", ceiling)):
             for name, values in found.items():
                 for time, value in zip(self._times, values, strict=True):

@@ -452,6 +452,7 @@ class Trainer:
             self.validation.score(self.predict)
         else:
             self.validation.cross_validate(self._unseen)
+        self.journal.validation(self.step, self.validation.scores, self.validation.loss(self.species), last=True)
         self._tell_scores()
         self._save_model()
         if self._own is not None:

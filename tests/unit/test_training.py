@@ -40,9 +40,14 @@ def test_training_leaves_a_model_metrics_checkpoints_and_event_files(tiny_model:
     assert card["times"] == TINY.times
     assert card["trained_species"] == ["A", "B"]
     assert set(card["residual_std"]) == {"A", "B"}
-    kinds = [line["kind"] for line in read_metrics(tiny_model / "metrics.jsonl")]
+    lines = read_metrics(tiny_model / "metrics.jsonl")
+    kinds = [line["kind"] for line in lines]
     assert kinds.count("train") == TINY_TRAIN.max_steps
     assert kinds.count("validation") == 2
+    assert kinds[-1] == "result"
+    assert kinds.count("result") == 1
+    assert set(lines[-1]["pearson"]) == {"A", "B"}
+    assert lines[-1]["step"] == TINY_TRAIN.max_steps
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tiny_model / "tensorboard"))

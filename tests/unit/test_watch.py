@@ -368,6 +368,20 @@ def test_what_is_no_run_and_no_model_is_refused(glassmd: Command, tmp_path: Path
         observe(path)
 
 
+def test_a_folder_of_runs_and_models_says_which_to_look_at(
+    glassmd: Command, model_copy: Path, run_copy: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "all"
+    folder.mkdir()
+    model_copy.rename(folder / "model")
+    run_copy.rename(folder / "liquid")
+    outcome = glassmd("watch", folder)
+    assert outcome.code == 2
+    said = "".join(outcome.err.split())  # lines are broken where the terminal ends
+    assert str(folder / "liquid") in said
+    assert str(folder / "model") in said
+
+
 def test_info_on_a_model_that_is_being_made_says_how_far_it_is(
     glassmd: Command, model_copy: Path, run_copy: Path
 ) -> None:
