@@ -85,10 +85,23 @@ def encoded(checkout: Path, structure: Path, learner: str, out: Path) -> float:
     return 1 / float(json.loads(done.stdout.splitlines()[-1]))
 
 
+def _ordered(path: Path) -> dict[str, Any]:
+    """Arrays of an encoded sample, those of bonds by sender and receiver."""
+    found = dict(np.load(path))
+    if "edge_index" in found:
+        order = np.lexsort(found["edge_index"])
+        for name, values in found.items():
+            if name == "edge_index":
+                found[name] = values[:, order]
+            elif len(values) == len(order):
+                found[name] = values[order]
+    return found
+
+
 def difference(one: Path, other: Path) -> float:
-    """Largest difference of any number, in units of its column's standard deviation."""
-    a, b, worst = np.load(one), np.load(other), 0.0
-    for name in a.files:
+    """Largest difference of any number, in units of its column's standard deviation; bonds may come in another order."""
+    a, b, worst = _ordered(one), _ordered(other), 0.0
+    for name in a:
         first, second = np.asarray(a[name], np.float64), np.asarray(b[name], np.float64)
         if first.shape != second.shape:
             return float("inf")
