@@ -99,7 +99,7 @@ def _ordered(path: Path) -> dict[str, Any]:
 
 
 def difference(one: Path, other: Path) -> float:
-    """Largest difference of any number, in units of its column's standard deviation; bonds may come in another order."""
+    """Largest difference of any number, in units of its column's deviation; bonds may come in another order."""
     a, b, worst = _ordered(one), _ordered(other), 0.0
     for name in a:
         first, second = np.asarray(a[name], np.float64), np.asarray(b[name], np.float64)
