@@ -7,8 +7,13 @@
 and `cage` are trained on it and on the first half of its parents, and scored on the bank's test lineages. The published
 protocol is the arm with 32 replicas, trained when all is there; the others are what a stream has made in the end, and
 `online_against_offline.py` says how little the order of arrival matters.
-`steer`: streams with a budget, `--acquire uniform` and `uncertainty`, from another seed, scored on the same lineages.
-`figure`: `online.json` and `online.png`. Rows are kept in FOLDER/rows.jsonl as they come; started again, it goes on.
+`steer`: streams with half of that budget, `--acquire uniform` and `uncertainty`, from the same equilibrated lineages
+of another seed, scored on the same test lineages.
+`figure`: `online.json` and `online.png`. Rows are kept in FOLDER/rows.jsonl as they come; started again, it goes on,
+and seeds may be measured beside each other.
+
+Seconds since nothing are those of two cores: of the published protocol those of the simulation, at the speed of the
+bank, and then of the training; of a stream half of both together, which is what the streams of `steer` confirm.
 """
 
 from __future__ import annotations
@@ -36,7 +41,9 @@ from glassmd.stream.dataset import Run, open_run
 from glassmd.training.session import train, train_stream
 
 SHARES = 1.0, 0.5
-TRAINING, TAU_ALPHA = "train", 2  # role; which of the times is closest to τ_α of A
+TRAINING, TAU_ALPHA = "train", 0  # role; which of the times is closest to τ_α
+PUBLISHED = 32  # replicas per parent of the published protocol
+CORES = 2
 STEERED = {"parents": 16, "validation_lineages": 1, "test_lineages": 0, "lineages": 9, "held_out_replicas": 2}
 
 
@@ -57,6 +64,12 @@ def chosen(run: Run, replicas: int, share: float) -> Iterator[Any]:
             if key.parent >= last or (isinstance(key, SegmentKey) and key.block >= replicas):
                 continue
         yield line
+
+
+def speed(bank: Path) -> float:
+    """Replica-steps/s of one core while the bank was made."""
+    told = [json.loads(path.read_text()) for path in sorted(bank.glob("segments/*.json"))[:200]]
+    return float(np.median([one["steps"] / one["seconds"] for one in told]))
 
 
 def linked(bank: Path, arm: Path, replicas: int, share: float) -> int:
@@ -85,8 +98,8 @@ def scored(model: Path, bank: Path) -> dict[str, Any]:
     share = of_a["pearson_over_ceiling"]
     return {
         "rho": of_a["pearson_per_configuration"]["mean"],
-        "share": share["mean"],
-        "error": [sd / n**0.5 for sd in share["sd"]],
+        "of_ceiling": share["mean"],
+        "of_ceiling_error": [sd / n**0.5 for sd in share["sd"]],
         "configurations": n,
         "times": found["times"],
     }
@@ -119,43 +132,54 @@ def arms(folder: Path, rows: Rows, seeds: list[int], learners: list[str]) -> Non
                     what = {"arm": "even", "seed": seed, "learner": learner, "replicas": replicas, "share": share}
                     if rows.has(**what):
                         continue
-                    steps = linked(bank, arm := folder / "arm", replicas, share)
+                    steps = linked(bank, arm := folder / f"arm-{seed}", replicas, share)
                     settings = LEARNER.model_copy(update={"model": learner})
-                    shutil.rmtree(model := folder / "model", ignore_errors=True)
+                    shutil.rmtree(model := folder / f"model-{seed}", ignore_errors=True)
                     started = time.monotonic()
                     train([arm], model, Settings(run=RunSettings(seed=seed), train=settings))
-                    seconds = round(time.monotonic() - started, 1)
-                    rows.add({**what, "replica_steps": steps, "training_seconds": seconds, **scored(model, bank)})
+                    training, simulation = time.monotonic() - started, steps / speed(bank)
+                    after = simulation / CORES + training
+                    seconds = after if replicas == PUBLISHED else (simulation + training) / CORES
+                    facts = {"replica_steps": steps, "training_seconds": round(training, 1), "seconds": round(seconds)}
+                    rows.add({**what, **facts, **scored(model, bank)})
 
 
 def steer(folder: Path, rows: Rows, seeds: list[int]) -> None:
     """Streams that end with their budget, evenly and where the learner knows least."""
     budgets = [row["replica_steps"] for row in rows.rows if row["arm"] == "even" and row["share"] == 1.0]
-    budget = int(np.median(budgets))
+    budget = int(np.median(budgets)) // 2
+    told = {**STEERED, "replicas": 4, "budget": budget, "workers": CORES}
     for seed in seeds:
         for acquire in ("uniform", "uncertainty"):
-            for replicas in (4, 32) if acquire == "uncertainty" else (4,):
-                what = {"arm": acquire, "seed": seed, "learner": "glassnet", "replicas": replicas, "share": 1.0}
-                if rows.has(**what):
-                    continue
-                told = {**STEERED, "replicas": replicas, "budget": budget, "workers": len(os.sched_getaffinity(0))}
-                run = run_settings(100 + seed, **told)
-                out = folder / f"{acquire}-{replicas}-{seed}"
-                learner = LEARNER.model_copy(update={"acquire": acquire, "validate_every": 100, "redraw": 0.0})
-                result = train_stream(Settings(run=run, train=learner), out)
-                spent = open_run(result["run"])
-                spent.poll()
-                parents = {line.key.of for line in spent.index.log if isinstance(line.key, SegmentKey)}
-                rows.add(
-                    {
-                        **what,
-                        "replica_steps": sum(spent.index.steps.values()),
-                        "seconds": round(result["seconds"], 1),
-                        "parents": len([key for key in parents if spent.role(key.lineage) == TRAINING]),
-                        "replicas_by_parent": _counts(spent),
-                        **scored(out, folder / "bank" / f"seed-{seed}"),
-                    }
-                )
+            what = {"arm": acquire, "seed": seed, "learner": "glassnet", "replicas": 4, "share": 0.5}
+            if rows.has(**what):
+                continue
+            out = folder / f"{acquire}-{seed}"
+            if acquire != "uniform" and not out.exists():
+                equilibrated(folder / f"uniform-{seed}" / "run", out / "run")
+            learner = LEARNER.model_copy(update={"acquire": acquire, "validate_every": 100, "redraw": 0.0})
+            result = train_stream(Settings(run=run_settings(100 + seed, **told), train=learner), out)
+            spent = open_run(result["run"])
+            spent.poll()
+            parents = {line.key.of for line in spent.index.log if isinstance(line.key, SegmentKey)}
+            rows.add(
+                {
+                    **what,
+                    "replica_steps": sum(spent.index.steps.values()),
+                    "seconds": round(result["seconds"], 1),
+                    "parents": len([key for key in parents if spent.role(key.lineage) == TRAINING]),
+                    "replicas_by_parent": _counts(spent),
+                    **scored(out, folder / "bank" / f"seed-{seed}"),
+                }
+            )
+
+
+def equilibrated(made: Path, run: Path) -> None:
+    """A run that has nothing but the equilibrated lineages of another, which is itself."""
+    (run / "parents").mkdir(parents=True)
+    shutil.copy(made / "run.json", run)
+    for path in made.glob("parents/L*-P0000*"):
+        shutil.copy(path, run / "parents")
 
 
 def _counts(run: Run) -> list[int]:
@@ -168,34 +192,41 @@ def _counts(run: Run) -> list[int]:
 
 
 def figure(folder: Path, rows: Rows, out: Path) -> None:
-    """Means over seeds, with the spread between them as the error."""
-    table, learners = [], sorted({row["learner"] for row in rows.rows})
-    drawn, axes = axes_of(len(learners))
-    for axis, learner in zip(axes, learners, strict=True):
+    """Means over seeds, with the spread between them as the error: against replicas, and against seconds."""
+    table, learners = [], sorted({row["learner"] for row in rows.rows}, reverse=True)
+    drawn, axes = axes_of(2 * len(learners), rows=2)
+    for number, learner in enumerate(learners):
+        by_replicas, by_seconds = axes[number], axes[len(learners) + number]
+        points: dict[int, list[tuple[float, float, float]]] = {}
         for share, mark in zip(SHARES, ("o-", "s--"), strict=True):
             line = []
             for replicas in PARENTS:
-                found = [
-                    row
-                    for row in rows.rows
-                    if (row["arm"], row["learner"], row["replicas"], row["share"]) == ("even", learner, replicas, share)
-                ]
+                wanted = ("even", learner, replicas, share)
+                found = [r for r in rows.rows if (r["arm"], r["learner"], r["replicas"], r["share"]) == wanted]
                 if found:
-                    line.append((replicas, *_mean([row["share"][TAU_ALPHA] for row in found])))
+                    measured = _mean([row["of_ceiling"][TAU_ALPHA] for row in found])
+                    line.append((replicas, *measured))
+                    seconds = float(np.mean([row["seconds"] for row in found]))
+                    points.setdefault(replicas, []).append((seconds, *measured))
                     table.append(_summary("even", learner, replicas, share, found))
             if line:
                 x, y, error = zip(*line, strict=True)
-                axis.errorbar(x, y, error, fmt=mark, capsize=2, label=f"{share:g} of the budget")
-        axis.set_title(learner)
-        log_axis(axis, sorted(PARENTS))
-        axis.set_xlabel("replicas per training parent")
-        axis.legend()
-    axes[0].set_ylabel("ρ / ceiling of A at τ$_α$, unseen lineages")
+                by_replicas.errorbar(x, y, error, fmt=mark, capsize=2, label=f"{share:g} of the budget")
+        for replicas, of in points.items():
+            x, y, error = zip(*sorted(of), strict=True)
+            name = f"{replicas}, then trained" if replicas == PUBLISHED else f"{replicas}, streamed"
+            by_seconds.errorbar(x, y, error, fmt="o-", capsize=2, ms=4, label=name)
+        by_replicas.set_title(learner)
+        log_axis(by_replicas, sorted(PARENTS))
+        by_replicas.set_xlabel("replicas per training parent")
+        by_seconds.set_xlabel("seconds since nothing, two cores")
+        for axis in (by_replicas, by_seconds):
+            axis.set_ylabel("ρ / ceiling of A at τ$_α$")
+            axis.legend(fontsize=7)
     for acquire in ("uniform", "uncertainty"):
-        for replicas in (4, 32):
-            found = [row for row in rows.rows if (row["arm"], row["replicas"]) == (acquire, replicas)]
-            if found:
-                table.append(_summary(acquire, "glassnet", replicas, 1.0, found))
+        found = [row for row in rows.rows if row["arm"] == acquire]
+        if found:
+            table.append(_summary(acquire, "glassnet", 4, 0.5, found))
     save(drawn, out / "online.png")
     record("online", {"what": __doc__.splitlines()[0], "rows": table, "measured": rows.rows}, out, show=False)
 
@@ -206,11 +237,12 @@ def _mean(values: list[float]) -> tuple[float, float]:
 
 
 def _summary(arm: str, learner: str, replicas: int, share: float, found: list[dict[str, Any]]) -> dict[str, Any]:
-    mean, error = _mean([row["share"][TAU_ALPHA] for row in found])
+    mean, error = _mean([row["of_ceiling"][TAU_ALPHA] for row in found])
     return {
         "arm": arm, "learner": learner, "replicas": replicas, "share": share, "seeds": len(found),
         "rho_over_ceiling": round(mean, 4), "error": round(error, 4),
         "replica_steps": round(float(np.mean([row["replica_steps"] for row in found]))),
+        "seconds": round(float(np.mean([row["seconds"] for row in found]))),
     }  # fmt: skip
 
 

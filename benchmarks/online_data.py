@@ -2,7 +2,7 @@
 
     python benchmarks/online_data.py FOLDER [--seeds 0,1,2] [--workers 2]
 
-Kob-Andersen, N = 1000, T = 0.64, labels at 8, 12 and 16 (τ_α of A is about 16), cages of a tenth of the first. Eight
+Kob-Andersen, N = 1000, T = 0.64, labels at 8, 12 and 16 (τ_α is 8.4 ± 0.2), cages of a tenth of the first. Eight
 lineages to learn from, one for validation, two for testing. Of a training lineage the first 2 parents have 32 replicas,
 as in the published protocol, the first 7 have 8, 13 have 4, 22 have 2 and 33 have 1: each of these is worth the same
 number of replica-steps, cages included. Start it again, or beside itself, and it goes on.

@@ -24,6 +24,7 @@ from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
 from glassmd.report.tables import published_table, score_table
 from glassmd.storage import write_json
+from glassmd.time_unit import shown_time
 
 __all__ = ["evaluate"]
 
@@ -51,6 +52,14 @@ def evaluate(
         Lineages, typer.Option("--subset", help="Which lineages; auto: the test lineages if there are any.")
     ] = Lineages.auto,
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draw ρ against time.")] = None,
+    tau_alpha: Annotated[
+        str | None,
+        typer.Option(
+            "--tau-alpha",
+            help="τ_α of each of DATA, or one of all, for a model with times in its units and runs that do not know.",
+            show_default=False,
+        ),
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Train learners on DATA and test them on what they have not seen.")
     ] = False,
@@ -93,8 +102,14 @@ def evaluate(
         "--set": set_, "--walltime": walltime,
     }  # fmt: skip
     _require_consistent(compare, [flag for flag, value in given.items() if value is not None], subset)
+    if compare and tau_alpha is not None:
+        raise InputError(
+            "found --tau-alpha with --compare",
+            "it as a setting",
+            f"try --set time_unit=tau_alpha --set tau_alpha={tau_alpha}",
+        )
     if not compare:
-        _score(paths, subset, plot, engine, device, json_mode)
+        _score(paths, subset, _tau_alphas(tau_alpha), plot, engine, device, json_mode)
         return
     settings = {**_inputs(inputs), **overrides_of({"set": set_})}
     choices: dict[str, Any] = {"seeds": 3 if seeds is None else seeds, "folds": folds, "at": time, "settings": settings}
@@ -118,15 +133,29 @@ def _require_consistent(compare: bool, comparing: list[str], subset: Lineages) -
         raise InputError(f"found --subset {subset.value} with --compare", "lineages that no training has seen")
 
 
+def _tau_alphas(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"found --tau-alpha {text}", "numbers", "for example --tau-alpha 4120,16") from error
+
+
 def _score(
-    paths: list[Path], subset: Lineages, plot: Path | None, engine: EngineName, device: DeviceName, json_mode: bool
+    paths: list[Path],
+    subset: Lineages,
+    tau_alpha: list[float] | None,
+    plot: Path | None,
+    engine: EngineName,
+    device: DeviceName,
+    json_mode: bool,
 ) -> None:
     from glassmd.evaluation import evaluate as run_evaluation
     from glassmd.report.figures import plot_scores
 
     if len(paths) < 2:
         raise InputError("found one path", "a model and run directories", "try glassmd evaluate MODEL DATA")
-    result = run_evaluation(paths[0], paths[1:], subset=subset.value, engine=engine.value, device=device.value)
+    chosen = {"subset": subset.value, "engine": engine.value, "device": device.value}
+    result = run_evaluation(paths[0], paths[1:], tau_alpha=tau_alpha, **chosen)  # type: ignore[arg-type]
     if plot is not None:
         plot_scores(plot, result)
     if json_mode:
@@ -135,9 +164,13 @@ def _score(
     for species in result["species"]:
         console().print(score_table(result, species))
     if result["times_left_out"]:
-        left_out = ", ".join(f"{t:g}" for t in result["times_left_out"])
+        left_out = ", ".join(shown_time(t, result["time_unit"]) for t in result["times_left_out"])
         console().print(f"left out t = {left_out}, which the model does not predict")
-    if inside := [f"{t:g}" for t, marked in zip(result["times"], result["inside_cage"], strict=True) if marked]:
+    if inside := [
+        shown_time(t, result["time_unit"])
+        for t, marked in zip(result["times"], result["inside_cage"], strict=True)
+        if marked
+    ]:
         console().print(
             f"* t = {', '.join(inside)}: the cages that the model sees last longer than a tenth of that, and so "
             "measure part of what it predicts.",

@@ -47,7 +47,7 @@ def predict(
         device=device.value,
     )
     if plot is not None:
-        plot_propensity(plot, configuration, prediction.times, prediction.propensity)
+        plot_propensity(plot, configuration, prediction.times, prediction.propensity, prediction.time_unit)
         facts["plot"] = str(plot)
     if not facts["mixture_checked"]:
         messages().print(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.engines import DeviceChoice, EngineChoice
-from glassmd.errors import RunError
+from glassmd.errors import InputError, RunError
 from glassmd.metrics import SpeciesScores, intraclass_correlation
 from glassmd.models.store import LoadedModel, load_model
 from glassmd.prediction import predict_samples
@@ -23,6 +23,8 @@ from glassmd.storage import plain
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample, at_times, score_samples, union_of_times
 from glassmd.stream.structures import merge_cost
+from glassmd.stream.tau_alphas import use_tau_alphas
+from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit
 
 __all__ = ["evaluate", "published_beside"]
 
@@ -34,6 +36,7 @@ def evaluate(
     data: Sequence[Path | str],
     *,
     subset: Subset = "auto",
+    tau_alpha: Sequence[float] | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
     check: Callable[[], None] | None = None,
@@ -44,6 +47,8 @@ def evaluate(
         model: Model directory.
         data: Run directories of the model's mixture.
         subset: Which lineages: `auto` takes the test lineages where the run has some, else all of them.
+        tau_alpha: For a model with times in units of τ_α: that of each of `data`, or one of all, √(mσ²/ε); by default
+            as measured when their lineages were equilibrated.
         engine: What computes the inputs that are not kept beside the runs, as in settings.
         device: Where it does.
         check: Called a few times a second while something is computed; what it raises ends it.
@@ -54,11 +59,13 @@ def evaluate(
     Raises:
         ModelError: The model does not fit the data, or shares no time with them.
         RunError: No data.
+        InputError: Nobody knows τ_α, or it is told for a model that needs none.
     """
     started = time.monotonic()
     loaded = load_model(Path(model))
     species = loaded.card.mixture["species"]
-    tested = _tested(loaded, data, subset, engine, device, check)
+    runs = _opened(loaded, data, tau_alpha)
+    tested = _tested(loaded, runs, subset, engine, device, check)
     samples = tested.samples
     if not samples:
         raise RunError(f"found no samples of the {subset} lineages in the data", "at least one", "try --subset all")
@@ -75,11 +82,12 @@ def evaluate(
         "seen_in_training": tested.seen_in_training,
         "replicas": sorted({sample.n_replicas for sample in samples}),
         "times": times.tolist(),
+        "time_unit": loaded.card.time_unit,
         "times_left_out": tested.times_left_out,
         "species": result,
-        "published": published_beside(loaded.card.mixture, samples),
+        "published": published_beside(loaded.card.mixture, samples, loaded.card.time_unit),
         "inputs": list(loaded.model.inputs),
-        "inside_cage": inside_cages(loaded.card.cage_protocols, times.tolist()),
+        "inside_cage": inside_cages(loaded.card.cage_protocols, times.tolist(), loaded.card.tau_alphas),
         "input_cost": tested.cost,
         "seconds_per_configuration": float(np.median(tested.seconds)),
         "seconds": time.monotonic() - started,
@@ -99,9 +107,19 @@ class _Tested:
     times_left_out: list[float] = field(default_factory=list)
 
 
+def _opened(loaded: LoadedModel, data: Sequence[Path | str], tau_alpha: Sequence[float] | None) -> list[Run]:
+    """The runs, with the unit of the model's times."""
+    runs = [open_run(path) for path in data]
+    if loaded.card.time_unit == TAU_ALPHA:
+        use_tau_alphas(runs, tau_alpha, option="--tau-alpha")
+    elif tau_alpha is not None:
+        raise InputError("found τ_α for a model with times in √(mσ²/ε)", "none", "leave out --tau-alpha")
+    return runs
+
+
 def _tested(
     loaded: LoadedModel,
-    data: Sequence[Path | str],
+    runs: Sequence[Run],
     subset: Subset,
     engine: EngineChoice,
     device: DeviceChoice,
@@ -110,7 +128,6 @@ def _tested(
     """The model's predictions for the chosen lineages of every run."""
     tested = _Tested()
     known = set(loaded.card.provenance.get("liquids", []))
-    runs = [open_run(path) for path in data]
     tested.times, tested.times_left_out = _shared(loaded, runs)
     for run in runs:
         chosen = [at_times(sample, np.asarray(tested.times)) for sample in _select(run, subset)]
@@ -130,16 +147,16 @@ def _shared(loaded: LoadedModel, runs: Sequence[Run]) -> tuple[list[float], list
     Raises:
         ModelError: It knows none.
     """
-    found = union_of_times(run.times for run in runs)
+    found = union_of_times(run.sample_times for run in runs)
     known = [time for time in found if loaded.card.knows(time)]
     if not known:
         loaded.card.check_times(found)
     return known, [time for time in found if time not in known]
 
 
-def published_beside(mixture: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any]:
-    """Published figures for the same state point, as far as there are any."""
-    if any(abs(sample.parent.density / PUBLISHED_DENSITY - 1) > 0.01 for sample in samples):
+def published_beside(mixture: dict[str, Any], samples: Sequence[Sample], unit: TimeUnit = REDUCED) -> dict[str, Any]:
+    """Published figures for the same state point and times in √(mσ²/ε), as far as there are any."""
+    if unit != REDUCED or any(abs(sample.parent.density / PUBLISHED_DENSITY - 1) > 0.01 for sample in samples):
         return {}
     return published_scores(mixture, {sample.temperature for sample in samples}, samples[0].times.tolist())
 

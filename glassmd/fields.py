@@ -24,6 +24,9 @@ GSD_PROPENSITY: Final = "particles/propensity_t{time:g}"
 GSD_PROPENSITY_VARIANCE: Final = "particles/propensity_t{time:g}_variance"
 # GSD log chunk, (n_particles,) float32: standard deviation of the prediction above, σ_AA
 GSD_PROPENSITY_STD: Final = "particles/propensity_t{time:g}_std"
+# the two of a prediction whose times are in units of τ_α
+GSD_PROPENSITY_TAU_ALPHA: Final = "particles/propensity_t{time:g}tau_alpha"
+GSD_PROPENSITY_TAU_ALPHA_STD: Final = "particles/propensity_t{time:g}tau_alpha_std"
 
 # graph, (n_particles, 1) float32: species index as the published network takes it
 NODE_INPUT: Final = "x"

@@ -18,7 +18,12 @@ from torch_geometric.data import Data
 from glassmd.configuration import Configuration
 from glassmd.engines import DeviceChoice, EngineChoice, get_engine
 from glassmd.errors import EngineError, ModelError, RunError, TrajectoryError
-from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_STD
+from glassmd.fields import (
+    GSD_PROPENSITY,
+    GSD_PROPENSITY_STD,
+    GSD_PROPENSITY_TAU_ALPHA,
+    GSD_PROPENSITY_TAU_ALPHA_STD,
+)
 from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
 from glassmd.ledger.keys import KINDS, key_of
@@ -27,9 +32,11 @@ from glassmd.mixtures import mixture_of
 from glassmd.models.store import LoadedModel, load_model
 from glassmd.settings import RunSettings
 from glassmd.simulation.structures import CAGE, CageProtocol, Request, requests_for, structure_of_configuration
+from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures, add_cost
 from glassmd.structure import Structure
+from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit
 from glassmd.trajectory import Frame, check_overlaps, read_frames, write_frames
 
 __all__ = ["Prediction", "predict", "predict_file", "predict_samples"]
@@ -44,13 +51,14 @@ class Prediction:
     """Predicted propensities.
 
     Attributes:
-        times: Output times, √(mσ²/ε).
+        times: Output times, in `time_unit`.
         propensity: (n_times, n_particles) float64, σ_AA.
         std: (n_times, n_particles) float64, σ_AA: how far the truth is expected from the prediction, particle by
             particle where the model says so, else by species and time on validation lineages; NaN where it was
             never validated.
         input_cost: By input: what computing it took; see :attr:`glassmd.stream.structures.Structures.cost`.
         seconds: What the prediction took besides.
+        time_unit: Of the times, the model's.
     """
 
     times: list[float]
@@ -58,6 +66,7 @@ class Prediction:
     std: NDArray[np.float64]
     input_cost: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
+    time_unit: TimeUnit = REDUCED
 
 
 def predict(
@@ -108,7 +117,8 @@ def predict(
             ) from error
         values, spread = _computed(loaded, data, torch.device("cpu"))
     std = _residual(configuration, loaded) if spread is None else spread
-    return Prediction(list(loaded.card.times), values, std, cost, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Prediction(list(loaded.card.times), values, std, cost, seconds, loaded.card.time_unit)
 
 
 @torch.no_grad()
@@ -129,15 +139,18 @@ def _by_time(tensor: Tensor) -> NDArray[np.float64]:
 def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:
     """GSD log chunks of a prediction."""
     log: dict[str, NDArray[np.float32]] = {}
+    names = GSD_PROPENSITY, GSD_PROPENSITY_STD
+    if prediction.time_unit == TAU_ALPHA:
+        names = GSD_PROPENSITY_TAU_ALPHA, GSD_PROPENSITY_TAU_ALPHA_STD
     for t, values, std in zip(prediction.times, prediction.propensity, prediction.std, strict=True):
-        log[GSD_PROPENSITY.format(time=t)] = values.astype(np.float32)
-        log[GSD_PROPENSITY_STD.format(time=t)] = std.astype(np.float32)
+        log[names[0].format(time=t)] = values.astype(np.float32)
+        log[names[1].format(time=t)] = std.astype(np.float32)
     return log
 
 
 def predict_samples(
     loaded: LoadedModel,
-    run: RunDirectory,
+    run: Run,
     samples: Sequence[Sample],
     settings: RunSettings,
     check: Callable[[], None] | None = None,
@@ -151,13 +164,14 @@ def predict_samples(
         samples: What to predict.
         settings: Engine and device of whoever makes structures that are missing; networks compute on the device, too.
         check: Called a few times a second; what it raises ends it.
-        times: At which; the run's by default.
+        times: At which; those of the run's samples by default.
 
     Raises:
-        ModelError: The model does not fit the run, or does not know a time.
+        ModelError: The model does not fit the run, has times in another unit, or does not know one.
     """
     loaded.card.check_mixture(run.identity["mixture"])
-    times = run.times if times is None else list(times)
+    loaded.card.check_unit(run.time_unit)
+    times = run.sample_times if times is None else list(times)
     columns = loaded.card.check_times(times)
     cage = _cage(loaded, float(run.identity["temperature"]))
     structures = Structures([run], loaded.model.inputs, cage)
@@ -267,6 +281,7 @@ def predict_file(
         "output": str(out),
         "n_particles": configuration.n_particles,
         "times": prediction.times,
+        "time_unit": prediction.time_unit,
         "propensity_mean": _means(configuration, prediction, loaded.card.mixture["species"]),
         "trained_species": list(loaded.card.trained_species),
         "mixture_checked": found.identity is not None,

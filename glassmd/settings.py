@@ -20,6 +20,7 @@ from glassmd.errors import SettingsError
 from glassmd.mixtures import Mixture, get_mixture
 from glassmd.storage import is_special
 from glassmd.structure import INPUTS
+from glassmd.time_unit import TimeUnit
 
 __all__ = [
     "RunSettings",
@@ -120,6 +121,12 @@ def _resolved(paths: Any) -> Any:
     if isinstance(paths, list) and all(isinstance(path, str) for path in paths):
         return [str(Path(path).resolve()) for path in paths]
     return paths
+
+
+def _numbers(values: Any) -> Any:
+    """A list from one number, or from numbers with commas between them."""
+    values = [float(part) for part in values.split(",")] if isinstance(values, str) else values
+    return [values] if isinstance(values, int | float) else values
 
 
 def _words(text: Any) -> Any:
@@ -294,6 +301,16 @@ class TrainSettings(_Strict):
     train_device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the trainer computes; auto: on CUDA where torch finds it, else on the CPU"
     )
+    time_unit: TimeUnit = Field(
+        "reduced",
+        description="of the output times: reduced, √(mσ²/ε), or tau_alpha, the relaxation time of each run's liquid, "
+        "rounded to ten values a decade",
+    )
+    tau_alpha: Annotated[list[Positive], BeforeValidator(_numbers), Field(min_length=1)] | None = Field(
+        None,
+        description="that time for each of DATA, or one for all, √(mσ²/ε); default: as measured when a run's lineages "
+        "were equilibrated",
+    )
     precision: Literal["32-true", "bf16-mixed"] = Field(
         "32-true",
         description="of the optimiser steps: single, or bfloat16 where torch's autocast takes it; convolutions and "
@@ -307,6 +324,10 @@ class TrainSettings(_Strict):
             raise SettingsError(
                 f"found min_reuse = {self.min_reuse:g} above max_reuse = {self.max_reuse:g}",
                 "a band: the smaller first",
+            )
+        if self.tau_alpha is not None and self.time_unit != "tau_alpha":
+            raise SettingsError(
+                f"found tau_alpha with time_unit = {self.time_unit}", "them together", "add --set time_unit=tau_alpha"
             )
         if unknown:
             raise SettingsError(f"found input {unknown[0]!r}", f"some of {', '.join(INPUTS)}", "try --input thermal")

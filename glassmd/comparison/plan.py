@@ -14,8 +14,11 @@ from glassmd.comparison.folds import Fold, folds_of
 from glassmd.comparison.trainings import Training
 from glassmd.errors import InputError, RunError
 from glassmd.models.store import CARD_FILE
+from glassmd.settings import TrainSettings, build_settings
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample, at_times
+from glassmd.stream.tau_alphas import use_tau_alphas
+from glassmd.time_unit import TAU_ALPHA
 from glassmd.training.source import SampleSource
 
 __all__ = ["Plan", "plan_of"]
@@ -82,7 +85,7 @@ def plan_of(
         InputError: Data, learners or settings that cannot be used.
         RunError: No data.
     """
-    runs, models = _opened(data)
+    runs, models, settings = _opened(data, settings)
     if seeds < 1:
         raise InputError(f"found {seeds} seeds", "at least 1", "try --seeds 3")
     source = SampleSource(runs)
@@ -94,8 +97,8 @@ def plan_of(
     return Plan(runs, models, source, samples, divided, scored, chosen, left_out, seeds)
 
 
-def _opened(data: Sequence[Path | str]) -> tuple[list[Run], list[Path]]:
-    """Runs, always in the same order, and finished models."""
+def _opened(data: Sequence[Path | str], settings: Mapping[str, Any]) -> tuple[list[Run], list[Path], Mapping[str, Any]]:
+    """Runs, always in the same order, finished models, and the settings with what is τ_α of each run."""
     models = [Path(path) for path in data if (Path(path) / CARD_FILE).is_file()]
     runs = [open_run(path) for path in data if Path(path) not in models]
     if not runs:
@@ -103,4 +106,16 @@ def _opened(data: Sequence[Path | str]) -> tuple[list[Run], list[Path]]:
     names = [model.resolve().name for model in models]
     if len(set(names)) < len(names):
         raise InputError(f"found models named {', '.join(sorted(names))}", "names that differ")
-    return sorted(runs, key=lambda run: (float(run.identity["temperature"]), run.identity["id"])), models
+    others = {key.removeprefix("train."): value for key, value in settings.items()}
+    if apart := sorted(key for key in others if key.partition(".")[2] in ("time_unit", "tau_alpha")):
+        raise InputError(
+            f"found a setting {apart[0]}", "one unit of time for all learners", f"try {apart[0].partition('.')[2]}=…"
+        )
+    chosen: dict[str, Any] = {key: others[key] for key in ("time_unit", "tau_alpha") if key in others}
+    unit = build_settings(TrainSettings, chosen, "")
+    if unit.time_unit == TAU_ALPHA:
+        use_tau_alphas(runs, unit.tau_alpha)
+    runs.sort(key=lambda run: (float(run.identity["temperature"]), run.identity["id"]))
+    if unit.time_unit == TAU_ALPHA:
+        settings = {**others, "tau_alpha": [run.tau_alpha for run in runs]}
+    return runs, models, settings

@@ -22,10 +22,10 @@ from glassmd.interrupt import StopRequest
 from glassmd.settings import RunSettings
 from glassmd.show import shown
 from glassmd.storage import claim, read_json, remove_leftovers, write_json
-from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures
 from glassmd.structure import INPUTS
+from glassmd.time_unit import TAU_ALPHA
 from glassmd.training.encoding import Encodings
 from glassmd.training.session import Show
 from glassmd.training.source import SampleSource
@@ -88,12 +88,12 @@ def compare(
             directory, plan.runs, plan.source.times, plan.samples, engine, device, stop, shown(show) or False, announce
         )
         candidates = _candidates(laboratory, plan)
-    summary = _summary_time(plan.runs, plan.source.times, at)
+    summary = _summary_time(plan.source, at)
     announce("scoring")
     return {
         **_facts(directory, plan),
         "summary_time": plan.source.times[summary],
-        "published": published_beside(plan.source.mixture, plan.scored),
+        "published": published_beside(plan.source.mixture, plan.scored, plan.source.time_unit),
         **leaderboard(candidates, plan.scored, plan.source.mixture["species"], summary),
         "left_out": plan.left_out,
         "seconds": time.monotonic() - began,
@@ -190,17 +190,16 @@ def _finished(laboratory: Laboratory, model: Path, scored: Sequence[Sample]) -> 
     return Candidate(model.resolve().name, [found.propensity], [found.std], [None], [found.facts])
 
 
-def _summary_time(runs: Sequence[Run], times: Sequence[float], at: float | None) -> int:
+def _summary_time(source: SampleSource, at: float | None) -> int:
     """Index of the time that is nearest to the one asked for, or to τ_α; the last where nobody knows that."""
+    if at is None and source.time_unit == TAU_ALPHA:
+        at = 1.0
     if at is None:
-        found = [
-            entry.sidecar.get("equilibration", {}).get("tau_alpha") for run in runs for entry in run.entries("parents")
-        ]
-        known = [float(value) for value in found if value is not None]
+        known = [tau for run in source.runs if (tau := run.measured_tau_alpha()) is not None]
         if not known:
-            return len(times) - 1
+            return len(source.times) - 1
         at = float(np.median(known))
-    distances = np.abs(np.log(np.asarray(times) / max(at, 1e-300)))
+    distances = np.abs(np.log(np.asarray(source.times) / max(at, 1e-300)))
     return int(np.argmin(distances))
 
 
@@ -210,6 +209,7 @@ def _facts(directory: Path, plan: Plan) -> dict[str, Any]:
         "runs": [str(run.path) for run in plan.runs],
         "temperatures": sorted({sample.temperature for sample in plan.scored}),
         "times": plan.source.times,
+        "time_unit": plan.source.time_unit,
         "split": "test lineages" if plan.folds[0].told else f"{len(plan.folds)} folds of lineages",
         "folds": [sorted(list(lineage) for lineage in fold.held_out) for fold in plan.folds],
         "n_configurations": len(plan.scored),

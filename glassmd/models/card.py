@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from glassmd.errors import ModelError
+from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit, shown_time
 
 __all__ = ["CARD_VERSION", "ModelCard"]
 
@@ -30,12 +31,13 @@ class ModelCard(BaseModel):
         mixture: :meth:`glassmd.mixtures.Mixture.identity` of the training data.
         temperatures: Temperatures of the training data, ε_AA / k_B.
         density: Number density of the training data, σ_AA^-d.
-        times: (n_times,) times of the outputs, √(mσ²/ε), in their order.
+        times: (n_times,) times of the outputs, in :attr:`time_unit`, in their order.
         trained_species: Names of the species whose labels were learned from.
         residual_std: Per species name, (n_times,) standard deviation of label minus prediction on
             validation data, σ_AA; None where nobody measured it.
         cage_protocols: By temperature, :class:`glassmd.simulation.structures.CageProtocol` as numbers: how the
             cage positions were measured that it was trained on.
+        tau_alphas: By temperature, √(mσ²/ε): the unit of the times; empty where that is √(mσ²/ε) itself.
         provenance: How it was trained, free.
         glassmd_version: Version that wrote it.
 
@@ -61,6 +63,7 @@ class ModelCard(BaseModel):
     trained_species: Annotated[list[str], Field(min_length=1)]
     residual_std: dict[str, list[_Number]] | None = None
     cage_protocols: dict[str, dict[str, Any]] = {}
+    tau_alphas: dict[str, _Positive] = {}
     provenance: dict[str, Any] = {}
     glassmd_version: str = ""
 
@@ -74,9 +77,9 @@ class ModelCard(BaseModel):
         liquids = self.provenance.get("liquids", [])
         if not isinstance(liquids, list) or not all(isinstance(name, str) for name in liquids):
             raise ValueError("the liquids of its training are no list of names")
-        for temperature in self.cage_protocols:
+        for temperature in [*self.cage_protocols, *self.tau_alphas]:
             if not _is_number(temperature):
-                raise ValueError(f"cage_protocols are of a temperature {temperature!r:.60}")
+                raise ValueError(f"cage protocols or τ_α are of a temperature {temperature!r:.60}")
         for name in [*self.trained_species, *(self.residual_std or {})]:
             if name not in species:
                 raise ValueError(f"species {name!r} is not in the mixture's {species}")
@@ -102,12 +105,28 @@ class ModelCard(BaseModel):
                     "train a model on this liquid",
                 )
 
+    @property
+    def time_unit(self) -> TimeUnit:
+        """Of the times."""
+        return TAU_ALPHA if self.tau_alphas else REDUCED
+
+    def check_unit(self, unit: TimeUnit) -> None:
+        """Refuse data whose times are in another unit than the model's.
+
+        Raises:
+            ModelError: They are.
+        """
+        if unit != self.time_unit:
+            raise ModelError(
+                f"found times in the unit {unit}", f"{self.time_unit}, the model's", f"try time_unit={self.time_unit}"
+            )
+
     def knows(self, time: float) -> bool:
-        """Whether it is one of the model's times, √(mσ²/ε)."""
+        """Whether it is one of the model's times, in their unit."""
         return any(math.isclose(own, time, rel_tol=_SAME_TIME) for own in self.times)
 
     def check_times(self, times: Sequence[float]) -> list[int]:
-        """Index into the model's times of each of `times`, √(mσ²/ε).
+        """Index into the model's times of each of `times`, in their unit.
 
         Raises:
             ModelError: A time the model does not predict.
@@ -116,9 +135,11 @@ class ModelCard(BaseModel):
         for time in times:
             nearest = min(range(len(self.times)), key=lambda k: abs(self.times[k] - time))
             if not self.knows(time):
-                known = ", ".join(f"{t:g}" for t in self.times)
+                known = ", ".join(shown_time(t, self.time_unit) for t in self.times)
                 raise ModelError(
-                    f"found time {time:g}", f"one of the model's times {known}", f"try {self.times[nearest]:g}"
+                    f"found time {shown_time(time, self.time_unit)}",
+                    f"one of the model's times {known}",
+                    f"try {self.times[nearest]:g}",
                 )
             indices.append(nearest)
         return indices

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError, storage_errors
+from glassmd.time_unit import REDUCED, TimeUnit, shown_time, time_axis
 
 __all__ = ["STYLE", "check_suffix", "plot_propensity", "plot_scores", "plot_slices", "save_figure"]
 
@@ -74,6 +75,7 @@ def plot_slices(
     configuration: Configuration,
     rows: Sequence[tuple[str, FloatArray]],
     times: Sequence[float],
+    unit: TimeUnit = REDUCED,
 ) -> None:
     """Draw the propensity in a slice of the box: one row per kind (predicted, measured), one column per time.
 
@@ -81,7 +83,8 @@ def plot_slices(
         path: PNG, PDF or SVG.
         configuration: The snapshot.
         rows: Title and (n_times, n_particles) propensity, σ_AA, of every row.
-        times: √(mσ²/ε).
+        times: Of the columns.
+        unit: Of the times.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.1 * len(times), 2.5 * len(rows) + 0.2), layout="constrained")
@@ -91,24 +94,27 @@ def plot_slices(
             limits = _limits([values[column] for _, values in rows])
             for row, (title, values) in enumerate(rows):
                 place = axes[row, column]
-                drawn = _slice(place, configuration, values[column], limits, f"{title}, t = {time:g}")
+                drawn = _slice(place, configuration, values[column], limits, f"{title}, t = {shown_time(time, unit)}")
                 if column == 0:
                     place.set_ylabel("y / σ")
             figure.colorbar(drawn, ax=list(axes[:, column]), label="propensity ⟨|Δr|⟩ / σ", shrink=0.8)
         save_figure(figure, path)
 
 
-def plot_propensity(path: Path, configuration: Configuration, times: Sequence[float], propensity: FloatArray) -> None:
+def plot_propensity(
+    path: Path, configuration: Configuration, times: Sequence[float], propensity: FloatArray, unit: TimeUnit = REDUCED
+) -> None:
     """Draw the predicted propensity of a snapshot at up to three of the times.
 
     Args:
         path: PNG, PDF or SVG.
         configuration: The snapshot.
-        times: √(mσ²/ε).
+        times: Of the rows of the propensity.
         propensity: (n_times, n_particles), σ_AA.
+        unit: Of the times.
     """
     chosen = sorted({0, len(times) // 2, len(times) - 1})
-    plot_slices(path, configuration, [("predicted", propensity[chosen])], [times[index] for index in chosen])
+    plot_slices(path, configuration, [("predicted", propensity[chosen])], [times[index] for index in chosen], unit)
 
 
 def plot_scores(path: Path, result: dict[str, Any]) -> None:
@@ -132,6 +138,11 @@ def plot_scores(path: Path, result: dict[str, Any]) -> None:
             )
         for method, values in result.get("published", {}).get("per-configuration", {}).items():
             axes.plot(times, np.array(values, np.float64), "x", ms=5, label=f"{method} (published)")
-        axes.set(xscale="log", xlabel="t / √(mσ²/ε)", ylabel="Pearson ρ", ylim=(min(0.0, axes.get_ylim()[0]), 1.02))
+        axes.set(
+            xscale="log",
+            xlabel=time_axis(result["time_unit"]),
+            ylabel="Pearson ρ",
+            ylim=(min(0.0, axes.get_ylim()[0]), 1.02),
+        )
         axes.legend(fontsize=7, frameon=False)
         save_figure(figure, path)

@@ -149,6 +149,8 @@ def _model(path: Path) -> dict[str, Any]:
         "temperatures": list(card.temperatures),
         "density": card.density,
         "times": list(card.times),
+        "time_unit": card.time_unit,
+        **({"tau_alphas": card.tau_alphas} if card.tau_alphas else {}),
         "trained_species": list(card.trained_species),
         "residual_std": card.residual_std,
         "provenance": card.provenance,

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from glassmd.storage import write_text
+from glassmd.time_unit import shown_time
 
 __all__ = ["accuracy_table", "character_table", "cost_table", "write_differences", "write_leaderboard"]
 
@@ -25,7 +26,7 @@ def accuracy_table(result: dict[str, Any]) -> Table:
     """
     species, index = result["differences"]["species"], _summary(result)
     several = len(result["times"]) > 1
-    headings = [f"ρ({result['summary_time']:g})", "sd", "pooled", "ρ/ceiling", "below best"]
+    headings = [f"ρ({_deciding(result)})", "sd", "pooled", "ρ/ceiling", "below best"]
     table = _table(_title(result, species), [*headings, *(["mean ρ(t)"] if several else [])])
     for row in _of(result, species):
         found = row["species"][species]
@@ -51,7 +52,7 @@ def character_table(result: dict[str, Any]) -> Table:
         result: What `glassmd evaluate --compare --json` prints.
     """
     species, index = result["differences"]["species"], _summary(result)
-    title = f"seeds, fields and errors of {species} at t = {result['summary_time']:g}"
+    title = f"seeds, fields and errors of {species} at t = {_deciding(result)}"
     table = _table(title, ["sd of seeds", "ensemble ρ", "χ / σ²", "ξ / σ", "within 1 std", "⟨z²⟩"])
     table.add_row("the labels", "", "", *_fields(result["labels"][species], index), "0.683", "1", end_section=True)
     for row in _of(result, species):
@@ -190,6 +191,11 @@ def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def _deciding(result: dict[str, Any]) -> str:
+    """The time that decides."""
+    return shown_time(result["summary_time"], result["time_unit"])
 
 
 def _summary(result: dict[str, Any]) -> int:

@@ -15,6 +15,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from glassmd.report.figures import STYLE, save_figure
+from glassmd.time_unit import shown_time, time_axis
 
 __all__ = ["plot_leaderboard"]
 
@@ -61,9 +62,13 @@ def plot_leaderboard(path: Path, result: dict[str, Any]) -> None:
         places = figure.subplots(1, 2 if several else 1, squeeze=False)[0]
         if several:
             _against_time(places[0], times, ours, published, ceiling, index)
+            places[0].set_xlabel(time_axis(result["time_unit"]))
             places[0].set_ylabel(f"Pearson ρ, species {species}")
         _rows(places[-1], ours, published, index, float(ceiling[index]))
-        places[-1].set(title=f"t = {times[index]:g}", xlabel=f"Pearson ρ, species {species}: mean ± standard error")
+        places[-1].set(
+            title=f"t = {shown_time(times[index], result['time_unit'])}",
+            xlabel=f"Pearson ρ, species {species}: mean ± standard error",
+        )
         save_figure(figure, path)
 
 
@@ -116,7 +121,7 @@ def _against_time(
             times * shift, line.mean, line.error, color=line.colour, marker=line.marker, ms=4, lw=1, capsize=2
         )
     axes.axvspan(times[index] / 1.12, times[index] * 1.12, color="#000000", alpha=0.05, lw=0)
-    axes.set(xscale="log", xlabel="t / √(mσ²/ε)")
+    axes.set(xscale="log")
     axes.xaxis.set_minor_formatter(NullFormatter())
     if times.max() < 10 * times.min():  # too short for powers of ten
         axes.set_xticks(times, [f"{time:g}" for time in times])

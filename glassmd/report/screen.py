@@ -16,6 +16,7 @@ from glassmd.show import bar, duration, remaining
 from glassmd.simulation.activity import WorkerStatus
 from glassmd.simulation.protocol import LineageProgress
 from glassmd.simulation.summary import Progress
+from glassmd.time_unit import REDUCED
 from glassmd.training.progress import TrainingProgress
 
 __all__ = ["line", "screen"]
@@ -206,7 +207,8 @@ def _scores(training: TrainingProgress, width: int) -> list[Text]:
     shown = np.unique(np.linspace(0, len(times) - 1, min(len(times), fits)).round().astype(int)).tolist()
     if not training.pearson or not times or any(len(values) != len(times) for values in training.pearson.values()):
         return []
-    lines = [_row("  t", "".join(f"{_time(times[index]):>{_COLUMN}}" for index in shown), "dim")]
+    label = "  t" if training.time_unit == REDUCED else "  t/τ_α"
+    lines = [_row(label, "".join(f"{_time(times[index]):>{_COLUMN}}" for index in shown), "dim")]
     for name, values in training.pearson.items():
         lines.append(_row(f"  ρ {name}", "".join(f"{_rho(values[index]):>{_COLUMN}}" for index in shown)))
         ceiling = training.ceiling.get(name, [])

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from glassmd.time_unit import REDUCED, TimeUnit, shown_time
+
 __all__ = ["dynamics_table", "key_value_table", "published_table", "score_table"]
 
 
@@ -39,7 +41,15 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
     found = result["species"][species]
     n = result["n_configurations"]
     table = Table(title=f"species {species}, {n} configuration{'s' if n != 1 else ''}", title_justify="left")
-    for heading in ("t", "ρ per\nconfiguration", "ρ pooled", "reliability", "ceiling", "ρ / ceiling"):
+    unit = result["time_unit"]
+    for heading in (
+        "t" if unit == REDUCED else "t / τ_α",
+        "ρ per\nconfiguration",
+        "ρ pooled",
+        "reliability",
+        "ceiling",
+        "ρ / ceiling",
+    ):
         table.add_column(heading, justify="right")
     for index, time in enumerate(result["times"]):
         table.add_row(
@@ -50,7 +60,7 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
             _number(found["ceiling"][index]),
             _with_spread(found["pearson_over_ceiling"], index),
         )
-    table.caption = _left_out(found["pearson_over_ceiling"]["n_left_out"], result["times"])
+    table.caption = _left_out(found["pearson_over_ceiling"]["n_left_out"], result["times"], unit)
     return table
 
 
@@ -59,10 +69,10 @@ def _with_spread(found: dict[str, Any], index: int) -> str:
     return _number(mean) + ("" if sd is None else f" ± {sd:.3f}")
 
 
-def _left_out(counts: Sequence[int], times: Sequence[float]) -> str | None:
+def _left_out(counts: Sequence[int], times: Sequence[float], unit: TimeUnit) -> str | None:
     """How many configurations have no ρ / ceiling, and at which times; None where all have one."""
     parts = [
-        f"{count} at t = {', '.join(f'{t:g}' for t, n in zip(times, counts, strict=True) if n == count)}"
+        f"{count} at t = {', '.join(shown_time(t, unit) for t, n in zip(times, counts, strict=True) if n == count)}"
         for count in sorted(set(counts) - {0})
     ]
     return f"ρ / ceiling without those of unknown or no reliability: {'; '.join(parts)}" if parts else None

@@ -18,6 +18,7 @@ from glassmd.ledger.run import Entry, ParentKey, RunDirectory, SegmentKey
 from glassmd.moments import Moments
 from glassmd.simulation.structures import Request
 from glassmd.stream.samples import Blocks, Sample, SampleKey, moments_of_segment
+from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit, in_tau_alphas
 
 __all__ = ["Run", "SegmentReader", "open_run"]
 
@@ -41,7 +42,7 @@ class SegmentReader:
     """
 
     def __init__(
-        self, run: RunDirectory, requests: Sequence[Request] = (), parents: Collection[ParentKey] | None = None
+        self, run: Run, requests: Sequence[Request] = (), parents: Collection[ParentKey] | None = None
     ) -> None:
         self._parents_read = parents
         self.run, self._requests = run, tuple(requests)
@@ -136,7 +137,7 @@ class SegmentReader:
         return Sample(
             key=SampleKey(self.run.identity["id"], parent.lineage, parent.parent),
             parent=begun.parent,
-            times=np.asarray(begun.entry.sidecar["times"], np.float64),
+            times=np.asarray(self.run.in_unit(begun.entry.sidecar["times"]), np.float64),
             propensity=begun.moments.mean,
             variance=begun.moments.variance,
             n_replicas=begun.moments.count,
@@ -193,6 +194,9 @@ def _merged(blocks: Blocks, others: Blocks) -> Blocks:
 class Run(RunDirectory):
     """A run directory that can be read as a stream of samples.
 
+    Attributes:
+        tau_alpha: √(mσ²/ε), the unit of the times of its samples; None: these are in √(mσ²/ε).
+
     Example:
         ::
 
@@ -200,6 +204,36 @@ class Run(RunDirectory):
             for sample in run.stream(follow=True):
                 print(sample.key, sample.n_replicas, sample.propensity.mean(axis=1))
     """
+
+    tau_alpha: float | None = None
+
+    @property
+    def time_unit(self) -> TimeUnit:
+        """Of the times of its samples."""
+        return REDUCED if self.tau_alpha is None else TAU_ALPHA
+
+    @property
+    def sample_times(self) -> list[float]:
+        """Times of its samples, in :attr:`time_unit`.
+
+        Raises:
+            InputError: In units of τ_α two of them are the same.
+        """
+        return self.in_unit(self.times)
+
+    def in_unit(self, times: Sequence[float]) -> list[float]:
+        """Times, √(mσ²/ε), in the unit of those of its samples."""
+        return list(times) if self.tau_alpha is None else in_tau_alphas(times, self.tau_alpha)
+
+    def measured_tau_alpha(self) -> float | None:
+        """√(mσ²/ε), mean over the lineages that were equilibrated here; None where none was."""
+        found = [
+            entry.sidecar.get("equilibration", {}).get("tau_alpha")
+            for entry in self.entries("parents")
+            if entry.key.parent == 0
+        ]
+        known = [float(value) for value in found if value is not None]
+        return sum(known) / len(known) if known else None
 
     def stream(
         self,

@@ -42,7 +42,7 @@ class Sample:
     Attributes:
         key: Where it comes from.
         parent: The parent configuration.
-        times: (n_times,) float64, √(mσ²/ε).
+        times: (n_times,) float64, in the unit of its run (:attr:`glassmd.stream.dataset.Run.time_unit`).
         propensity: (n_times, n_particles) float64, ⟨|Δr|⟩ over replicas, σ_AA.
         variance: (n_times, n_particles) float64, unbiased variance of |Δr| between replicas, σ_AA²; NaN where
             unknown (one replica, or published labels without replicas).

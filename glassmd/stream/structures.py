@@ -120,9 +120,14 @@ class Structures:
                     parents.add((name, line.key.of))
         return steps / len(parents) if parents else 0.0
 
-    def inside_cage(self, times: Sequence[float]) -> list[bool]:
-        """Per time: whether cages last so long that they measure part of what is predicted there."""
-        return inside_cages(self.cage_protocols(), times)
+    def inside_cage(self, times: Sequence[float], units: Mapping[str, float] | None = None) -> list[bool]:
+        """Per time: whether cages last so long that they measure part of what is predicted there.
+
+        Args:
+            times: Of samples.
+            units: Of the times, by temperature, √(mσ²/ε); 1 where they do not say.
+        """
+        return inside_cages(self.cage_protocols(), times, units)
 
     def cage_protocols(self) -> dict[str, dict[str, Any]]:
         """By temperature: how cages were measured (JSON types only); empty where the learner sees none."""

@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from glassmd.errors import storage_errors
 from glassmd.metrics import SpeciesScores
 from glassmd.storage import plain, write_text
+from glassmd.time_unit import REDUCED, TimeUnit, named_time
 
 __all__ = ["Journal"]
 
@@ -24,13 +25,16 @@ class Journal:
 
     Args:
         directory: Model directory.
-        times: Output times, √(mσ²/ε), which TensorBoard's tags name (`pearson_A/t=0.1`).
+        times: Output times, which TensorBoard's tags name (`pearson_A/t=0.1`).
         resumed_at: Step of the checkpoint that was taken up: later lines were written by a session that
             did not get to its next checkpoint, and are dropped, because their steps are taken again.
+        unit: Of the times.
     """
 
-    def __init__(self, directory: Path, times: Sequence[float], resumed_at: int = 0) -> None:
-        self._times = times
+    def __init__(
+        self, directory: Path, times: Sequence[float], resumed_at: int = 0, *, unit: TimeUnit = REDUCED
+    ) -> None:
+        self._times = [named_time(time, unit) for time in times]
         self.path = directory / "metrics.jsonl"
         with storage_errors(self.path):
             directory.mkdir(parents=True, exist_ok=True)
@@ -70,7 +74,7 @@ class Journal:
         for tag, found in (("pearson", pearson), ("ceiling", ceiling)):
             for name, values in found.items():
                 for time, value in zip(self._times, values, strict=True):
-                    self._board.add_scalar(f"{tag}_{name}/t={time:g}", math.nan if value is None else value, step)
+                    self._board.add_scalar(f"{tag}_{name}/t={time}", math.nan if value is None else value, step)
         if loss is not None:
             self._board.add_scalar("validation_loss", loss, step)
 

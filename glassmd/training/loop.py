@@ -213,7 +213,7 @@ class Trainer:
                     "wait, or choose another --out",
                 )
             remove_leftovers(self.directory / "checkpoints")
-            self.journal = Journal(self.directory, self.source.times, self.step)
+            self.journal = Journal(self.directory, self.source.times, self.step, unit=self.source.time_unit)
             try:
                 with self.status.session():
                     self._train()
@@ -379,7 +379,7 @@ class Trainer:
         self.went_back = step
         self.fit.shake(1)
         self.reservoir.generator = np.random.default_rng([self.seed, 2, 1])
-        self.journal = Journal(self.directory, self.source.times, self.step)
+        self.journal = Journal(self.directory, self.source.times, self.step, unit=self.source.time_unit)
         self.journal.went_back(step, self.step, loss)
 
     def mask(self, sample: Sample) -> NDArray[np.bool_]:
@@ -465,6 +465,7 @@ class Trainer:
             "seed": self.seed,
             "mixture": self.source.mixture,
             "times": self.source.times,
+            "tau_alphas": self.source.tau_alphas,
         }
 
     def checkpoint(self) -> None:
@@ -529,6 +530,7 @@ class Trainer:
             temperatures=source.temperatures,
             density=float(source.runs[0].identity["density"]),
             times=source.times,
+            tau_alphas=source.tau_alpha_by_temperature,
             trained_species=self.species,
             residual_std=self.validation.residual,
             cage_protocols=self.structures.cage_protocols(),
@@ -554,6 +556,7 @@ class Trainer:
         progress, settings = self.progress, self.settings
         progress.learner, progress.inputs, progress.device = settings.model, list(self.model.inputs), self.device.type
         progress.batch, progress.times = settings.batch_size, list(self.source.times)
+        progress.time_unit = self.source.time_unit
         progress.data = [str(run.path.absolute()) for run in self.source.runs]
         progress.samples_expected = self.source.n_expected
         progress.best, progress.best_step = self.best["score"], self.best["step"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from glassmd.show import bar, remaining
+from glassmd.time_unit import REDUCED, TimeUnit
 
 __all__ = ["TrainingProgress"]
 
@@ -35,7 +36,8 @@ class TrainingProgress:
         inputs: What it sees.
         device: Where steps are taken.
         batch: Samples per step.
-        times: Output times, √(mσ²/ε).
+        times: Output times.
+        time_unit: Theirs.
         data: Paths of the runs.
         seconds: Since this session began.
         seconds_left: Until the last step at the pace of the last minute, waiting included; None while nobody can tell.
@@ -62,6 +64,7 @@ class TrainingProgress:
     device: str = ""
     batch: int = 1
     times: list[float] = field(default_factory=list)
+    time_unit: TimeUnit = REDUCED
     data: list[str] = field(default_factory=list)
     seconds: float = 0.0
     seconds_left: float | None = None

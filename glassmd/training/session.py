@@ -13,7 +13,7 @@ import torch
 from glassmd.errors import Interrupted, RunError
 from glassmd.interrupt import StopRequest
 from glassmd.learners import model_class
-from glassmd.settings import Settings
+from glassmd.settings import Settings, TrainSettings
 from glassmd.show import shown
 from glassmd.simulation.batch import settings_of
 from glassmd.simulation.creation import make_run_apart
@@ -23,7 +23,10 @@ from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import SampleKey
 from glassmd.stream.structures import Structures, cage_asked
+from glassmd.stream.tau_alphas import use_tau_alphas
+from glassmd.time_unit import TAU_ALPHA
 from glassmd.training.acquisition import check_acquisition
+from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.choices import resolved, training_device
 from glassmd.training.encoding import Encodings
 from glassmd.training.loop import Trainer
@@ -58,6 +61,14 @@ def _open(data: Sequence[Path | str], *, follow: bool) -> list[Run]:
     return runs
 
 
+def _choose_unit(runs: Sequence[Run], settings: TrainSettings, directory: Path) -> None:
+    """The unit of the output times, which stays that of the training that goes on."""
+    if settings.time_unit == TAU_ALPHA:
+        path = latest_checkpoint(directory)
+        known = {} if path is None else load_checkpoint(path)[1]["identity"].get("tau_alphas", {})
+        use_tau_alphas(runs, settings.tau_alpha, known)
+
+
 def refuse_run(out: Path) -> None:
     """Refuse to write a model into a run directory.
 
@@ -87,7 +98,7 @@ def train(
     """Train a model on run directories.
 
     Args:
-        data: Run directories of one mixture with the same output times.
+        data: Run directories of one mixture, whose output times are taken together.
         out: Model directory; a training that was stopped there goes on.
         settings: Defaults if None.
         follow: Others are still writing the runs.
@@ -110,6 +121,7 @@ def train(
     training_device(settings.train)  # one that is not there is refused before anything is computed
     check_acquisition(settings.train, follow=follow)
     runs = _open(data, follow=follow)
+    _choose_unit(runs, settings.train, Path(out))
     _threads(settings, 0)
     report = (lambda progress: show(progress, None)) if show else None
     structures = _structures(runs, settings)
@@ -205,9 +217,15 @@ def train_stream(
     check_acquisition(settings.train, follow=True)
     stop = stop or StopRequest(walltime=settings.run.walltime)
     place = run_directory or out / "run"
+    if settings.train.time_unit == TAU_ALPHA and settings.train.tau_alpha is None and not (place / "run.json").exists():
+        raise RunError(
+            "found time_unit = tau_alpha for a liquid that has not been simulated yet", "to be told its τ_α",
+            "try --set tau_alpha=…, in √(mσ²/ε)",
+        )  # fmt: skip
     settings = settings.model_copy(update={"run": as_made(settings.run, place)})
     made = make_run_apart(settings.run, place, stop.check)
     run = open_run(made.path)
+    _choose_unit([run], settings.train, out)
     workers = default_workers(settings.run, spared=1, spared_gpus=own_gpus)
     _threads(settings, workers)
     structures = _structures([run], settings)
@@ -299,6 +317,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "best_step": trainer.best["step"],
         "samples_seen": trainer.samples_seen,
         "times": trainer.source.times,
+        "time_unit": trainer.source.time_unit,
         "validation": {
             name: {"pearson": found.mean.tolist(), "ceiling": found.ceiling.tolist()}
             for name, found in trainer.validation.scores.items()
@@ -307,7 +326,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "validation_samples": list(trainer.validation.n_samples),
         "inputs": list(trainer.model.inputs),
         "noise_known": trainer.noise_known,
-        "inside_cage": trainer.structures.inside_cage(trainer.source.times),
+        "inside_cage": trainer.structures.inside_cage(trainer.source.times, trainer.source.tau_alpha_by_temperature),
         "input_cost": trainer.structures.cost,
         "waited": {what: round(seconds, 3) for what, seconds in trainer.pace.waited.items()},
         "went_back": trainer.went_back,

@@ -16,6 +16,7 @@ from glassmd.simulation.structures import Request
 from glassmd.stream.dataset import Run, SegmentReader
 from glassmd.stream.pairs import PairChanges, pair_changes_of
 from glassmd.stream.samples import Blocks, Sample, SampleKey, at_times, union_of_times
+from glassmd.time_unit import TimeUnit
 
 __all__ = ["SampleSource", "Split"]
 
@@ -61,7 +62,7 @@ class SampleSource:
                 )
         self.runs = list(runs)
         self.mixture: dict[str, Any] = first.identity["mixture"]
-        self.times = union_of_times(run.times for run in runs)
+        self.times = union_of_times(run.sample_times for run in runs)
         self._readers = [SegmentReader(run, requests) for run in runs]
         self._share = validation_share
         self._held_out = None if held_out is None else frozenset(held_out)
@@ -117,11 +118,30 @@ class SampleSource:
         """How far neighbours part, over the replicas behind a sample; None where no positions are kept."""
         run, parent = self.run_of(sample), ParentKey(sample.key.lineage, sample.key.parent)
         found = pair_changes_of(run, parent, sample.blocks)
-        return None if found is None else found.at_times(run.times, self.times)
+        return None if found is None else found.at_times(run.sample_times, self.times)
 
     def fold(self, key: SampleKey) -> int:
         """Which of the folds a sample's lineage belongs to: the same whenever it arrives, and even over them."""
         return (self._offset[key.run] + key.lineage) % FOLDS
+
+    @property
+    def time_unit(self) -> TimeUnit:
+        """Of the times."""
+        return self.runs[0].time_unit
+
+    @property
+    def tau_alphas(self) -> dict[str, float]:
+        """The unit of the times by run, √(mσ²/ε); empty where that is not τ_α (JSON types only)."""
+        return {str(run.identity["id"]): run.tau_alpha for run in self.runs if run.tau_alpha is not None}
+
+    @property
+    def tau_alpha_by_temperature(self) -> dict[str, float]:
+        """The unit of the times by temperature, mean over its runs, as cage protocols are told."""
+        found: dict[str, list[float]] = {}
+        for run in self.runs:
+            if run.tau_alpha is not None:
+                found.setdefault(f"{float(run.identity['temperature']):g}", []).append(run.tau_alpha)
+        return {name: sum(values) / len(values) for name, values in found.items()}
 
     @property
     def split_asked(self) -> tuple[float, list[tuple[str, int]] | None]:

@@ -159,10 +159,18 @@ class CageProtocol:
         )
 
 
-def inside_cages(protocols: Mapping[str, Mapping[str, Any]], times: Sequence[float]) -> list[bool]:
-    """Per time: whether any of the protocols, as numbers by temperature, measures part of what is predicted there."""
-    known = [CageProtocol.from_dict(stored) for stored in protocols.values()]
-    return [any(protocol.is_inside(time) for protocol in known) for time in times]
+def inside_cages(
+    protocols: Mapping[str, Mapping[str, Any]], times: Sequence[float], units: Mapping[str, float] | None = None
+) -> list[bool]:
+    """Per time: whether any of the protocols measures part of what is predicted there.
+
+    Args:
+        protocols: As numbers, by temperature.
+        times: In the unit of that temperature.
+        units: By temperature, √(mσ²/ε); 1 where they do not say.
+    """
+    known = [(CageProtocol.from_dict(stored), (units or {}).get(name, 1.0)) for name, stored in protocols.items()]
+    return [any(protocol.is_inside(time * unit) for protocol, unit in known) for time in times]
 
 
 def cage_step(run_step: float | None) -> float:
