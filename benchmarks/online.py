@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from figures import axes_of, log_axis, save
-from online_data import LEARNER, PARENTS, run_settings
+from online_data import LEARNER, PARENTS, parents_of, run_settings
 from record import RESULTS, record
 
 from glassmd.evaluation import evaluate
@@ -45,11 +45,6 @@ TRAINING, TAU_ALPHA = "train", 0  # role; which of the times is closest to τ_α
 PUBLISHED = 32  # replicas per parent of the published protocol
 CORES = 2
 STEERED = {"parents": 16, "validation_lineages": 1, "test_lineages": 0, "lineages": 9, "held_out_replicas": 2}
-
-
-def parents_of(replicas: int, share: float) -> int:
-    """Parents of a training lineage for a share of the budget."""
-    return max(1, round(PARENTS[replicas] * share))
 
 
 def chosen(run: Run, replicas: int, share: float) -> Iterator[Any]:

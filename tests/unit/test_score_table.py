@@ -19,7 +19,7 @@ def printed(counts: list[int]) -> list[str]:
         "reliability": [0.64, None],
         "ceiling": [0.8, None],
     }
-    result = {"species": {"A": numbers}, "n_configurations": 3, "times": [0.1, 1.0]}
+    result = {"species": {"A": numbers}, "n_configurations": 3, "times": [0.1, 1.0], "time_unit": "reduced"}
     screen = Console(file=io.StringIO(), width=80)
     screen.print(score_table(result))
     return screen.file.getvalue().splitlines()
