@@ -3,8 +3,8 @@
     python benchmarks/hour_of_stream.py FOLDER [--minutes 60] [--out FOLDER]
 
 Kob-Andersen, N = 1000, T = 0.8, four replicas of a parent to t = 4, one worker beside the trainer, `glassnet`, which
-takes steps on what is there again while it waits. 0.25 GiB for what the learner eats and 200 samples in memory: both are
-full after some minutes, and what comes then lies on disk. The run is far from its end when the wall clock stops it.
+takes steps on what is there again while it waits. 0.25 GiB for what the learner eats and 200 samples in memory: both
+are full after some minutes, and what comes then lies on disk. The run is far from its end when the wall clock stops it.
 Memory of the trainer is noted every ten seconds; how it waited, and how long samples did, is what `metrics.jsonl` says.
 """
 
@@ -58,18 +58,8 @@ def stream(folder: Path, minutes: float) -> list[tuple[float, float]]:
     """Run it; seconds and MB of the trainer."""
     settings = folder / "run.toml"
     settings.write_text(SETTINGS)
-    limit = ("--walltime", str(60 * minutes))
-    command = [
-        sys.executable,
-        "-m",
-        "glassmd_cli",
-        "train",
-        "--stream",
-        str(settings),
-        "--out",
-        str(folder / "model"),
-        *limit,
-    ]
+    program = Path(sys.executable).parent / "glassmd"
+    command = [program, "train", "--stream", settings, "--out", folder / "model", "--walltime", f"{60 * minutes:g}"]
     began, memory = time.monotonic(), []
     with (folder / "log.txt").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         while process.poll() is None:
