@@ -8,7 +8,6 @@ to rounding, because sums there are taken in no fixed order, and on another devi
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import fields
@@ -41,6 +40,7 @@ from glassmd.training.encoding_process import EncodingProcess
 from glassmd.training.journal import Journal
 from glassmd.training.pace import Pace
 from glassmd.training.progress import TrainingProgress
+from glassmd.training.soundness import Soundness
 from glassmd.training.source import SampleSource
 from glassmd.training.status import Status
 from glassmd.training.validation import Validation
@@ -66,7 +66,6 @@ _TAKING = 10.0  # seconds of taking samples in after which a learner on a stream
 _REDRAW = 200.0  # more steps per sample than most trainings take
 _FIRST = 10  # samples of a long stream before the first step
 _SLOW = 0.1  # seconds of encoding a sample from which on a process of its own is worth its start
-_READ = 0.5  # seconds for which losses of steps on a GPU stay there: reading one waits for all steps before it
 
 
 class Trainer:
@@ -146,13 +145,12 @@ class Trainer:
         self.best: dict[str, Any] = {"score": None, "step": 0, "basis": None}
         self.validated: dict[str, Any] = {"step": -1, "basis": None}
         self.went_back: int | None = None
-        self._unread: list[tuple[int, torch.Tensor, int, float | None]] = []
-        self._lost = 0, math.nan
         self._behind = False
-        self._saved = self._read = time.monotonic()
+        self._saved = time.monotonic()
         self._steps_here, self._busy = 0, 0.0
         self.progress = TrainingProgress(waited=self.pace.waited)
         self.status = Status(directory, self.progress)
+        self.soundness = Soundness(self.model, self.device, self.progress)
         self.on_steps_done: Callable[[], None] = lambda: None
         self.on_lacking: Callable[[list[SampleKey]], None] = lambda keys: None
         self._resume()
@@ -323,9 +321,8 @@ class Trainer:
             self.pace.drew(self.reservoir.first_drawn)
         self.reservoir.first_drawn.clear()
         if done.loss is not None:
-            self._unread.append((self.step, done.loss, len(self.reservoir), done.learning_rate))
-            late = self.device.type == "cpu" or time.monotonic() - self._read > _READ
-            if late and not self._read_losses():
+            self.soundness.note(self.step, done.loss, len(self.reservoir), done.learning_rate)
+            if self.soundness.due and not self.soundness.read(self.journal):
                 self._go_back()
                 return
         self._report("")
@@ -333,33 +330,13 @@ class Trainer:
             self.validate()
             self.checkpoint()
         elif done.samples:
-            if self.step % min(self.settings.validate_every, self.settings.checkpoint_every) == 0 and not self._sound():
+            often = min(self.settings.validate_every, self.settings.checkpoint_every)
+            if self.step % often == 0 and not self.soundness.sound(self.journal, self.step):
                 self._go_back()
                 return
             self._validate_if_due()
             if self.step % self.settings.checkpoint_every == 0 and self.step < self.fit.last_step:
                 self.checkpoint()
-
-    def _read_losses(self) -> bool:
-        """Note the losses of the last steps; whether they are numbers."""
-        unread, self._unread, self._read = self._unread, [], time.monotonic()
-        values = torch.stack([loss for _, loss, _, _ in unread]).tolist() if unread else []
-        for (step, _, samples, rate), value in zip(unread, values, strict=True):
-            self.progress.loss = value
-            if not math.isfinite(value):
-                self._lost = step, value
-                return False
-            self.journal.train(step, value, samples, rate)
-        return True
-
-    def _sound(self) -> bool:
-        """Whether losses and weights are numbers."""
-        if not self._read_losses():
-            return False
-        if all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
-            return True
-        self._lost = self.step, math.nan
-        return False
 
     def _go_back(self) -> None:
         """To the last checkpoint, and on with other random numbers; once.
@@ -367,7 +344,7 @@ class Trainer:
         Raises:
             ModelError: There is none, or that has been done before.
         """
-        step, loss = self._lost
+        step, loss = self.soundness.lost
         path = latest_checkpoint(self.directory)
         if path is None or self.went_back is not None:
             again = "" if self.went_back is None else f", after going back from step {self.went_back}"
@@ -470,7 +447,9 @@ class Trainer:
 
     def checkpoint(self) -> None:
         """Save the whole state as one file, and the best model so far for others to use."""
-        if (not self.taken.blocks and not self.taken.heard) or not self._sound():
+        if not self.taken.blocks and not self.taken.heard:
+            return
+        if not self.soundness.sound(self.journal, self.step):
             return
         self.journal.flush()
         state = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ from glassmd.simulation.batch import settings_of
 from glassmd.simulation.creation import make_run_apart
 from glassmd.simulation.pool import Pool, as_made
 from glassmd.simulation.preparation import available_cores, default_workers
-from glassmd.simulation.summary import Progress
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import SampleKey
 from glassmd.stream.structures import Structures, cage_asked
 from glassmd.stream.tau_alphas import use_tau_alphas
 from glassmd.time_unit import TAU_ALPHA
 from glassmd.training.acquisition import check_acquisition
+from glassmd.training.beside import Beside, Show
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.choices import resolved, training_device
 from glassmd.training.encoding import Encodings
@@ -37,8 +36,6 @@ __all__ = ["Show", "refuse_run", "train", "train_stream"]
 
 _NICE = 10
 """How far the trainer goes before those who simulate: beside two of them on two cores it then has one of its own."""
-
-Show = Callable[[TrainingProgress, Progress | None], None]
 
 
 def _open(data: Sequence[Path | str], *, follow: bool) -> list[Run]:
@@ -67,6 +64,15 @@ def _choose_unit(runs: Sequence[Run], settings: TrainSettings, directory: Path) 
         path = latest_checkpoint(directory)
         known = {} if path is None else load_checkpoint(path)[1]["identity"].get("tau_alphas", {})
         use_tau_alphas(runs, settings.tau_alpha, known)
+
+
+def _require_known_unit(settings: TrainSettings, place: Path) -> None:
+    """Refuse a unit that nobody can know before a liquid is simulated."""
+    if settings.time_unit == TAU_ALPHA and settings.tau_alpha is None and not (place / "run.json").exists():
+        raise RunError(
+            "found time_unit = tau_alpha for a liquid that has not been simulated yet", "to be told its τ_α",
+            "try --set tau_alpha=…, in √(mσ²/ε)",
+        )  # fmt: skip
 
 
 def refuse_run(out: Path) -> None:
@@ -151,7 +157,8 @@ def train(
     trainer.train()
     if show is not None:
         show(trainer.progress, None)
-    return {**summary(trainer, time.monotonic() - started), "training_seconds": time.monotonic() - prepared}
+    told = {**summary(trainer, time.monotonic() - started), "training_seconds": time.monotonic() - prepared}
+    return {**told, **_pace(trainer)} if follow else told
 
 
 def _structures(runs: Sequence[Run], settings: Settings) -> Structures:
@@ -165,28 +172,6 @@ def _structures_shown(show: Show | None) -> Callable[[int, int], None] | None:
     if show is None:
         return None
     return lambda done, total: show(TrainingProgress(waiting=f"structures, {done} of {total}"), None)
-
-
-@dataclass
-class _Overlap:
-    """When the simulation and the training were at work, in seconds since the start."""
-
-    started: float
-    first_step: float | None = None
-    last_commit: float | None = None
-    trained: float | None = None
-    steps_during: int = 0
-
-    def now(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self.started
-
-    def stepped(self, steps: int) -> None:
-        """So many steps have been taken until now."""
-        if self.first_step is None and steps > 0:
-            self.first_step = self.now()
-        if self.last_commit is None:
-            self.steps_during = steps
 
 
 def train_stream(
@@ -217,11 +202,7 @@ def train_stream(
     check_acquisition(settings.train, follow=True)
     stop = stop or StopRequest(walltime=settings.run.walltime)
     place = run_directory or out / "run"
-    if settings.train.time_unit == TAU_ALPHA and settings.train.tau_alpha is None and not (place / "run.json").exists():
-        raise RunError(
-            "found time_unit = tau_alpha for a liquid that has not been simulated yet", "to be told its τ_α",
-            "try --set tau_alpha=…, in √(mσ²/ε)",
-        )  # fmt: skip
+    _require_known_unit(settings.train, place)
     settings = settings.model_copy(update={"run": as_made(settings.run, place)})
     made = make_run_apart(settings.run, place, stop.check)
     run = open_run(made.path)
@@ -230,24 +211,10 @@ def train_stream(
     _threads(settings, workers)
     structures = _structures([run], settings)
     structures.ask()
-    clock = _Overlap(time.monotonic())
     with Pool(run, settings.run, workers, spared_gpus=own_gpus, nice=_NICE) as pool:
-        simulating, looked = True, 0.0
-
-        def watch(progress: TrainingProgress) -> None:
-            nonlocal simulating, looked
-            clock.stepped(progress.step - trainer_start)
-            if time.monotonic() - looked > 0.3:
-                looked = time.monotonic()
-                simulating = pool.poll()
-                if not simulating and clock.last_commit is None:
-                    clock.last_commit = clock.now()
-                if show is not None:
-                    show(progress, pool.progress())
-
-        source = SampleSource([run], requests=structures.requests)
+        beside = Beside(pool, show)
         trainer = Trainer(
-            source,
+            SampleSource([run], requests=structures.requests),
             settings.train,
             out,
             structures=structures,
@@ -255,9 +222,9 @@ def train_stream(
             follow=True,
             own_core=bool(own_gpus) or workers < available_cores(),
             stop=stop,
-            show=watch,
+            show=beside.watch,
         )
-        trainer_start = trainer.step
+        beside.steps_before = trainer.step
 
         def make(keys: Iterable[SampleKey]) -> None:
             """Structures that nobody makes any more because the budget is spent."""
@@ -265,44 +232,23 @@ def train_stream(
                 structures.make(keys, settings.run, check=stop.check)
 
         trainer.on_lacking = make
-        trainer.on_steps_done = lambda: _wait_for(pool, trainer, stop, clock, show)
+        trainer.on_steps_done = lambda: beside.wait(trainer.progress, stop)
         trainer.train()
         last = pool.progress()
     if show is not None:
         show(trainer.progress, last)
     if not run.complete:
         raise Interrupted("the simulation stopped before its end", "", "run again to continue")
-    pace = {
+    return {**summary(trainer, beside.seconds()), "run": str(run.path), **beside.facts(), **_pace(trainer)}
+
+
+def _pace(trainer: Trainer) -> dict[str, Any]:
+    """How a training kept up with the simulations that it followed."""
+    return {
         "steps_redrawn": trainer.reservoir.redrawn,
         "idle_share": trainer.pace.idle_share,
         "commit_to_batch": trainer.pace.latency,
         "paused_seconds": trainer.pace.paused,
-    }
-    return {**summary(trainer, clock.now()), "run": str(run.path), **_overlap(clock, last), **pace}
-
-
-def _wait_for(pool: Pool, trainer: Trainer, stop: StopRequest, clock: _Overlap, show: Show | None) -> None:
-    """All optimiser steps are done: let the simulation finish its run."""
-    trained = clock.now()
-    while pool.poll():
-        stop.check()
-        if show is not None:
-            trainer.progress.waiting = "the simulation to finish"
-            show(trainer.progress, pool.progress())
-        time.sleep(0.2)
-    clock.last_commit = clock.last_commit if clock.last_commit is not None else clock.now()
-    clock.trained = trained
-
-
-def _overlap(clock: _Overlap, last: Progress) -> dict[str, Any]:
-    begin, end = clock.first_step, clock.last_commit
-    both = 0.0 if begin is None or end is None else max(0.0, min(end, clock.trained or clock.now()) - begin)
-    return {
-        "simulation_seconds": end,
-        "overlap_seconds": both,
-        "steps_while_simulating": clock.steps_during,
-        "segments": last.segments[0],
-        "replica_steps_per_second": last.replica_steps / end if end else 0.0,
     }
 
 
