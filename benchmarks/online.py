@@ -117,11 +117,11 @@ class Rows:
         print(json.dumps(row), flush=True)
 
 
-def arms(folder: Path, rows: Rows, seeds: list[int], learners: list[str]) -> None:
+def arms(folder: Path, rows: Rows, seeds: list[int], learners: list[str], shares: list[float]) -> None:
     """Every way to spend the budget."""
     for seed in seeds:
         bank = folder / "bank" / f"seed-{seed}"
-        for share in SHARES:
+        for share in shares:
             for learner in learners:
                 for replicas in PARENTS:
                     what = {"arm": "even", "seed": seed, "learner": learner, "replicas": replicas, "share": share}
@@ -247,13 +247,14 @@ def main() -> None:
     parser.add_argument("--stages", default="arms,steer,figure")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--learners", default="glassnet,cage")
+    parser.add_argument("--shares", default="1,0.5")
     parser.add_argument("--out", type=Path, default=RESULTS)
     told = parser.parse_args()
     torch.set_num_threads(1)
     rows, seeds = Rows(told.folder / "rows.jsonl"), [int(seed) for seed in told.seeds.split(",")]
     stages = told.stages.split(",")
     if "arms" in stages:
-        arms(told.folder, rows, seeds, told.learners.split(","))
+        arms(told.folder, rows, seeds, told.learners.split(","), [float(share) for share in told.shares.split(",")])
     if "steer" in stages:
         steer(told.folder, rows, seeds)
     if "figure" in stages:
