@@ -141,8 +141,8 @@ def arms(folder: Path, rows: Rows, seeds: list[int], learners: list[str], shares
 
 def steer(folder: Path, rows: Rows, seeds: list[int]) -> None:
     """Streams that end with their budget, evenly and where the learner knows least."""
-    budgets = [row["replica_steps"] for row in rows.rows if row["arm"] == "even" and row["share"] == 1.0]
-    budget = int(np.median(budgets)) // 2
+    budgets = [row["replica_steps"] for row in rows.rows if row["arm"] == "even" and row["share"] == 0.5]
+    budget = int(np.median(budgets))
     told = {**STEERED, "replicas": 4, "budget": budget, "workers": CORES}
     for seed in seeds:
         for acquire in ("uniform", "uncertainty"):

@@ -4,7 +4,7 @@
 
 Averages with several lengths are kept beside one training, which they do not change, so that all are compared on the
 same steps: the weights of the end, those of the best validation, and every average are scored on the test lineages of
-RUN. `glassnet` weighs its parts anew with each.
+RUN, one of `online_data.py`. `glassnet` weighs its parts anew with each.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from online_data import LEARNER
 from record import RESULTS, record
 
 from glassmd.learners.fitting.stepped import Stepped
 from glassmd.learners.part import Advance, Tensors
-from glassmd.settings import RunSettings, Settings, TrainSettings
+from glassmd.settings import RunSettings, Settings
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import score_samples
@@ -87,9 +88,9 @@ def measured(run: Run, out: Path, learner: str, seed: int, steps: int | None) ->
 
     Stepped.advance, Trainer._finish = stepped, finished  # type: ignore[method-assign]
     try:
-        told: dict[str, Any] = {"model": learner, "train_device": "cpu", "train_threads": 1, "max_steps": steps}
+        told: dict[str, Any] = {"model": learner, "max_steps": steps}
         shutil.rmtree(out, ignore_errors=True)
-        train([run.path], out, Settings(run=RunSettings(seed=seed), train=TrainSettings(**told)))
+        train([run.path], out, Settings(run=RunSettings(seed=seed), train=LEARNER.model_copy(update=told)))
     finally:
         Stepped.advance, Trainer._finish = advance, finish  # type: ignore[method-assign]
     return found
