@@ -67,6 +67,12 @@ def speed(bank: Path) -> float:
     return float(np.median([one["steps"] / one["seconds"] for one in told]))
 
 
+def seconds_since_nothing(row: dict[str, Any], rate: float) -> float:
+    """Of two cores, at so many replica-steps/s of each."""
+    simulation, training = row["replica_steps"] / rate, row["training_seconds"]
+    return simulation / CORES + training if row["replicas"] == PUBLISHED else (simulation + training) / CORES
+
+
 def linked(bank: Path, arm: Path, replicas: int, share: float) -> int:
     """Make an arm of links; the replica-steps behind it, equilibration and structures included."""
     run = open_run(bank)
@@ -132,10 +138,7 @@ def arms(folder: Path, rows: Rows, seeds: list[int], learners: list[str], shares
                     shutil.rmtree(model := folder / f"model-{seed}", ignore_errors=True)
                     started = time.monotonic()
                     train([arm], model, Settings(run=RunSettings(seed=seed), train=settings))
-                    training, simulation = time.monotonic() - started, steps / speed(bank)
-                    after = simulation / CORES + training
-                    seconds = after if replicas == PUBLISHED else (simulation + training) / CORES
-                    facts = {"replica_steps": steps, "training_seconds": round(training, 1), "seconds": round(seconds)}
+                    facts = {"replica_steps": steps, "training_seconds": round(time.monotonic() - started, 1)}
                     rows.add({**what, **facts, **scored(model, bank)})
 
 
@@ -188,6 +191,11 @@ def _counts(run: Run) -> list[int]:
 
 def figure(folder: Path, rows: Rows, out: Path) -> None:
     """Means over seeds, with the spread between them as the error: against replicas, and against seconds."""
+    # other jobs on the same cores made some of the bank slower than the rest
+    rate = max(speed(bank) for bank in sorted((folder / "bank").glob("seed-*")))
+    for row in rows.rows:
+        if row["arm"] == "even":
+            row["seconds"] = round(seconds_since_nothing(row, rate))
     table, learners = [], sorted({row["learner"] for row in rows.rows}, reverse=True)
     drawn, axes = axes_of(2 * len(learners), rows=2)
     for number, learner in enumerate(learners):
@@ -203,7 +211,7 @@ def figure(folder: Path, rows: Rows, out: Path) -> None:
                     line.append((replicas, *measured))
                     seconds = float(np.mean([row["seconds"] for row in found]))
                     points.setdefault(replicas, []).append((seconds, *measured))
-                    table.append(_summary("even", learner, replicas, share, found))
+                    table.append(_summary("even", learner, replicas, share, found, _published(rows, found)))
             if line:
                 x, y, error = zip(*line, strict=True)
                 by_replicas.errorbar(x, y, error, fmt=mark, capsize=2, label=f"{share:g} of the budget")
@@ -221,9 +229,10 @@ def figure(folder: Path, rows: Rows, out: Path) -> None:
     for acquire in ("uniform", "uncertainty"):
         found = [row for row in rows.rows if row["arm"] == acquire]
         if found:
-            table.append(_summary(acquire, "glassnet", 4, 0.5, found))
+            table.append(_summary(acquire, "glassnet", 4, 0.5, found, []))
     save(drawn, out / "online.png")
-    record("online", {"what": __doc__.splitlines()[0], "rows": table, "measured": rows.rows}, out, show=False)
+    facts = {"what": __doc__.splitlines()[0], "replica_steps_per_second_of_a_core": round(rate)}
+    record("online", {**facts, "rows": table, "measured": rows.rows}, out, show=False)
 
 
 def _mean(values: list[float]) -> tuple[float, float]:
@@ -231,13 +240,30 @@ def _mean(values: list[float]) -> tuple[float, float]:
     return float(np.mean(values)), spread
 
 
-def _summary(arm: str, learner: str, replicas: int, share: float, found: list[dict[str, Any]]) -> dict[str, Any]:
-    mean, error = _mean([row["of_ceiling"][TAU_ALPHA] for row in found])
+def _published(rows: Rows, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the published protocol on the same seeds, learner and share, in their order."""
+    return [
+        other
+        for row in found
+        for other in rows.rows
+        if other["replicas"] == PUBLISHED and all(other[key] == row[key] for key in ("arm", "seed", "learner", "share"))
+    ]
+
+
+def _summary(
+    arm: str, learner: str, replicas: int, share: float, found: list[dict[str, Any]], published: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Means over seeds, and the paired difference to the published protocol."""
+    values = [row["of_ceiling"][TAU_ALPHA] for row in found]
+    mean, error = _mean(values)
+    paired = [a - b["of_ceiling"][TAU_ALPHA] for a, b in zip(values, published, strict=False)]
+    difference = {"minus_published": [round(of, 4) for of in _mean(paired)]} if len(paired) == len(values) else {}
     return {
         "arm": arm, "learner": learner, "replicas": replicas, "share": share, "seeds": len(found),
         "rho_over_ceiling": round(mean, 4), "error": round(error, 4),
         "replica_steps": round(float(np.mean([row["replica_steps"] for row in found]))),
         "seconds": round(float(np.mean([row["seconds"] for row in found]))),
+        **difference,
     }  # fmt: skip
 
 
