@@ -13,7 +13,8 @@ of another seed, scored on the same test lineages.
 and seeds may be measured beside each other.
 
 Seconds since nothing are those of two cores: of the published protocol those of the simulation, at the speed of the
-bank, and then of the training; of a stream half of both together, which is what the streams of `steer` confirm.
+bank, and then of the training (its median over the seeds); of a stream half of both together, which is what the
+streams of `steer` confirm.
 """
 
 from __future__ import annotations
@@ -191,11 +192,12 @@ def _counts(run: Run) -> list[int]:
 
 def figure(folder: Path, rows: Rows, out: Path) -> None:
     """Means over seeds, with the spread between them as the error: against replicas, and against seconds."""
-    # other jobs on the same cores made some of the bank slower than the rest
+    # other jobs on the same cores may have slowed down some banks and trainings
     rate = max(speed(bank) for bank in sorted((folder / "bank").glob("seed-*")))
     for row in rows.rows:
         if row["arm"] == "even":
-            row["seconds"] = round(seconds_since_nothing(row, rate))
+            alike = [other["training_seconds"] for other in rows.rows if _same_but_seed(row, other)]
+            row["seconds"] = round(seconds_since_nothing({**row, "training_seconds": float(np.median(alike))}, rate))
     table, learners = [], sorted({row["learner"] for row in rows.rows}, reverse=True)
     drawn, axes = axes_of(2 * len(learners), rows=2)
     for number, learner in enumerate(learners):
@@ -238,6 +240,10 @@ def figure(folder: Path, rows: Rows, out: Path) -> None:
 def _mean(values: list[float]) -> tuple[float, float]:
     spread = float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else float("nan")
     return float(np.mean(values)), spread
+
+
+def _same_but_seed(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(row[key] == other[key] for key in ("arm", "learner", "share", "replicas"))
 
 
 def _published(rows: Rows, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
