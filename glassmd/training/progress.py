@@ -36,12 +36,12 @@ class TrainingProgress:
         inputs: What it sees.
         device: Where steps are taken.
         batch: Samples per step.
-        times: Output times.
-        time_unit: Theirs.
+        times: Output times, in `time_unit`.
         data: Paths of the runs.
         seconds: Since this session began.
         seconds_left: Until the last step at the pace of the last minute, waiting included; None while nobody can tell.
         state: `working`, `done`, or `stopped`, and why.
+        time_unit: Of the times.
     """
 
     step: int = 0
@@ -64,11 +64,11 @@ class TrainingProgress:
     device: str = ""
     batch: int = 1
     times: list[float] = field(default_factory=list)
-    time_unit: TimeUnit = REDUCED
     data: list[str] = field(default_factory=list)
     seconds: float = 0.0
     seconds_left: float | None = None
     state: str = "working"
+    time_unit: TimeUnit = REDUCED
 
     @property
     def complete(self) -> bool:

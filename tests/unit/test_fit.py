@@ -93,6 +93,7 @@ def test_what_arrives_after_the_last_step_is_in_the_linear_part(tiny_run: Run, r
         solve(self, sums, variance)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("glassmd.training.loop._SLOW", np.inf)  # a busy machine encodes in a process, one by one
         patch.setattr(GlassNet, "solve", counting)
         patch.setattr(type(trainer.source), "complete", property(lambda self: trainer.step == SMALL.max_steps))
         trainer.on_steps_done = arrives
