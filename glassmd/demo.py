@@ -20,7 +20,7 @@ __all__ = ["demo_settings", "run_demo"]
 def demo_settings() -> Settings:
     """A supercooled liquid in the plane, where every particle can be seen, about its relaxation time.
 
-    Two cores equilibrate and learn it in three to four minutes. Cages are measured in a tenth of the shortest time.
+    Two cores equilibrate and learn it in three to five minutes. Cages are measured in a tenth of the shortest time.
     """
     return Settings(
         run=RunSettings(
