@@ -18,7 +18,7 @@ from glassmd.engines.hoomd_device import gpu_problem
 from glassmd.errors import EngineError
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("graph_build.py", "bapst_step.py", "engine_lammps.py")
+BENCHMARKS = ("graph_build.py", "bapst_step.py", "engine_lammps.py", "beside_workers.py")
 OF_HOOMD = ("hoomd_packing.py", "hoomd_engine.py", "hoomd_against_lammps.py")
 ON_A_GPU = ("gpu_packing.py",)
 LONG = ("hoomd_physics.py",)
