@@ -13,8 +13,8 @@ of another seed, scored on the same test lineages.
 and seeds may be measured beside each other.
 
 Seconds since nothing are those of two cores: of the published protocol those of the simulation, at the speed of the
-bank, and then of the training (its median over the seeds); of a stream half of both together, which is what the
-streams of `steer` confirm.
+bank, and then of the training (its median over the seeds); of a stream half of both together. The streams of `steer` say
+how long they took.
 """
 
 from __future__ import annotations
