@@ -13,8 +13,8 @@ of another seed, scored on the same test lineages.
 and seeds may be measured beside each other.
 
 Seconds since nothing are those of two cores: of the published protocol those of the simulation, at the speed of the
-bank, and then of the training (its median over the seeds); of a stream half of both together. The streams of `steer` say
-how long they took.
+bank, and then of the training (its median over the seeds); of a stream half of both together. The streams of `steer`
+say how long they took.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def _summary(
     difference = {"minus_published": [round(of, 4) for of in _mean(paired)]} if len(paired) == len(values) else {}
     return {
         "arm": arm, "learner": learner, "replicas": replicas, "share": share, "seeds": len(found),
-        "rho_over_ceiling": round(mean, 4), "error": round(error, 4),
+        "rho_over_ceiling": round(mean, 4), "error": None if np.isnan(error) else round(error, 4),
         "replica_steps": round(float(np.mean([row["replica_steps"] for row in found]))),
         "seconds": round(float(np.mean([row["seconds"] for row in found]))),
         **difference,
