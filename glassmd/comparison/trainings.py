@@ -22,7 +22,7 @@ from glassmd.storage import sha256_of
 from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import merge_cost
-from glassmd.training.checkpoints import latest_checkpoint
+from glassmd.training.checkpoints import latest_checkpoint, setting_of
 from glassmd.training.choices import resolved, started
 from glassmd.training.encoding import Encodings, encodings_of
 from glassmd.training.session import Show, train
@@ -95,11 +95,11 @@ class Laboratory:
             return None
         found = Predictions.read(path)
         wanted = _told(training.entry)
-        differs = sorted(key for key, value in wanted.items() if found.facts["settings"].get(key) != value)
+        differs = sorted(key for key, value in wanted.items() if setting_of(found.facts["settings"], key) != value)
         if differs:
             raise ModelError(
                 f"found a training of {training.entry.name} in {path.parent} with {differs[0]} = "
-                f"{found.facts['settings'].get(differs[0])}",
+                f"{setting_of(found.facts['settings'], differs[0])}",
                 f"{wanted[differs[0]]} as asked for now",
                 "choose another --out, or delete that training",
             )

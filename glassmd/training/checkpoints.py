@@ -7,6 +7,7 @@ all; the one before it is removed only afterwards. Pickle is never written or re
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from glassmd.errors import ModelError
+from glassmd.settings import TrainSettings
 from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, sealed_bytes, write_bytes
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "load_checkpoint",
     "require_same",
     "save_checkpoint",
+    "setting_of",
 ]
 
 _AGAIN = "delete it to resume from the one before"
@@ -74,6 +77,17 @@ def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
         raise ModelError(f"{path} is damaged ({error})", "a checkpoint written by glassmd", _AGAIN) from error
 
 
+def setting_of(stored: Mapping[str, Any], key: str) -> Any:
+    """A setting that a training was done with; one that came later had no effect, as its default has none.
+
+    Example:
+        >>> setting_of({"max_steps": 5}, "max_steps"), setting_of({"max_steps": 5}, "time_unit")
+        (5, 'reduced')
+    """
+    field = TrainSettings.model_fields.get(key)
+    return stored.get(key, None if field is None else field.default)
+
+
 def require_same(directory: Path, stored: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to go on with other settings or data than a training began with.
 
@@ -82,11 +96,11 @@ def require_same(directory: Path, stored: dict[str, Any], now: dict[str, Any]) -
     """
     before, after = ({**identity["settings"], "seed": identity["seed"]} for identity in (stored, now))
     for key, value in after.items():
-        if before.get(key) != value:
+        if (was := setting_of(before, key)) != value:
             raise ModelError(
-                f"{directory} was trained with {key} = {before.get(key)}",
+                f"{directory} was trained with {key} = {was}",
                 f"{value} as asked for now",
-                f"give {key} = {before.get(key)} or choose another --out",
+                f"give {key} = {was} or choose another --out",
             )
     for key in ("mixture", "times"):
         if stored[key] != now[key]:

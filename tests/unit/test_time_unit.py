@@ -23,6 +23,7 @@ from glassmd.simulation.structures import inside_cages
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.tau_alphas import use_tau_alphas
 from glassmd.time_unit import in_tau_alphas
+from glassmd.training.checkpoints import require_same
 from glassmd.training.loop import Trainer
 from glassmd.training.session import train, train_stream
 from glassmd.training.source import SampleSource
@@ -157,6 +158,16 @@ def test_a_training_goes_on_with_the_unit_that_it_began_with(
     longer = settings.model_copy(update={"train": settings.train.model_copy(update={"max_steps": 8})})
     assert train([cold_run.path], tmp_path / "m", longer)["steps"] == 8
     assert load_model(tmp_path / "m").card.tau_alphas == before.tau_alphas != {"1.3": 7.0}
+
+
+def test_trainings_from_before_there_was_a_unit_go_on(tmp_path: Path) -> None:
+    now = {"settings": TINY_TRAIN.model_dump(), "seed": 7, "mixture": {}, "times": [0.1]}
+    before = {**now, "settings": {key: value for key, value in now["settings"].items() if "tau" not in key}}
+    del before["settings"]["time_unit"]
+    require_same(tmp_path, before, now)
+    in_tau = {**now, "settings": IN_TAU.model_dump()}
+    with pytest.raises(ModelError, match=r"was trained with time_unit = reduced; expected tau_alpha as asked for now"):
+        require_same(tmp_path, before, in_tau)
 
 
 def test_a_stream_that_has_not_begun_is_told_its_tau_alpha(tmp_path: Path) -> None:
