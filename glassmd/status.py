@@ -65,17 +65,18 @@ class RecentRate:
 
     Args:
         count: What it is now.
+        least: Growth that a rate is taken over, however long that took: for what grows by one now and then.
     """
 
-    def __init__(self, count: int = 0) -> None:
-        self._seen = deque([(time.monotonic(), count)])
+    def __init__(self, count: int = 0, least: int = 0) -> None:
+        self._least, self._seen = least, deque([(time.monotonic(), count)])
 
     def of(self, count: int) -> float | None:
         """Per second, now that it is `count`; None within the first two seconds."""
         now = time.monotonic()
-        if now - self._seen[-1][0] > 1.0:
+        if now - self._seen[-1][0] > 1.0 and (count != self._seen[-1][1] or not self._least):
             self._seen.append((now, count))
-        while len(self._seen) > 1 and now - self._seen[1][0] > _MINUTE:
+        while len(self._seen) > 1 and now - self._seen[1][0] > _MINUTE and count - self._seen[1][1] >= self._least:
             self._seen.popleft()
         then, before = self._seen[0]
         return (count - before) / (now - then) if now - then > 2.0 else None

@@ -129,12 +129,14 @@ class Part(ABC):
         paces: Whether the steps of a training are its steps, where it is not alone.
         step: Advances so far.
         last_step: Advances after which nothing is left to do; 0 where samples alone decide.
+        redrawn: Of the advances, those on samples drawn again for want of others; they come on top of the others.
         hungry: Whether another sample would change what the learner says.
     """
 
     paces: ClassVar[bool] = False
     step: int = 0
     last_step: int = 0
+    redrawn: int = 0
     hungry: bool = False
 
     def taking(self, sample: Sample, before: Sample | None) -> Any:

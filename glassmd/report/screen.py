@@ -190,6 +190,8 @@ def _training(training: TrainingProgress, state: str, width: int) -> list[Text]:
     facts += [training.device, "" if training.loss is None else f"loss {training.loss:.3g}"]
     facts += [f"{training.rate:.3g} steps/s of {training.batch}"] if training.max_steps else []
     lines.append(_row("", ", ".join(fact for fact in facts if fact)))
+    if training.redrawn:
+        lines.append(_row("", f"and {training.redrawn} steps on samples drawn again, while no other was there"))
     lines += _scores(training, width)
     if training.validated is not None:
         of = f"step {training.validated}" if training.max_steps else "the last solution"

@@ -29,12 +29,12 @@ from glassmd.models.card import ModelCard
 from glassmd.models.store import save_model
 from glassmd.settings import TrainSettings
 from glassmd.storage import claim, remove_leftovers
-from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.stream.structures import Structures
 from glassmd.training.acquisition import tell_worth, worth_of
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint, require_same, save_checkpoint
 from glassmd.training.choices import resolved, started, training_device
+from glassmd.training.drawing import keep_to_budget, reservoir_of
 from glassmd.training.encoding import Encoder, Encodings, encodings_of
 from glassmd.training.encoding_process import EncodingProcess
 from glassmd.training.journal import Journal
@@ -63,8 +63,6 @@ RESUMABLE = (
 
 _UNSAVED = 60.0  # seconds of taking samples in after which what was done is saved
 _TAKING = 10.0  # seconds of taking samples in after which a learner on a stream goes on learning
-_REDRAW = 200.0  # more steps per sample than most trainings take
-_FIRST = 10  # samples of a long stream before the first step
 _SLOW = 0.1  # seconds of encoding a sample from which on a process of its own is worth its start
 
 
@@ -110,8 +108,6 @@ class Trainer:
         self.source, self.directory, self.follow, self.seed = source, directory, follow, seed
         self.settings, self.structures = resolved(settings), structures
         self.device = training_device(settings)
-        alone = own_core and settings.max_reuse is None
-        redraw = (_REDRAW if alone else 0.0) if settings.redraw is None else settings.redraw
         self.stop = stop or StopRequest()
         self._show = show or (lambda progress: None)
         self.species = self._loss_species()
@@ -130,14 +126,8 @@ class Trainer:
             check=self.stop.check,
         )
         self.fit = Fit(self.taken, self.model.parts(self.taken, self._stepping()))
-        self.reservoir = Reservoir(
-            settings.reservoir,
-            self.taken.sample,
-            self._watermark(),
-            self._reuse() if follow else None,
-            np.random.default_rng([seed, 2]),
-            settings.min_reuse if follow else None,
-            redraw if follow else 0.0,
+        self.reservoir = reservoir_of(
+            self.settings, source, self.taken.sample, seed=seed, follow=follow, own_core=own_core
         )
         self.pace = Pace(source, self.reservoir)
         self.validation = Validation(source.mixture["species"], self.taken)
@@ -171,19 +161,6 @@ class Trainer:
         told = {name: getattr(self.settings, name) for name in chosen}
         told.update(seed=self.seed, device=self.device, check=self.stop.check)
         return Stepping(**told)
-
-    def _reuse(self) -> float | None:
-        """Draws per sample: as asked for, or such that the last step is taken when the last sample is there."""
-        expected = self.source.n_expected
-        if self.settings.max_reuse is not None or expected is None:
-            return self.settings.max_reuse
-        return max(1.0, self.settings.max_steps * self.settings.batch_size / max(expected, 1))
-
-    def _watermark(self) -> int:
-        """Samples before the first step: as asked for, or enough not to learn one by heart."""
-        if self.settings.watermark is not None:
-            return self.settings.watermark
-        return min(_FIRST, -(-(self.source.n_expected or 1) // 10)) if self.follow else 1
 
     def _loss_species(self) -> list[str]:
         known = self.source.mixture["species"]
@@ -242,7 +219,8 @@ class Trainer:
             if not final and time.monotonic() - looked >= LOOK:
                 complete = not self.follow or self.source.complete
                 final = self._look() and complete
-                self._keep_to_budget()
+                if self.follow:
+                    keep_to_budget(self.reservoir, self.settings, self.source)
                 looked = time.monotonic()
                 if complete:
                     self.pace.complete()
@@ -298,13 +276,6 @@ class Trainer:
         if self.follow and (lacking := self.source.lacking()) and all(run.complete for run in self.source.runs):
             self.on_lacking(lacking)  # nobody simulates any more
         return not self._behind
-
-    def _keep_to_budget(self) -> None:
-        """Where a budget ends the simulation: draws in proportion to what is spent of it."""
-        share = self.source.budget_share
-        if self.follow and self.settings.max_reuse is None and share is not None and self.reservoir.produced:
-            wanted = self.settings.max_steps * self.settings.batch_size
-            self.reservoir.max_reuse = share * wanted / self.reservoir.produced
 
     def _encode_beside(self, key: SampleKey) -> None:
         """Have a process encode what comes, if what came took long."""
@@ -542,10 +513,9 @@ class Trainer:
         self._count()
 
     def _count(self) -> None:
-        self.progress.step, self.progress.max_steps = (
-            self.step,
-            self.fit.last_step and max(self.fit.last_step, self.step),
-        )
+        last, redrawn = self.fit.last_step, self.fit.redrawn
+        self.progress.step, self.progress.redrawn = self.step, redrawn
+        self.progress.max_steps = last and max(last, self.step) - redrawn
         self.progress.samples, self.progress.segments = self.reservoir.produced, self.source.n_segments
 
     def _tell_scores(self) -> None:

@@ -37,6 +37,7 @@ class Pace:
         self._idle = 0.0
         self._asked: float | None = None
         self._committed: dict[SampleKey, float] = {}
+        self._drawn: set[SampleKey] = set()
         self.waited: dict[str, float] = {}
         self.paused = 0.0
         self.latencies: list[float] = []
@@ -45,15 +46,19 @@ class Pace:
         """A sample is there to be drawn, new or grown."""
         with suppress(OSError):
             committed = self._source.committed(sample.key, sample.blocks)
-            if committed > self._since_epoch:
+            if committed > self._since_epoch and sample.key not in self._drawn:
                 self._committed.setdefault(sample.key, committed)
         if self._filled is None and self._reservoir.filled:
             self._filled = time.monotonic()
 
     def drew(self, keys: Sequence[SampleKey]) -> None:
-        """These are in a batch for the first time."""
+        """These are in a batch for the first time, or for the first time since they came back from disk."""
         now = time.time()
-        self.latencies += [now - self._committed[key] for key in keys if key in self._committed]
+        for key in set(keys) - self._drawn:
+            self._drawn.add(key)
+            committed = self._committed.pop(key, None)
+            if committed is not None:
+                self.latencies.append(now - committed)
 
     def wait(self, what: str, seconds: float) -> None:
         """Sleep."""

@@ -17,8 +17,8 @@ class TrainingProgress:
     """How far a training is.
 
     Attributes:
-        step: Optimiser steps done, of `max_steps`; solutions where there are none.
-        max_steps: 0 where samples alone decide.
+        step: Optimiser steps done; solutions where there are none.
+        max_steps: Steps that were asked for, without those `redrawn`; 0 where samples alone decide.
         loss: Of the last step, in normalised units.
         rate: Steps per second, while not waiting.
         samples: Training samples taken so far.
@@ -39,9 +39,11 @@ class TrainingProgress:
         times: Output times, in `time_unit`.
         data: Paths of the runs.
         seconds: Since this session began.
-        seconds_left: Until the last step at the pace of the last minute, waiting included; None while nobody can tell.
+        seconds_left: Until the last step at the pace of the last minute, or of the last ten that were not redrawn,
+            waiting included; None while nobody can tell.
         state: `working`, `done`, or `stopped`, and why.
         time_unit: Of the times.
+        redrawn: Steps, of `step`, on samples drawn again while the trainer would have waited for others.
     """
 
     step: int = 0
@@ -69,6 +71,7 @@ class TrainingProgress:
     seconds_left: float | None = None
     state: str = "working"
     time_unit: TimeUnit = REDUCED
+    redrawn: int = 0
 
     @property
     def complete(self) -> bool:
@@ -76,10 +79,15 @@ class TrainingProgress:
         return self.state == "done"
 
     @property
+    def asked(self) -> int:
+        """Steps done of `max_steps`."""
+        return max(0, self.step - self.redrawn)  # batches that were drawn ahead count as redrawn already
+
+    @property
     def count(self) -> str:
         """How many steps or samples of how many."""
         if self.max_steps:
-            return f"{self.step}/{self.max_steps} steps"
+            return f"{self.asked}/{self.max_steps} steps"
         expected = "" if self.samples_expected is None else f"/{self.samples_expected}"
         return f"{self.samples}{expected} samples"
 
@@ -88,12 +96,14 @@ class TrainingProgress:
         if self.complete:
             return bar(1, 1, width)
         return (
-            bar(self.step, self.max_steps, width) if self.max_steps else bar(self.samples, self.samples_expected, width)
+            bar(self.asked, self.max_steps, width)
+            if self.max_steps
+            else bar(self.samples, self.samples_expected, width)
         )
 
     def __str__(self) -> str:
         """A line with a bar."""
-        facts = [self.count]
+        facts = [self.count + (f" and {self.redrawn} on samples drawn again" if self.redrawn else "")]
         if self.loss is not None:
             facts.append(f"loss {self.loss:.3f}")
         for species, values in list(self.pearson.items())[:1]:

@@ -245,7 +245,7 @@ def train_stream(
 def _pace(trainer: Trainer) -> dict[str, Any]:
     """How a training kept up with the simulations that it followed."""
     return {
-        "steps_redrawn": trainer.reservoir.redrawn,
+        "steps_redrawn": trainer.fit.redrawn,
         "idle_share": trainer.pace.idle_share,
         "commit_to_batch": trainer.pace.latency,
         "paused_seconds": trainer.pace.paused,

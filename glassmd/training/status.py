@@ -20,6 +20,8 @@ __all__ = ["STATUS", "Status"]
 STATUS = "status.json"
 """Name of the file."""
 
+_FEW = 10  # steps that an estimate of the end is made from
+
 
 class Status:
     """Keeps the progress of a training and writes it down about once a second.
@@ -31,13 +33,13 @@ class Status:
 
     def __init__(self, directory: Path, progress: TrainingProgress) -> None:
         self._progress, self._file = progress, StatusFile(directory / STATUS)
-        self._began, self._rate = time.monotonic(), RecentRate(progress.step)
+        self._began, self._rate = time.monotonic(), RecentRate(progress.asked, _FEW)
 
     def tell(self, *, at_once: bool = False) -> None:
         """Write it down if it is time to."""
         progress = self._progress
         progress.seconds = time.monotonic() - self._began
-        rate, left = self._rate.of(progress.step), progress.max_steps - progress.step
+        rate, left = self._rate.of(progress.asked), progress.max_steps - progress.asked
         progress.seconds_left = left / rate if rate and progress.max_steps else 0.0 if progress.complete else None
         self._file.offer(lambda: asdict(progress), at_once=at_once)
 
@@ -52,7 +54,7 @@ class Status:
     def session(self) -> Iterator[None]:
         """While the block runs the training is at work; it says at the end how that was."""
         progress = self._progress
-        self._began, self._rate, progress.state = time.monotonic(), RecentRate(progress.step), "working"
+        self._began, self._rate, progress.state = time.monotonic(), RecentRate(progress.asked, _FEW), "working"
         self.tell(at_once=True)
         try:
             yield

@@ -20,6 +20,7 @@ from glassmd.learners import make_model
 from glassmd.learners.losses import weighted_square_error
 from glassmd.ledger.run import RunDirectory
 from glassmd.models.store import load_model
+from glassmd.report.observe import observe
 from glassmd.settings import Settings, TrainSettings, build_settings
 from glassmd.simulation.pool import make_run
 from glassmd.simulation.worker import Worker
@@ -112,6 +113,29 @@ def test_a_trainer_that_cannot_follow_has_the_simulation_pause_and_both_end(tmp_
     assert run.paused is None
 
 
+def test_a_sample_that_comes_back_from_disk_is_not_used_for_the_first_time(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.time() - 1000]
+    monkeypatch.setattr("glassmd.training.pace.time.time", lambda: now[0])
+    source = SampleSource([open_run(run_copy)])
+    monkeypatch.setattr(source, "committed", lambda key, blocks: began + 10)
+    samples = {sample.key: sample for sample in source.poll()}
+    reservoir = Reservoir(2, samples.__getitem__)  # the other six wait on disk for an exchange every four draws
+    pace, began = Pace(source, reservoir), now[0]
+    now[0] += 12
+    for sample in samples.values():
+        reservoir.add(sample)
+        pace.arrived(sample)
+    while reservoir.drawn < 100:
+        reservoir.draw(1)
+        pace.drew(reservoir.first_drawn)
+        pace.arrived(next(iter(samples.values())))  # grown
+        reservoir.first_drawn.clear()
+        now[0] += 1
+    assert pace.latencies == pytest.approx([2, 3, 6, 10, 14, 18, 22, 26])
+
+
 def test_a_band_upside_down_is_refused() -> None:
     with pytest.raises(SettingsError, match="min_reuse = 3 above max_reuse = 2"):
         build_settings(TrainSettings, {"min_reuse": 3, "max_reuse": 2}, "train.")
@@ -128,6 +152,8 @@ def test_a_trainer_with_a_core_of_its_own_draws_again_and_one_without_waits(
     alone = train_stream(settings(max_steps=4), tmp_path / "alone")
     assert alone["steps_redrawn"] > 0
     assert alone["steps"] == 4 + alone["steps_redrawn"]
+    shown = observe(tmp_path / "alone")["training"]
+    assert (shown["max_steps"], shown["redrawn"]) == (4, alone["steps_redrawn"])
     assert alone["commit_to_batch"] is not None
     lines = [line for line in read_metrics(tmp_path / "alone" / "metrics.jsonl") if line["kind"] == "stream"]
     assert lines

@@ -37,6 +37,7 @@ from glassmd.status import RecentRate, StatusFile, at_work
 from glassmd.stream.dataset import Run
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.session import train
+from glassmd.training.status import Status
 from glassmd.training.validation import Validation
 from tests.conftest import TINY, TINY_TRAIN, Outcome, needs_lammps
 
@@ -143,6 +144,27 @@ def test_the_display_draws_the_same_screen_and_writes_lines_into_a_log() -> None
     assert "120/200 steps, loss 0.500, ρ A [0.25 – 0.25 – 0.25 – 0.25 – 0.25 –], waiting for the simulation" in line(
         seen
     )
+
+
+def test_steps_on_samples_drawn_again_bring_the_end_no_nearer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("glassmd.status.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("glassmd.training.status.time.monotonic", lambda: now[0])
+    training = TrainingProgress(max_steps=100)
+    status = Status(tmp_path, training)
+    for second in range(0, 3001, 10):  # a new sample every 100 s, thirty steps a second on those that are there
+        now[0] = float(second)
+        asked = second // 100
+        training.step, training.redrawn = 30 * second, 30 * second - asked
+        status.tell()
+    assert training.count == "30/100 steps"
+    assert training.bar(10) == "━━━───────"
+    assert training.seconds_left == pytest.approx(7000, rel=0.11)
+    assert "30/100 steps and 89970 on samples drawn again" in str(training)
+    text = screen(replace(a_crowd(), training=training), 80, 24).plain
+    assert "30/100 steps, about 1.9 h left" in text
+    assert "and 89970 steps on samples drawn again" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_a_run_is_seen_with_its_workers_and_lineages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,6 +288,17 @@ def test_a_rate_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> N
     assert found[1] is None
     assert found[50] == pytest.approx(10)
     assert found[-1] == 0
+
+
+def test_a_rate_may_ask_for_some_growth_however_long_that_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("glassmd.status.time.monotonic", lambda: now[0])
+    rate = RecentRate(least=10)
+    for second in range(0, 10_000, 2):
+        now[0] = float(second)
+        found = rate.of(second // 50)
+    assert found == pytest.approx(1 / 50, rel=0.1)
+    assert len(rate._seen) <= 12, "and keeps no more than that takes"
 
 
 def test_the_loss_of_a_validation_is_one_for_who_predicts_the_mean(tiny_run: Run, tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ class Fit:
         return self._clock.last_step
 
     @property
+    def redrawn(self) -> int:
+        """Of the steps, those on samples drawn again for want of others, beyond what was asked for."""
+        return self._clock.redrawn
+
+    @property
     def hungry(self) -> bool:
         """Whether another sample would change what the learner says."""
         return any(part.hungry for part in self.parts)

@@ -124,7 +124,7 @@ class Stepped(Part):
         accelerator = "cuda" if settings.device.type == "cuda" else "cpu"
         self._fabric = Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
         self._objective, self._optimizer = self._fabric.setup(_Objective(learner), optimizer, move_to_device=False)
-        self._redrawn = self._shaken = 0
+        self.redrawn = self._shaken = 0
         self._ahead: deque[_Drawn] = deque()
         self._maker = ThreadPoolExecutor(1, "batches")
         self._labels: OrderedDict[tuple[SampleKey, Blocks], tuple[Tensor, Tensor]] = OrderedDict()
@@ -133,7 +133,7 @@ class Stepped(Part):
     @property
     def last_step(self) -> int:  # type: ignore[override]
         """The step after which none is left."""
-        return self._settings.max_steps + self._redrawn
+        return self._settings.max_steps + self.redrawn
 
     @property
     def hungry(self) -> bool:  # type: ignore[override]
@@ -172,7 +172,7 @@ class Stepped(Part):
 
     def _draw(self, reservoir: Reservoir) -> None:
         """Draw the samples of another step."""
-        self._redrawn += not reservoir.ready
+        self.redrawn += not reservoir.ready
         self._ahead.append(_Drawn(reservoir.draw(self._settings.batch_size)))
 
     def _make(self, drawn: _Drawn, reservoir: Reservoir) -> Future[_Batch]:
@@ -199,7 +199,7 @@ class Stepped(Part):
         """The learning rate of the step to come."""
         rate = self._settings.learning_rate
         if self._settings.schedule == "cosine":
-            done = (self.step - self._redrawn) / self._settings.max_steps
+            done = (self.step - self.redrawn) / self._settings.max_steps
             rate *= max(0.02, 0.5 * (1 + np.cos(np.pi * done)))
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -292,7 +292,7 @@ class Stepped(Part):
     def state(self) -> dict[str, Any]:
         """Steps so far, and what was drawn for those to come."""
         ahead = [[[key.run, key.lineage, key.parent] for key in drawn.keys] for drawn in self._ahead]
-        return {"step": self.step, "redrawn": self._redrawn, "shaken": self._shaken, "ahead": ahead}
+        return {"step": self.step, "redrawn": self.redrawn, "shaken": self._shaken, "ahead": ahead}
 
     def restore(self, tensors: Tensors, state: Mapping[str, Any]) -> None:
         """Return to a checkpoint."""
@@ -305,7 +305,7 @@ class Stepped(Part):
             moments.setdefault(int(number), {})[moment] = tensor
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
         self._set_random(of_prefix(tensors, "random."))
-        self.step, self._redrawn, self._shaken = state["step"], state["redrawn"], state["shaken"]
+        self.step, self.redrawn, self._shaken = state["step"], state["redrawn"], state["shaken"]
         self._ahead = deque(_Drawn([SampleKey(*key) for key in keys]) for keys in state["ahead"])
 
     def _random(self) -> Tensors:
