@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ def screen(seen: Seen, width: int = 80, height: int = 24) -> Text:
 def _render(seen: Seen, width: int, lineages: list[Text], workers: list[Text]) -> list[Text]:
     lines = [_title(seen)]
     for run in seen.runs[:1]:
-        lines += _run(run, lineages, workers)
+        lines += _run(run, lineages, workers, width)
     if len(seen.runs) > 1:
         lines.append(_row("", f"and {len(seen.runs) - 1} more runs"))
     if seen.training is not None:
@@ -96,13 +97,14 @@ def _title(seen: Seen) -> Text:
     return Text.assemble((f"{seen.kind} {seen.path}".strip(), "bold"), ": ", (says, style), (liquid, "dim"))
 
 
-def _run(run: Progress, lineages: list[Text], workers: list[Text]) -> list[Text]:
+def _run(run: Progress, lineages: list[Text], workers: list[Text], width: int) -> list[Text]:
     done, expected = run.segments
     left = "complete" if run.complete else remaining(run.seconds_left) if run.workers else ""
     counts = f"{done}/{expected} segments" + (f", {left}" if left else "")
     lines = [_with_bar("simulation", bar(done, expected, _LONG), counts)]
     facts = [f"{_of(*count)} {kind}" for kind, count in run.entries.items() if kind != "segments"]
-    lines += [_row("", ", ".join(facts))] if facts else []
+    told = ", ".join(fact.replace(" ", "\xa0") for fact in facts)
+    lines += [_row("", text.replace("\xa0", " ")) for text in textwrap.wrap(told, width - _LABEL)]
     if run.lineages is not None:
         found = run.lineages
         text = f"{found.equilibrated}/{found.expected} in equilibrium"

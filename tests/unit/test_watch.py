@@ -110,6 +110,12 @@ def test_the_screen_sums_up_what_does_not_fit(height: int) -> None:
     assert text.count("…") <= 3, "few lines are too long"
 
 
+def test_counts_of_a_long_run_take_two_lines() -> None:
+    run = replace(a_crowd().runs[0], entries=dict.fromkeys(("parents", "inherent", "cage"), (12_345, 100_000)))
+    lines = screen(replace(a_crowd(), runs=(run,)), 60, 40).plain.splitlines()
+    assert [one.strip() for one in lines[2:4]] == ["12345/100000 parents, 12345/100000 inherent,", "12345/100000 cage"]
+
+
 def test_a_high_terminal_lists_every_lineage_and_worker() -> None:
     text = screen(replace(a_crowd("AB"), problems=()), 200, 70).plain
     assert [f"L{number:04d}" in text for number in range(20)] == [True] * 20
