@@ -4,8 +4,8 @@
     python benchmarks/online.py FOLDER [--stages arms,steer,figure] [--seeds 0,1,2] [--learners glassnet,cage]
 
 `arms`: each way to spend the same budget (`online_data.PARENTS`) is a run directory of links into the bank; `glassnet`
-and `cage` are trained on it and on the first half of its parents, and scored on the bank's test lineages. The published
-protocol is the arm with 32 replicas, trained when all is there; the others are what a stream has made in the end, and
+and `cage` are trained on it and on the first half and quarter of its parents, and scored on the bank's test lineages. A
+quarter affords no parent of every lineage with 32 replicas. The published protocol is that arm, trained when all is there; the others are what a stream has made in the end, and
 `online_against_offline.py` says how little the order of arrival matters.
 `steer`: streams with half of that budget, `--acquire uniform` and `uncertainty`, from the same equilibrated lineages
 of another seed, scored on the same test lineages.
@@ -41,7 +41,7 @@ from glassmd.settings import RunSettings, Settings
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.session import train, train_stream
 
-SHARES = 1.0, 0.5
+SHARES = 1.0, 0.5, 0.25
 TRAINING, TAU_ALPHA = "train", 0  # role; which of the times is closest to τ_α
 PUBLISHED = 32  # replicas per parent of the published protocol
 CORES = 2
@@ -130,7 +130,7 @@ def arms(folder: Path, rows: Rows, seeds: list[int], learners: list[str], shares
         bank = folder / "bank" / f"seed-{seed}"
         for share in shares:
             for learner in learners:
-                for replicas in PARENTS:
+                for replicas in (one for one in PARENTS if PARENTS[one] * share >= 1):
                     what = {"arm": "even", "seed": seed, "learner": learner, "replicas": replicas, "share": share}
                     if rows.has(**what):
                         continue
@@ -191,7 +191,7 @@ def _counts(run: Run) -> list[int]:
 
 
 def figure(folder: Path, rows: Rows, out: Path) -> None:
-    """Means over seeds, with the spread between them as the error: against replicas, and against seconds."""
+    """Means over seeds, with the spread between them as the error: against replicas, replica-steps and seconds."""
     # other jobs on the same cores may have slowed down some banks and trainings
     rate = max(speed(bank) for bank in sorted((folder / "bank").glob("seed-*")))
     for row in rows.rows:
@@ -199,11 +199,11 @@ def figure(folder: Path, rows: Rows, out: Path) -> None:
             alike = [other["training_seconds"] for other in rows.rows if _same_but_seed(row, other)]
             row["seconds"] = round(seconds_since_nothing({**row, "training_seconds": float(np.median(alike))}, rate))
     table, learners = [], sorted({row["learner"] for row in rows.rows}, reverse=True)
-    drawn, axes = axes_of(2 * len(learners), rows=2)
+    drawn, axes = axes_of(3 * len(learners), rows=3)
     for number, learner in enumerate(learners):
-        by_replicas, by_seconds = axes[number], axes[len(learners) + number]
-        points: dict[int, list[tuple[float, float, float]]] = {}
-        for share, mark in zip(SHARES, ("o-", "s--"), strict=True):
+        by_replicas, by_steps, by_seconds = axes[number :: len(learners)]
+        points: dict[int, list[tuple[float, float, float, float]]] = {}
+        for share, mark in zip(SHARES, ("o-", "s--", "^:"), strict=True):
             line = []
             for replicas in PARENTS:
                 wanted = ("even", learner, replicas, share)
@@ -212,20 +212,23 @@ def figure(folder: Path, rows: Rows, out: Path) -> None:
                     measured = _mean([row["of_ceiling"][TAU_ALPHA] for row in found])
                     line.append((replicas, *measured))
                     seconds = float(np.mean([row["seconds"] for row in found]))
-                    points.setdefault(replicas, []).append((seconds, *measured))
+                    steps = float(np.mean([row["replica_steps"] for row in found])) / 1e6
+                    points.setdefault(replicas, []).append((steps, seconds, *measured))
                     table.append(_summary("even", learner, replicas, share, found, _published(rows, found)))
             if line:
                 x, y, error = zip(*line, strict=True)
                 by_replicas.errorbar(x, y, error, fmt=mark, capsize=2, label=f"{share:g} of the budget")
         for replicas, of in points.items():
-            x, y, error = zip(*sorted(of), strict=True)
+            steps_by_share, seconds_by_share, y, error = zip(*sorted(of), strict=True)
             name = f"{replicas}, then trained" if replicas == PUBLISHED else f"{replicas}, streamed"
-            by_seconds.errorbar(x, y, error, fmt="o-", capsize=2, ms=4, label=name)
+            for axis, x in ((by_steps, steps_by_share), (by_seconds, seconds_by_share)):
+                axis.errorbar(x, y, error, fmt="o-", capsize=2, ms=4, label=name)
         by_replicas.set_title(learner)
         log_axis(by_replicas, sorted(PARENTS))
         by_replicas.set_xlabel("replicas per training parent")
+        by_steps.set_xlabel("replica-steps since nothing, millions")
         by_seconds.set_xlabel("seconds since nothing, two cores")
-        for axis in (by_replicas, by_seconds):
+        for axis in (by_replicas, by_steps, by_seconds):
             axis.set_ylabel("ρ / ceiling of A at τ$_α$")
             axis.legend(fontsize=7)
     for acquire in ("uniform", "uncertainty"):
