@@ -4,9 +4,10 @@
     python benchmarks/online.py FOLDER [--stages arms,steer,figure] [--seeds 0,1,2] [--learners glassnet,cage]
 
 `arms`: each way to spend the same budget (`online_data.PARENTS`) is a run directory of links into the bank; `glassnet`
-and `cage` are trained on it and on the first half and quarter of its parents, and scored on the bank's test lineages. A
-quarter affords no parent of every lineage with 32 replicas. The published protocol is that arm, trained when all is there; the others are what a stream has made in the end, and
-`online_against_offline.py` says how little the order of arrival matters.
+and `cage` are trained on it and on the first half and quarter of its parents, and scored on the bank's test lineages.
+The published protocol is the arm with 32 replicas, trained when all is there, and a quarter affords no parent of every
+lineage with them; the others are what a stream has made in the end, and `online_against_offline.py` says how little the
+order of arrival matters.
 `steer`: streams with half of that budget, `--acquire uniform` and `uncertainty`, from the same equilibrated lineages
 of another seed, scored on the same test lineages.
 `figure`: `online.json` and `online.png`. Rows are kept in FOLDER/rows.jsonl as they come; started again, it goes on,
