@@ -74,6 +74,8 @@ class RecentRate:
     def of(self, count: int) -> float | None:
         """Per second, now that it is `count`; None within the first two seconds."""
         now = time.monotonic()
+        if self._least and len(self._seen) == 1 and count == self._seen[0][1]:
+            self._seen[0] = now, count  # waiting before the first says nothing of the pace
         if now - self._seen[-1][0] > 1.0 and (count != self._seen[-1][1] or not self._least):
             self._seen.append((now, count))
         while len(self._seen) > 1 and now - self._seen[1][0] > _MINUTE and count - self._seen[1][1] >= self._least:

@@ -305,6 +305,11 @@ def test_a_rate_may_ask_for_some_growth_however_long_that_took(monkeypatch: pyte
         found = rate.of(second // 50)
     assert found == pytest.approx(1 / 50, rel=0.1)
     assert len(rate._seen) <= 12, "and keeps no more than that takes"
+    rate = RecentRate(least=10)
+    for second in range(10_000, 10_630):
+        now[0] = float(second)
+        found = rate.of(max(0, 30 * (second - 10_600)))
+    assert found == pytest.approx(30, rel=0.1), "ten minutes of waiting for the first do not count"
 
 
 def test_the_loss_of_a_validation_is_one_for_who_predicts_the_mean(tiny_run: Run, tmp_path: Path) -> None:
