@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.features.neighbours import FloatArray, Neighbours
-from glassmd.features.pair import pair_potential
 from glassmd.mixtures import Mixture
+from glassmd.pair_potential import pair_potential
 
 __all__ = ["energies_and_forces", "n_physical_quantities", "physical_quantities"]
 

@@ -19,13 +19,13 @@ from glassmd.errors import InputError
 from glassmd.features import RECIPES, Recipe, coarse_grain, describe, displacement_features, voronoi
 from glassmd.features.angular import SCHOENHOLZ_ANGULAR
 from glassmd.features.neighbours import Neighbours, find_neighbours, neighbour_blocks
-from glassmd.features.pair import pair_potential
 from glassmd.features.physical import energies_and_forces
 from glassmd.features.radial import RadialShells
 from glassmd.features.recipe import n_columns
 from glassmd.features.recursion import generations
 from glassmd.features.voronoi import voronoi_cells
 from glassmd.mixtures import MIXTURES, Mixture, get_mixture
+from glassmd.pair_potential import pair_potential
 from glassmd.structure import Structure
 from tests.conftest import needs_lammps
 

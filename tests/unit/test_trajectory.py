@@ -123,7 +123,7 @@ def test_what_is_logged_again_and_again_is_written_once(tmp_path: Path) -> None:
 
 def old_file(path: Path) -> list[Frame]:
     """As the program wrote them: the first frame says nothing of a replica."""
-    from glassmd.trajectory import _snapshot
+    from glassmd.trajectory.gsd_writing import _snapshot
 
     label = {GSD_REPLICA: np.array([0], np.int64)}
     frames = [Frame(pair(1.0)), *(Frame(pair(1.0 + k), k, {**label, GSD_TIME: np.array([k / 2])}) for k in (1, 2))]

@@ -14,7 +14,6 @@ from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
-from glassmd.features.pair import pair_potential
 from glassmd.fields import EDGE_INDEX, EDGE_VECTOR, NODE_SPECIES
 from glassmd.graphs import to_graph
 from glassmd.learners.fitting.stepped import SteppedModel
@@ -26,6 +25,7 @@ from glassmd.learners.networks.equivariant_convolution import (
     spherical_harmonics,
 )
 from glassmd.mixtures import Mixture
+from glassmd.pair_potential import pair_potential
 from glassmd.structure import Structure
 
 __all__ = ["SE3Model"]
