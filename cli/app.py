@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 from glassmd_cli import (
+    analyze,
     demo,
     doctor,
     evaluate,
@@ -40,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (simulate, train, predict, evaluate):
+for _command in (simulate, train, predict, evaluate, analyze):
     app.command()(getattr(_command, _command.__name__.rsplit(".", 1)[-1]))
 app.command("import")(import_.import_)
 for _command in (init, info, watch, doctor, demo):

@@ -22,6 +22,8 @@ __all__ = [
     "EngineName",
     "EngineOption",
     "JsonFlag",
+    "TimeStepOption",
+    "TypesOption",
     "console",
     "emit",
     "overrides_of",
@@ -49,6 +51,13 @@ class DeviceName(StrEnum):
     gpu = "gpu"
 
 
+TypesOption = Annotated[
+    str | None, typer.Option("--types", help="Species by the name of a type of the file: 1=A,2=B.", show_default=False)
+]
+TimeStepOption = Annotated[
+    float | None,
+    typer.Option("--time-step", help="Of one step of a file that has steps and no times.", show_default=False),
+]
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="What computes the inputs that the model sees.")]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where it does.")]
 

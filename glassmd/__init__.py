@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from glassmd.mixtures import Mixture as Mixture
     from glassmd.mixtures import get_mixture as get_mixture
     from glassmd.models.store import load_model as load_model
+    from glassmd.observables.opening import analyze as analyze
     from glassmd.prediction import predict as predict
     from glassmd.settings import RunSettings as RunSettings
     from glassmd.settings import Settings as Settings
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from glassmd.training.session import train as train
     from glassmd.training.session import train_stream as train_stream
     from glassmd.trajectory import read_configuration as read_configuration
+    from glassmd.trajectory.trajectory import open_trajectory as open_trajectory
 
 _HOME = {
     "Configuration": "configuration",
@@ -42,12 +44,14 @@ _HOME = {
     "Settings": "settings",
     "Structure": "structure",
     "TrainSettings": "settings",
+    "analyze": "observables.opening",
     "compare": "comparison.session",
     "evaluate": "evaluation",
     "get_mixture": "mixtures",
     "load_model": "models.store",
     "load_settings": "settings",
     "open_run": "stream.dataset",
+    "open_trajectory": "trajectory.trajectory",
     "predict": "prediction",
     "read_configuration": "trajectory",
     "simulate": "simulation.pool",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from glassmd.errors import InputError, TrajectoryError
 from glassmd.storage import is_special
 from glassmd.trajectory.frame import Frame
 from glassmd.trajectory.overlaps import check_overlaps
+from glassmd.trajectory.raw import RawFrame
 
-__all__ = ["read_configuration", "read_frames"]
+__all__ = ["GsdSource", "read_configuration", "read_frames"]
 
 _BYTES_OF_A_POSITION = 12
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[gsd.hoomd.HOOMDTrajectory]:
+def _open(path: Path) -> gsd.hoomd.HOOMDTrajectory:
     if path.is_dir():
         raise TrajectoryError(f"{path} is a directory", "a GSD file")
     if not path.exists():
@@ -38,10 +39,95 @@ def _opened(path: Path) -> Iterator[gsd.hoomd.HOOMDTrajectory]:
         raise TrajectoryError(
             f"{path} is not a readable GSD file ({error})", "a complete GSD file", "copy or write it again"
         ) from error
-    with trajectory:
-        if len(trajectory) == 0:
-            raise TrajectoryError(f"{path} holds no frames", "a GSD file with at least one frame", "write it again")
+    if len(trajectory) == 0:
+        trajectory.close()
+        raise TrajectoryError(f"{path} holds no frames", "a GSD file with at least one frame", "write it again")
+    return trajectory
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[gsd.hoomd.HOOMDTrajectory]:
+    with _open(path) as trajectory:
         yield trajectory
+
+
+class GsdSource:
+    """A GSD file as a trajectory; a quantity that a frame lacks is that of frame 0 (:mod:`gsd.hoomd`).
+
+    Args:
+        path: The file.
+
+    Raises:
+        TrajectoryError: It is no readable GSD file, or has no frames.
+    """
+
+    format = "GSD"
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open(path)
+        self._count = len(self._file)
+        self._initial: Any = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def read(self, number: int) -> RawFrame:
+        """Frame `number`; see :class:`glassmd.trajectory.raw.FrameSource`."""
+        for index in dict.fromkeys((0, number)) if self._initial is None else (number,):
+            _check_number(self.path, self._file, index)
+            raw = _raw(self.path, self._file, index)
+            self._initial = self._initial or raw
+        box, particles = np.asarray(raw.configuration.box, np.float64), raw.particles
+        exists = self._file.file.chunk_exists
+        if particles.N == 0:
+            raise TrajectoryError(f"{self.path} has no particles", "at least one particle per frame")
+        names, types = tuple(map(str, particles.types)), np.asarray(particles.typeid, np.int32)
+        if int(types.max()) >= len(names):
+            raise TrajectoryError(f"{self.path} has type index {types.max()} for types {names}", "an index into them")
+        return RawFrame(
+            lengths=box[:3],
+            tilts=box[3:],
+            lowest=-box[:3] / 2,
+            dimensions=int(raw.configuration.dimensions or 3),
+            types=types,
+            type_names=names,
+            positions=np.asarray(particles.position, np.float64),
+            images=np.asarray(particles.image, np.int32) if self._has_images else None,
+            velocities=np.asarray(particles.velocity, np.float64) if exists(number, "particles/velocity") else None,
+            masses=np.asarray(particles.mass, np.float64) if exists(0, "particles/mass") else None,
+            step=int(raw.configuration.step or 0),
+            log={name: np.asarray(value) for name, value in raw.log.items()},
+        )
+
+    def steps(self) -> NDArray[np.int64]:
+        """Step numbers of all frames."""
+        name, file = "configuration/step", self._file.file
+        first = int(file.read_chunk(0, name)[0]) if file.chunk_exists(0, name) else 0
+        found = (file.read_chunk(k, name)[0] if file.chunk_exists(k, name) else first for k in range(len(self)))
+        return np.fromiter(found, np.int64, len(self))
+
+    @cached_property
+    def _has_images(self) -> bool:
+        """Whether images are those of each frame. HOOMD-blue writes them into the first frame even where it does not
+        write them later, unless it is told `dynamic=["particles/image"]`.
+        """
+        exists = self._file.file.chunk_exists
+        return any(exists(k, "particles/image") for k in range(min(1, len(self) - 1), len(self)))
+
+
+def _raw(path: Path, trajectory: gsd.hoomd.HOOMDTrajectory, index: int) -> Any:
+    try:
+        return trajectory[index]
+    except (RuntimeError, OSError, KeyError, ValueError) as error:
+        raise TrajectoryError(
+            f"frame {index} of {path} cannot be read ({error})", "a complete GSD file", "copy or write it again"
+        ) from error
 
 
 def _check_number(path: Path, trajectory: gsd.hoomd.HOOMDTrajectory, index: int) -> None:
@@ -138,15 +224,8 @@ def read_frames(
         # first, and once.
         for index in sorted({index % count for index in asked}):
             _check_number(path, trajectory, index)
-            try:
-                raw = trajectory[index]
-                log = {name: np.asarray(value) for name, value in raw.log.items()}
-            except (RuntimeError, OSError, KeyError, ValueError) as error:
-                raise TrajectoryError(
-                    f"frame {index} of {path} cannot be read ({error})",
-                    "a complete GSD file",
-                    "copy or write it again",
-                ) from error
+            raw = _raw(path, trajectory, index)
+            log = {name: np.asarray(value) for name, value in raw.log.items()}
             found[index] = Frame(_configuration(path, raw, species_names), int(raw.configuration.step or 0), log)
     return [found[index % count] for index in asked]
 

@@ -1,0 +1,1 @@
+"""What is measured on runs and trajectories: `glassmd analyze`."""
