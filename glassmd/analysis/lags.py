@@ -83,7 +83,7 @@ def plan_lags(
         ([0.5, 1.0, 1.5, 25.0], 100)
         >>> blocks = np.add.outer([0, 100, 200], [0, 1, 10, 50]).ravel()
         >>> plan_lags(blocks).lags.tolist()
-        [1.0, 9.0, 10.0, 50.0, 51.0, 90.0, 100.0]
+        [1.0, 9.0, 10.0, 50.0, 60.0, 99.0, 100.0]
     """
     t = np.asarray(times, np.float64)
     if t.ndim != 1 or np.any(np.diff(t) <= 0):
@@ -115,7 +115,7 @@ def _lags(t: FloatArray) -> FloatArray:
     found, counts = found[usable], counts[usable]
     interval = np.floor(PER_DECADE * np.log10(found / found[0]) + 1e-9).astype(int)
     chosen = [np.flatnonzero(interval == k) for k in np.unique(interval)]
-    return np.array([found[of[np.argmax(counts[of])]] for of in chosen])
+    return np.array([found[of[::-1][np.argmax(counts[of[::-1]])]] for of in chosen])  # of several the longest
 
 
 def _gathered(differences: FloatArray) -> tuple[FloatArray, IntArray]:

@@ -13,6 +13,7 @@
       engines/hoomd-gpu-….json        what was measured on a device: systems packed, neighbour list's buffer
       claims/                         locks of work in progress
       workers/                        what each process is doing, for the progress display
+      growing.json                    somebody reads frames of a trajectory into it: more is to come
       pause.json                      somebody cannot follow: begin nothing new for a minute
       worth.json                      where labels teach most: in what order to work
 
@@ -343,7 +344,10 @@ class RunDirectory:
     def complete(self) -> bool:
         """Whether every expected segment is committed, or the budget is spent."""
         self.refresh()
+        growing = self.growing  # before the last look
         self.poll()
+        if growing:
+            return False
         return self.spent or self.index.count("segments") >= self.n_expected_segments
 
     @property
@@ -406,6 +410,22 @@ class RunDirectory:
             parents, lineages = ({k: float(x) for k, x in found[kind].items()} for kind in ("parents", "lineages"))
             return parents, lineages
         return None
+
+    def grow(self) -> None:
+        """Say that more is to come for :data:`PAUSE` seconds, so that nobody waits for a reader that has died."""
+        with suppress(StorageError):
+            write_json(self.home / "growing.json", {})
+
+    def grown(self) -> None:
+        """Nothing more is to come."""
+        (self.home / "growing.json").unlink(missing_ok=True)
+
+    @property
+    def growing(self) -> bool:
+        """Whether somebody reads frames of a trajectory that is still written into it."""
+        with suppress(OSError):
+            return time.time() - (self.home / "growing.json").stat().st_mtime < PAUSE
+        return False
 
     def pause(self, why: str) -> None:
         """Ask whoever simulates to begin nothing new for :data:`PAUSE` seconds; a full disk is no reason to stop."""

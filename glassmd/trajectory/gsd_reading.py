@@ -19,7 +19,7 @@ from glassmd.trajectory.frame import Frame
 from glassmd.trajectory.overlaps import check_overlaps
 from glassmd.trajectory.raw import RawFrame
 
-__all__ = ["GsdSource", "read_configuration", "read_frames"]
+__all__ = ["GsdSource", "complete_frames", "read_configuration", "read_frames"]
 
 _BYTES_OF_A_POSITION = 12
 
@@ -49,6 +49,15 @@ def _open(path: Path) -> gsd.hoomd.HOOMDTrajectory:
 def _opened(path: Path) -> Iterator[gsd.hoomd.HOOMDTrajectory]:
     with _open(path) as trajectory:
         yield trajectory
+
+
+def complete_frames(path: Path) -> int:
+    """How many frames a GSD file has that somebody may still write; 0 while it is not there or cannot be opened."""
+    try:
+        with gsd.hoomd.open(str(path), "r") as trajectory:
+            return len(trajectory)
+    except (OSError, RuntimeError, ValueError):
+        return 0
 
 
 class GsdSource:

@@ -150,8 +150,8 @@ class Trajectory:
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
 
-    def frames(self) -> Iterator[Frame]:
-        """Every frame in its order, unwrapped.
+    def frames(self, first: int = 0) -> Iterator[Frame]:
+        """Every frame from one on in its order, unwrapped.
 
         Raises:
             TrajectoryError: A frame is damaged, has another number of particles, other types or another box than the
@@ -159,7 +159,7 @@ class Trajectory:
         """
         follow = NearestImages(self._box) if self.wrapped else None
         before: float | None = None
-        for number in range(len(self)):
+        for number in range(first, len(self)):
             frame = self._checked(self._source.read(number), number, follow)
             assert frame.time is not None, "frames of a trajectory have times"
             if before is not None and frame.time <= before:
