@@ -13,6 +13,7 @@ from glassmd_cli.options import (
     EngineName,
     EngineOption,
     JsonFlag,
+    TargetName,
     console,
     emit,
     messages,
@@ -69,6 +70,9 @@ def evaluate(
     inputs: Annotated[
         str | None, _comparing("--inputs", "Positions that learners see: 'ridge:inherent;bapst:cage'.")
     ] = None,
+    target: Annotated[
+        TargetName | None, _comparing("--target", "What is learned. Default: propensity. A MODEL knows its own.")
+    ] = None,
     out: Annotated[
         Path | None, _comparing("--out", "Directory; continues where it stopped. Default: comparison.")
     ] = None,
@@ -98,8 +102,8 @@ def evaluate(
     """
     _require_drawable(plot)
     given = {
-        "--models": models, "--inputs": inputs, "--out": out, "--seeds": seeds, "--folds": folds, "--time": time,
-        "--set": set_, "--walltime": walltime,
+        "--models": models, "--inputs": inputs, "--target": target, "--out": out, "--seeds": seeds, "--folds": folds,
+        "--time": time, "--set": set_, "--walltime": walltime,
     }  # fmt: skip
     _require_consistent(compare, [flag for flag, value in given.items() if value is not None], subset)
     if compare and tau_alpha is not None:
@@ -112,6 +116,7 @@ def evaluate(
         _score(paths, subset, _tau_alphas(tau_alpha), plot, engine, device, json_mode)
         return
     settings = {**_inputs(inputs), **overrides_of({"set": set_})}
+    settings |= {} if target is None else {"target": target.value}
     choices: dict[str, Any] = {"seeds": 3 if seeds is None else seeds, "folds": folds, "at": time, "settings": settings}
     choices |= {"engine": engine.value, "device": device.value, "stop": StopRequest(walltime=walltime)}
     _compare(paths, None if models is None else models.split(","), out or Path("comparison"), choices, plot, json_mode)

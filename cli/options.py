@@ -22,6 +22,8 @@ __all__ = [
     "EngineName",
     "EngineOption",
     "JsonFlag",
+    "TargetName",
+    "TargetOption",
     "TimeStepOption",
     "TypesOption",
     "console",
@@ -43,6 +45,15 @@ class EngineName(StrEnum):
     lammps = "lammps"
 
 
+class TargetName(StrEnum):
+    """What is learned."""
+
+    propensity = "propensity"
+    squared_displacement = "squared-displacement"
+    bond_breaking = "bond-breaking"
+    cage_relative = "cage-relative"
+
+
 class DeviceName(StrEnum):
     """Where it computes."""
 
@@ -60,6 +71,11 @@ TimeStepOption = Annotated[
 ]
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="What computes the inputs that the model sees.")]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where it does.")]
+
+TargetOption = Annotated[
+    TargetName | None,
+    typer.Option("--target", help="What is learned; default: propensity. See docs/targets.md.", show_default=False),
+]
 
 
 def _option(kind: Any, flag: str, text: str) -> Any:

@@ -28,7 +28,10 @@ def predict(
     device: DeviceOption = DeviceName.auto,
     json_mode: JsonFlag = False,
 ) -> None:
-    """Write a snapshot with the predicted propensity of every particle, ready to colour by in OVITO."""
+    """Write a snapshot with what a model predicts of every particle, its propensity, ready to colour by in OVITO.
+
+    A model that was trained with another --target predicts that one, under its own name.
+    """
     # torch takes seconds to load, and what does not need it should not wait for it
     from glassmd.prediction import predict_file
     from glassmd.report.figures import check_suffix, plot_propensity
@@ -47,7 +50,8 @@ def predict(
         device=device.value,
     )
     if plot is not None:
-        plot_propensity(plot, configuration, prediction.times, prediction.propensity, prediction.time_unit)
+        found = prediction.times, prediction.propensity, prediction.time_unit, prediction.target
+        plot_propensity(plot, configuration, *found)
         facts["plot"] = str(plot)
     if not facts["mixture_checked"]:
         messages().print(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
+from glassmd_cli.options import JsonFlag, TargetOption, console, emit, messages, run_options
 from glassmd_cli.simulate import show_plan
 
 from glassmd.errors import InputError
@@ -34,7 +34,8 @@ def _show_dry_run(runs: list[Path], settings: Settings, json_mode: bool, simulat
     if not runs:
         show_plan(settings, json_mode, simulated)
         return
-    facts = {"data": [str(open_run(run).path) for run in runs], "settings": settings.train.model_dump()}
+    opened = [open_run(run, settings.train.target) for run in runs]
+    facts = {"data": [str(run.path) for run in opened], "settings": settings.train.model_dump()}
     if json_mode:
         emit(facts)
     else:
@@ -57,6 +58,7 @@ def train(
             "--input", help="Positions that it sees: thermal, inherent, cage, comma between.", show_default=False
         ),
     ] = None,
+    target: TargetOption = None,
     max_steps: Annotated[
         int | None, typer.Option("--max-steps", help="Optimiser steps in all.", show_default=False)
     ] = None,
@@ -79,7 +81,7 @@ def train(
     others are writing are followed.
     """
     # torch takes seconds to load, and what does not need it should not wait for it
-    from glassmd.training.session import refuse_run, train_stream
+    from glassmd.training.session import refuse_run, require_positions, train_stream
     from glassmd.training.session import train as run_training
 
     file, runs = _sort(data or [])
@@ -96,11 +98,14 @@ def train(
             **overrides,
             "train.model": model,
             "train.input": input_,
+            "train.target": None if target is None else target.value,
             "train.max_steps": max_steps,
             "train.acquire": acquire,
         },
         made_with(simulated),
     )
+    if not runs:
+        require_positions(settings)
     if dry_run:
         _show_dry_run(runs, settings, json_mode, simulated)
         return

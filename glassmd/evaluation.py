@@ -24,6 +24,7 @@ from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample, at_times, score_samples, union_of_times
 from glassmd.stream.structures import merge_cost
 from glassmd.stream.tau_alphas import use_tau_alphas
+from glassmd.target import PROPENSITY
 from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit
 
 __all__ = ["evaluate", "published_beside"]
@@ -45,7 +46,7 @@ def evaluate(
 
     Args:
         model: Model directory.
-        data: Run directories of the model's mixture.
+        data: Run directories of the model's mixture, which can have labels of its target.
         subset: Which lineages: `auto` takes the test lineages where the run has some, else all of them.
         tau_alpha: For a model with times in units of τ_α: that of each of `data`, or one of all, √(mσ²/ε); by default
             as measured when their lineages were equilibrated.
@@ -58,7 +59,7 @@ def evaluate(
 
     Raises:
         ModelError: The model does not fit the data, or shares no time with them.
-        RunError: No data.
+        RunError: No data, or none with labels of the model's target.
         InputError: Nobody knows τ_α, or it is told for a model that needs none.
     """
     started = time.monotonic()
@@ -83,6 +84,7 @@ def evaluate(
         "replicas": sorted({sample.n_replicas for sample in samples}),
         "times": times.tolist(),
         "time_unit": loaded.card.time_unit,
+        "target": loaded.card.target,
         "times_left_out": tested.times_left_out,
         "species": result,
         "published": published_beside(loaded.card.mixture, samples, loaded.card.time_unit),
@@ -108,8 +110,8 @@ class _Tested:
 
 
 def _opened(loaded: LoadedModel, data: Sequence[Path | str], tau_alpha: Sequence[float] | None) -> list[Run]:
-    """The runs, with the unit of the model's times."""
-    runs = [open_run(path) for path in data]
+    """The runs, with labels of the model's target and the unit of its times."""
+    runs = [open_run(path, loaded.card.target) for path in data]
     if loaded.card.time_unit == TAU_ALPHA:
         use_tau_alphas(runs, tau_alpha, option="--tau-alpha")
     elif tau_alpha is not None:
@@ -155,8 +157,10 @@ def _shared(loaded: LoadedModel, runs: Sequence[Run]) -> tuple[list[float], list
 
 
 def published_beside(mixture: dict[str, Any], samples: Sequence[Sample], unit: TimeUnit = REDUCED) -> dict[str, Any]:
-    """Published figures for the same state point and times in √(mσ²/ε), as far as there are any."""
-    if unit != REDUCED or any(abs(sample.parent.density / PUBLISHED_DENSITY - 1) > 0.01 for sample in samples):
+    """Published figures of propensities for the same state point and times in √(mσ²/ε), as far as there are any."""
+    if samples[0].target != PROPENSITY or unit != REDUCED:
+        return {}
+    if any(abs(sample.parent.density / PUBLISHED_DENSITY - 1) > 0.01 for sample in samples):
         return {}
     return published_scores(mixture, {sample.temperature for sample in samples}, samples[0].times.tolist())
 
@@ -184,6 +188,7 @@ def _as_json(found: SpeciesScores, samples: list[Sample]) -> dict[str, Any]:
         "pearson_pooled": found.pooled,
         "reliability": found.reliability,
         "ceiling": found.ceiling,
+        "n_alike": found.n_alike,
         "intraclass_correlation": kappa,
     }
     return dict(plain(told))

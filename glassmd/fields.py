@@ -5,7 +5,10 @@ One constant per field, with its meaning on the line above it.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
+
+from glassmd.target import Target
+from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit
 
 # of run directories, bumped when yesterday's program cannot read what is written today; in 1 nothing but GSD files was
 # protected by checksums, and runs of both are read and continued
@@ -22,11 +25,34 @@ GSD_TIME: Final = "glassmd/time"
 GSD_PROPENSITY: Final = "particles/propensity_t{time:g}"
 # GSD log chunk, (n_particles,) float32: unbiased variance of |Δr| between the replicas of the propensity above, σ_AA²
 GSD_PROPENSITY_VARIANCE: Final = "particles/propensity_t{time:g}_variance"
-# GSD log chunk, (n_particles,) float32: standard deviation of the prediction above, σ_AA
-GSD_PROPENSITY_STD: Final = "particles/propensity_t{time:g}_std"
-# the two of a prediction whose times are in units of τ_α
-GSD_PROPENSITY_TAU_ALPHA: Final = "particles/propensity_t{time:g}tau_alpha"
-GSD_PROPENSITY_TAU_ALPHA_STD: Final = "particles/propensity_t{time:g}tau_alpha_std"
+# GSD log chunks by target, (n_particles,) float32: the propensity, and ⟨|Δr|²⟩, σ_AA²; the mean fraction of the initial
+# neighbours that are still neighbours; the displacement against the initial neighbours', σ_AA; see `label_chunk`
+GSD_LABEL: Final[dict[Target, str]] = {
+    "propensity": GSD_PROPENSITY,
+    "squared-displacement": "particles/squared_displacement_t{time:g}",
+    "bond-breaking": "particles/bond_breaking_t{time:g}",
+    "cage-relative": "particles/cage_relative_t{time:g}",
+}
+
+
+def label_chunk(
+    target: Target, time: float, kind: Literal["", "variance", "std"] = "", unit: TimeUnit = REDUCED
+) -> str:
+    """Name of the GSD log chunk of labels or predictions at a time.
+
+    Args:
+        target: Of what.
+        time: In `unit`.
+        kind: Nothing for the mean over replicas, or what is predicted of it; `variance`, unbiased and between replicas,
+            of labels; `std`, standard deviation, of predictions.
+        unit: Of the time.
+
+    Example:
+        >>> label_chunk("propensity", 0.5), label_chunk("bond-breaking", 0.5, "std", "tau_alpha")
+        ('particles/propensity_t0.5', 'particles/bond_breaking_t0.5tau_alpha_std')
+    """
+    return GSD_LABEL[target].format(time=time) + ("" if unit == REDUCED else TAU_ALPHA) + (f"_{kind}" if kind else "")
+
 
 # graph, (n_particles, 1) float32: species index as the published network takes it
 NODE_INPUT: Final = "x"

@@ -91,13 +91,22 @@ class SpeciesScores:
         per_configuration: (n_configurations, n_times) ρ.
         pooled: (n_times,) ρ over all particles of all configurations.
         reliabilities: (n_configurations, n_times) reliability of the labels; NaN where it is unknown.
-        labelled: (n_configurations, n_times) where there are labels; averages are over these configurations.
+        labelled: (n_configurations, n_times) where there are labels that differ; averages are over these
+            configurations.
+        alike: (n_configurations, n_times) where all particles have the same label, as fractions of neighbours kept do
+            before any is lost: no ρ.
     """
 
     per_configuration: FloatArray
     pooled: FloatArray
     reliabilities: FloatArray
     labelled: NDArray[np.bool_]
+    alike: NDArray[np.bool_]
+
+    @property
+    def n_alike(self) -> NDArray[np.int64]:
+        """(n_times,) configurations whose particles all have the same label."""
+        return np.asarray(self.alike.sum(axis=0))
 
     @property
     def reliability(self) -> FloatArray:
@@ -162,9 +171,9 @@ def score(
     """Compare predictions with labels for the particles of one species.
 
     Args:
-        predicted: One (n_times, n_particles) array per configuration, σ_AA.
-        labels: The same shapes, σ_AA; NaN at a time that was not measured for a configuration.
-        variances: The same shapes, σ_AA²; NaN where unknown.
+        predicted: One (n_times, n_particles) array per configuration.
+        labels: The same shapes and unit; NaN at a time that was not measured for a configuration.
+        variances: The same shapes, in its square; NaN where unknown.
         n_replicas: One per configuration.
         masks: One (n_particles,) array per configuration.
     """
@@ -176,14 +185,13 @@ def score(
     per_configuration = np.array(
         [[pearson(guess[t], label[t]) for t in range(n_times)] for guess, label, _, _ in chosen]
     )
-    labelled = np.array([[not np.isnan(label[t]).all() for t in range(n_times)] for _, label, _, _ in chosen])
+    there = np.array([[not np.isnan(label[t]).all() for t in range(n_times)] for _, label, _, _ in chosen])
+    alike = np.array([[bool((label[t] == label[t, :1]).all()) for t in range(n_times)] for _, label, _, _ in chosen])
     pooled = []
     for t in range(n_times):
-        pairs = [
-            (guess[t], label[t]) for (guess, label, _, _), there in zip(chosen, labelled[:, t], strict=True) if there
-        ]
+        pairs = [(guess[t], label[t]) for (guess, label, _, _), known in zip(chosen, there[:, t], strict=True) if known]
         pooled.append(pearson(*map(np.concatenate, zip(*pairs, strict=True))) if pairs else float("nan"))
     reliable = np.array(
         [[reliability(label[t], variance[t], count) for t in range(n_times)] for _, label, variance, count in chosen]
     )
-    return SpeciesScores(per_configuration, np.array(pooled), reliable, labelled)
+    return SpeciesScores(per_configuration, np.array(pooled), reliable, there & ~alike, there & alike)

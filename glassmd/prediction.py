@@ -18,12 +18,7 @@ from torch_geometric.data import Data
 from glassmd.configuration import Configuration
 from glassmd.engines import DeviceChoice, EngineChoice, get_engine
 from glassmd.errors import EngineError, ModelError, RunError, TrajectoryError
-from glassmd.fields import (
-    GSD_PROPENSITY,
-    GSD_PROPENSITY_STD,
-    GSD_PROPENSITY_TAU_ALPHA,
-    GSD_PROPENSITY_TAU_ALPHA_STD,
-)
+from glassmd.fields import label_chunk
 from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
 from glassmd.ledger.keys import KINDS, key_of
@@ -36,7 +31,8 @@ from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures, add_cost
 from glassmd.structure import Structure
-from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit
+from glassmd.target import PROPENSITY, Target, quantity
+from glassmd.time_unit import REDUCED, TimeUnit
 from glassmd.trajectory import Frame, check_overlaps, read_frames, write_frames
 
 __all__ = ["Prediction", "predict", "predict_file", "predict_samples"]
@@ -52,13 +48,15 @@ class Prediction:
 
     Attributes:
         times: Output times, in `time_unit`.
-        propensity: (n_times, n_particles) float64, σ_AA.
-        std: (n_times, n_particles) float64, σ_AA: how far the truth is expected from the prediction, particle by
-            particle where the model says so, else by species and time on validation lineages; NaN where it was
-            never validated.
+        propensity: (n_times, n_particles) float64, the mean over replicas of what `target` says, in its unit: σ_AA for
+            the propensity proper.
+        std: (n_times, n_particles) float64, in the same unit: how far the truth is expected from the prediction,
+            particle by particle where the model says so, else by species and time on validation lineages; NaN where it
+            was never validated.
         input_cost: By input: what computing it took; see :attr:`glassmd.stream.structures.Structures.cost`.
         seconds: What the prediction took besides.
         time_unit: Of the times, the model's.
+        target: What is predicted, the model's.
     """
 
     times: list[float]
@@ -67,6 +65,7 @@ class Prediction:
     input_cost: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
     time_unit: TimeUnit = REDUCED
+    target: Target = PROPENSITY
 
 
 def predict(
@@ -79,7 +78,7 @@ def predict(
     device: DeviceChoice = "auto",
     check: Callable[[], None] | None = None,
 ) -> Prediction:
-    """Predict the propensity of every particle.
+    """Predict the propensity of every particle, or what else the model was trained on.
 
     Args:
         configuration: Of the model's mixture and dimension.
@@ -118,14 +117,15 @@ def predict(
         values, spread = _computed(loaded, data, torch.device("cpu"))
     std = _residual(configuration, loaded) if spread is None else spread
     seconds = time.monotonic() - started
-    return Prediction(list(loaded.card.times), values, std, cost, seconds, loaded.card.time_unit)
+    card = loaded.card
+    return Prediction(list(card.times), values, std, cost, seconds, card.time_unit, card.target)
 
 
 @torch.no_grad()
 def _computed(
     loaded: LoadedModel, data: Data, where: torch.device
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Propensity and, where the model knows it, its spread, (n_times, n_particles) each, σ_AA."""
+    """What is predicted and, where the model knows it, its spread, (n_times, n_particles) each."""
     loaded.model.eval().to(where)
     data = copy(data).to(where)
     values, spread = loaded.model(data), loaded.model.spread(data)
@@ -139,12 +139,10 @@ def _by_time(tensor: Tensor) -> NDArray[np.float64]:
 def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:
     """GSD log chunks of a prediction."""
     log: dict[str, NDArray[np.float32]] = {}
-    names = GSD_PROPENSITY, GSD_PROPENSITY_STD
-    if prediction.time_unit == TAU_ALPHA:
-        names = GSD_PROPENSITY_TAU_ALPHA, GSD_PROPENSITY_TAU_ALPHA_STD
+    target, unit = prediction.target, prediction.time_unit
     for t, values, std in zip(prediction.times, prediction.propensity, prediction.std, strict=True):
-        log[names[0].format(time=t)] = values.astype(np.float32)
-        log[names[1].format(time=t)] = std.astype(np.float32)
+        log[label_chunk(target, t, unit=unit)] = values.astype(np.float32)
+        log[label_chunk(target, t, "std", unit)] = std.astype(np.float32)
     return log
 
 
@@ -167,10 +165,12 @@ def predict_samples(
         times: At which; those of the run's samples by default.
 
     Raises:
-        ModelError: The model does not fit the run, has times in another unit, or does not know one.
+        ModelError: The model does not fit the run, has times in another unit, does not know one, or predicts another
+            target than the run's labels are of.
     """
     loaded.card.check_mixture(run.identity["mixture"])
     loaded.card.check_unit(run.time_unit)
+    loaded.card.check_target(run.target)
     times = run.sample_times if times is None else list(times)
     columns = loaded.card.check_times(times)
     cage = _cage(loaded, float(run.identity["temperature"]))
@@ -241,6 +241,8 @@ def predict_file(
 ) -> tuple[dict[str, Any], Configuration, Prediction]:
     """Write a snapshot with `log/particles/propensity_t<time>` (and `_std`), ready to colour by.
 
+    A model of another target names it: `bond_breaking_t<time>`, as :func:`glassmd.fields.label_chunk` does.
+
     Args:
         snapshot: GSD file.
         model: Model directory.
@@ -282,6 +284,8 @@ def predict_file(
         "n_particles": configuration.n_particles,
         "times": prediction.times,
         "time_unit": prediction.time_unit,
+        "target": prediction.target,
+        "unit": quantity(prediction.target).unit,
         "propensity_mean": _means(configuration, prediction, loaded.card.mixture["species"]),
         "trained_species": list(loaded.card.trained_species),
         "mixture_checked": found.identity is not None,
@@ -344,7 +348,7 @@ def _at_times(prediction: Prediction, columns: Sequence[int]) -> Prediction:
 
 
 def _means(configuration: Configuration, prediction: Prediction, species: Sequence[str]) -> dict[str, list[float]]:
-    """Mean propensity at every time of the species that are there, σ_AA."""
+    """Mean of what is predicted at every time of the species that are there."""
     return {
         name: [float(row[mask].mean()) for row in prediction.propensity]
         for name in species

@@ -20,6 +20,7 @@ from glassmd.errors import SettingsError
 from glassmd.mixtures import Mixture, get_mixture
 from glassmd.storage import is_special
 from glassmd.structure import INPUTS
+from glassmd.target import Target
 from glassmd.time_unit import TimeUnit
 
 __all__ = [
@@ -300,6 +301,11 @@ class TrainSettings(_Strict):
     train_threads: Count | None = Field(None, description="threads of the trainer; default: the cores left over")
     train_device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the trainer computes; auto: on CUDA where torch finds it, else on the CPU"
+    )
+    target: Target = Field(
+        "propensity",
+        description="what is learned: propensity, squared-displacement, bond-breaking or cage-relative; "
+        "but for the first the data need positions of replicas, or labels of that kind",
     )
     time_unit: TimeUnit = Field(
         "reduced",

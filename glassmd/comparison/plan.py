@@ -23,6 +23,9 @@ from glassmd.training.source import SampleSource
 
 __all__ = ["Plan", "plan_of"]
 
+_SHARED = {"target": "target", "time_unit": "unit of time", "tau_alpha": "unit of time"}
+"""Settings that the data are read with, and what they are."""
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -66,6 +69,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What a comparison must have in common with the one that it goes on with (JSON types only)."""
         return {
+            "target": self.runs[0].target,
             "samples": {str(sample.key): sample.n_replicas for sample in self.samples},
             "folds": [sorted(list(lineage) for lineage in fold.held_out) for fold in self.folds],
         }
@@ -100,19 +104,19 @@ def plan_of(
 def _opened(data: Sequence[Path | str], settings: Mapping[str, Any]) -> tuple[list[Run], list[Path], Mapping[str, Any]]:
     """Runs, always in the same order, finished models, and the settings with what is τ_α of each run."""
     models = [Path(path) for path in data if (Path(path) / CARD_FILE).is_file()]
-    runs = [open_run(path) for path in data if Path(path) not in models]
-    if not runs:
+    data = [path for path in data if Path(path) not in models]
+    if not data:
         raise RunError("found no data", "at least one run directory", "try glassmd evaluate --compare RUN")
     names = [model.resolve().name for model in models]
     if len(set(names)) < len(names):
         raise InputError(f"found models named {', '.join(sorted(names))}", "names that differ")
     others = {key.removeprefix("train."): value for key, value in settings.items()}
-    if apart := sorted(key for key in others if key.partition(".")[2] in ("time_unit", "tau_alpha")):
-        raise InputError(
-            f"found a setting {apart[0]}", "one unit of time for all learners", f"try {apart[0].partition('.')[2]}=…"
-        )
-    chosen: dict[str, Any] = {key: others[key] for key in ("time_unit", "tau_alpha") if key in others}
+    if apart := sorted(key for key in others if key.partition(".")[2] in _SHARED):
+        shared = apart[0].partition(".")[2]
+        raise InputError(f"found a setting {apart[0]}", f"one {_SHARED[shared]} for all learners", f"try {shared}=…")
+    chosen: dict[str, Any] = {key: others[key] for key in _SHARED if key in others}
     unit = build_settings(TrainSettings, chosen, "")
+    runs = [open_run(path, unit.target) for path in data]
     if unit.time_unit == TAU_ALPHA:
         use_tau_alphas(runs, unit.tau_alpha)
     runs.sort(key=lambda run: (float(run.identity["temperature"]), run.identity["id"]))

@@ -25,6 +25,7 @@ from glassmd.storage import claim, read_json, remove_leftovers, write_json
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures
 from glassmd.structure import INPUTS
+from glassmd.target import PROPENSITY
 from glassmd.time_unit import TAU_ALPHA
 from glassmd.training.encoding import Encodings
 from glassmd.training.session import Show
@@ -142,7 +143,9 @@ def _adopt(directory: Path, identity: dict[str, Any]) -> None:
             )
         write_json(path, identity)
     stored = read_json(path)
-    for key, what in (("samples", "other data"), ("folds", "another division of the data")):
+    stored = {"target": PROPENSITY, **stored}  # those of earlier versions do not say
+    known = ("target", "another target"), ("samples", "other data"), ("folds", "another division of the data")
+    for key, what in known:
         if stored.get(key) != identity[key]:
             raise RunError(f"{directory} holds a comparison with {what}", "the same as now", "choose another --out")
 
@@ -210,6 +213,7 @@ def _facts(directory: Path, plan: Plan) -> dict[str, Any]:
         "temperatures": sorted({sample.temperature for sample in plan.scored}),
         "times": plan.source.times,
         "time_unit": plan.source.time_unit,
+        "target": plan.runs[0].target,
         "split": "test lineages" if plan.folds[0].told else f"{len(plan.folds)} folds of lineages",
         "folds": [sorted(list(lineage) for lineage in fold.held_out) for fold in plan.folds],
         "n_configurations": len(plan.scored),

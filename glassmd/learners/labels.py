@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassmd.stream.samples import Sample
+from glassmd.target import quantity
 
 __all__ = ["LabelSums"]
 
@@ -100,13 +101,14 @@ class LabelSums:
 
         With a prediction p that has not seen the label y the variance follows the truth's square, of which p² is a
         part only: truth² = p² + s² on average, and (y − p)² = s² + c (p² + s²)/R with c the relative variance gives s².
+        Not so for labels whose distributions do not differ in their scale, such as fractions.
 
         Args:
             sample: Whose.
             predicted: (n_times, n_particles) p, σ_AA.
         """
         species, n = sample.parent.species, sample.n_replicas
-        if predicted is None:
+        if predicted is None or not quantity(sample.target).scales:
             return np.asarray(self.variance[species].T / n)
         found = np.full_like(predicted, np.nan)
         for s in range(len(self.count)):

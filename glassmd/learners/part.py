@@ -69,6 +69,7 @@ class Taken:
         fold: Which of :data:`FOLDS` a sample's lineage belongs to.
         recall: Reads a sample again with the replicas of some segments.
         check: Called in whatever takes long; what it raises ends it.
+        least_unit: Smallest unit that labels are learned in, in their own.
 
     Attributes:
         blocks: Segments behind every sample that is learned from.
@@ -86,9 +87,10 @@ class Taken:
         fold: Callable[[SampleKey], int],
         recall: Callable[[SampleKey, Blocks], Sample],
         check: Callable[[], None] = lambda: None,
+        least_unit: float = 1e-6,
     ) -> None:
         self.encode, self.mask, self.fold, self.check = encode, mask, fold, check
-        self.recall = recall
+        self.recall, self._least_unit = recall, least_unit
         self.blocks: dict[SampleKey, Blocks] = {}
         self.heard: dict[SampleKey, Blocks] = {}
         self.labels = LabelSums.none(n_species, n_times)
@@ -100,6 +102,12 @@ class Taken:
     def some(self, most: int) -> list[SampleKey]:
         """At most so many of the samples that are learned from, evenly over all lineages."""
         return evenly(sorted(self.blocks), most)
+
+    @property
+    def units(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift of the labels, (n_species, n_times) float32, as :attr:`LabelSums.units`."""
+        scale, shift = self.labels.units
+        return scale.clamp_min(self._least_unit), shift
 
     def noise(self, sample: Sample, predicted: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """(n_times, n_particles) variance of a sample's labels, σ_AA²: its own, or the pooled one where it has none.

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from glassmd.errors import ModelError
+from glassmd.target import PROPENSITY, Target
 from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit, shown_time
 
 __all__ = ["CARD_VERSION", "ModelCard"]
@@ -32,9 +33,10 @@ class ModelCard(BaseModel):
         temperatures: Temperatures of the training data, ε_AA / k_B.
         density: Number density of the training data, σ_AA^-d.
         times: (n_times,) times of the outputs, in :attr:`time_unit`, in their order.
+        target: What is predicted; cards of earlier versions do not say, and mean the propensity.
         trained_species: Names of the species whose labels were learned from.
         residual_std: Per species name, (n_times,) standard deviation of label minus prediction on
-            validation data, σ_AA; None where nobody measured it.
+            validation data, in the target's unit; None where nobody measured it.
         cage_protocols: By temperature, :class:`glassmd.simulation.structures.CageProtocol` as numbers: how the
             cage positions were measured that it was trained on.
         tau_alphas: By temperature, √(mσ²/ε): the unit of the times; empty where that is √(mσ²/ε) itself.
@@ -60,6 +62,7 @@ class ModelCard(BaseModel):
     temperatures: Annotated[list[_Positive], Field(min_length=1)]
     density: _Positive
     times: Annotated[list[_Positive], Field(min_length=1)]
+    target: Target = PROPENSITY
     trained_species: Annotated[list[str], Field(min_length=1)]
     residual_std: dict[str, list[_Number]] | None = None
     cage_protocols: dict[str, dict[str, Any]] = {}
@@ -119,6 +122,17 @@ class ModelCard(BaseModel):
         if unit != self.time_unit:
             raise ModelError(
                 f"found times in the unit {unit}", f"{self.time_unit}, the model's", f"try time_unit={self.time_unit}"
+            )
+
+    def check_target(self, target: Target) -> None:
+        """Refuse labels of another target than the model predicts.
+
+        Raises:
+            ModelError: They are.
+        """
+        if target != self.target:
+            raise ModelError(
+                f"found labels of {target}", f"{self.target}, which the model predicts", f"try target {self.target}"
             )
 
     def knows(self, time: float) -> bool:

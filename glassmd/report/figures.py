@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError, storage_errors
+from glassmd.target import PROPENSITY, Target, quantity
 from glassmd.time_unit import REDUCED, TimeUnit, shown_time, time_axis
 
 __all__ = ["STYLE", "check_suffix", "plot_propensity", "plot_scores", "plot_slices", "save_figure"]
@@ -76,15 +77,17 @@ def plot_slices(
     rows: Sequence[tuple[str, FloatArray]],
     times: Sequence[float],
     unit: TimeUnit = REDUCED,
+    target: Target = PROPENSITY,
 ) -> None:
-    """Draw the propensity in a slice of the box: one row per kind (predicted, measured), one column per time.
+    """Draw a target in a slice of the box: one row per kind (predicted, measured), one column per time.
 
     Args:
         path: PNG, PDF or SVG.
         configuration: The snapshot.
-        rows: Title and (n_times, n_particles) propensity, σ_AA, of every row.
+        rows: Title and (n_times, n_particles) values of every row.
         times: Of the columns.
         unit: Of the times.
+        target: What the values are of.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.1 * len(times), 2.5 * len(rows) + 0.2), layout="constrained")
@@ -97,24 +100,31 @@ def plot_slices(
                 drawn = _slice(place, configuration, values[column], limits, f"{title}, t = {shown_time(time, unit)}")
                 if column == 0:
                     place.set_ylabel("y / σ")
-            figure.colorbar(drawn, ax=list(axes[:, column]), label="propensity ⟨|Δr|⟩ / σ", shrink=0.8)
+            figure.colorbar(drawn, ax=list(axes[:, column]), label=quantity(target).axis, shrink=0.8)
         save_figure(figure, path)
 
 
 def plot_propensity(
-    path: Path, configuration: Configuration, times: Sequence[float], propensity: FloatArray, unit: TimeUnit = REDUCED
+    path: Path,
+    configuration: Configuration,
+    times: Sequence[float],
+    propensity: FloatArray,
+    unit: TimeUnit = REDUCED,
+    target: Target = PROPENSITY,
 ) -> None:
-    """Draw the predicted propensity of a snapshot at up to three of the times.
+    """Draw the predicted propensity, or another target, of a snapshot at up to three of the times.
 
     Args:
         path: PNG, PDF or SVG.
         configuration: The snapshot.
         times: Of the rows of the propensity.
-        propensity: (n_times, n_particles), σ_AA.
+        propensity: (n_times, n_particles), in the target's unit.
         unit: Of the times.
+        target: What is predicted.
     """
     chosen = sorted({0, len(times) // 2, len(times) - 1})
-    plot_slices(path, configuration, [("predicted", propensity[chosen])], [times[index] for index in chosen], unit)
+    rows = [("predicted", propensity[chosen])]
+    plot_slices(path, configuration, rows, [times[index] for index in chosen], unit, target)
 
 
 def plot_scores(path: Path, result: dict[str, Any]) -> None:
@@ -141,7 +151,7 @@ def plot_scores(path: Path, result: dict[str, Any]) -> None:
         axes.set(
             xscale="log",
             xlabel=time_axis(result["time_unit"]),
-            ylabel="Pearson ρ",
+            ylabel="Pearson ρ" + ("" if result["target"] == PROPENSITY else f", {result['target']}"),
             ylim=(min(0.0, axes.get_ylim()[0]), 1.02),
         )
         axes.legend(fontsize=7, frameon=False)

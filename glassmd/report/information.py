@@ -17,6 +17,7 @@ from glassmd.simulation.summary import dynamics_of, spread
 from glassmd.storage import plain
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import score_samples
+from glassmd.target import quantity
 from glassmd.trajectory import read_frames
 
 __all__ = ["information"]
@@ -74,6 +75,7 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
         "density": run.identity["density"],
         "n_particles": run.identity["n_particles"],
         "times": run.times,
+        "targets": run.targets,
         "lineages": len({key.lineage for key in counts}),
         "parents": len(counts),
         "replicas": per_parent[0] if len(per_parent) == 1 else per_parent,
@@ -150,6 +152,8 @@ def _model(path: Path) -> dict[str, Any]:
         "density": card.density,
         "times": list(card.times),
         "time_unit": card.time_unit,
+        "target": card.target,
+        "unit": quantity(card.target).unit,
         **({"tau_alphas": card.tau_alphas} if card.tau_alphas else {}),
         "trained_species": list(card.trained_species),
         "residual_std": card.residual_std,

@@ -12,7 +12,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from glassmd.report.tables import title_of
 from glassmd.storage import write_text
+from glassmd.target import quantity
 from glassmd.time_unit import shown_time
 
 __all__ = ["accuracy_table", "character_table", "cost_table", "write_differences", "write_leaderboard"]
@@ -53,7 +55,8 @@ def character_table(result: dict[str, Any]) -> Table:
     """
     species, index = result["differences"]["species"], _summary(result)
     title = f"seeds, fields and errors of {species} at t = {_deciding(result)}"
-    table = _table(title, ["sd of seeds", "ensemble ρ", "χ / σ²", "ξ / σ", "within 1 std", "⟨z²⟩"])
+    chi = f"χ{quantity(result['target']).square}"
+    table = _table(title, ["sd of seeds", "ensemble ρ", chi, "ξ / σ", "within 1 std", "⟨z²⟩"])
     table.add_row("the labels", "", "", *_fields(result["labels"][species], index), "0.683", "1", end_section=True)
     for row in _of(result, species):
         found = row["species"][species]
@@ -157,6 +160,7 @@ def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield {
                     "entry": row["name"],
                     "model": row["model"],
+                    "target": result["target"],
                     "inputs": "+".join(row["inputs"]),
                     "species": species,
                     "time": time,
@@ -205,7 +209,8 @@ def _summary(result: dict[str, Any]) -> int:
 def _title(result: dict[str, Any], species: str) -> str:
     n, lineages = result["n_configurations"], result["n_lineages"]
     liquids = f"{lineages} lineage{'s' if lineages != 1 else ''}"
-    return f"species {species}, {n} configuration{'s' if n != 1 else ''} of {liquids}, {result['split']}"
+    target = title_of(result["target"])
+    return f"{target}species {species}, {n} configuration{'s' if n != 1 else ''} of {liquids}, {result['split']}"
 
 
 def _caption(result: dict[str, Any], species: str, index: int) -> str:

@@ -15,6 +15,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from glassmd.report.figures import STYLE, save_figure
+from glassmd.target import PROPENSITY
 from glassmd.time_unit import shown_time, time_axis
 
 __all__ = ["plot_leaderboard"]
@@ -57,17 +58,18 @@ def plot_leaderboard(path: Path, result: dict[str, Any]) -> None:
     ceiling = _array(result["labels"][species]["ceiling"])
     height = 0.9 + 0.24 * (len(ours) + len(published))
     several = len(times) > 1
+    quantity_of = "" if result["target"] == PROPENSITY else f"{result['target']}, "
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.0 if several else 5.6, max(3.2 if several else 2.0, height)), layout="constrained")
         places = figure.subplots(1, 2 if several else 1, squeeze=False)[0]
         if several:
             _against_time(places[0], times, ours, published, ceiling, index)
             places[0].set_xlabel(time_axis(result["time_unit"]))
-            places[0].set_ylabel(f"Pearson ρ, species {species}")
+            places[0].set_ylabel(f"Pearson ρ, {quantity_of}species {species}")
         _rows(places[-1], ours, published, index, float(ceiling[index]))
         places[-1].set(
             title=f"t = {shown_time(times[index], result['time_unit'])}",
-            xlabel=f"Pearson ρ, species {species}: mean ± standard error",
+            xlabel=f"Pearson ρ, {quantity_of}species {species}: mean ± standard error",
         )
         save_figure(figure, path)
 

@@ -17,6 +17,7 @@ from glassmd.show import bar, duration, remaining
 from glassmd.simulation.activity import WorkerStatus
 from glassmd.simulation.protocol import LineageProgress
 from glassmd.simulation.summary import Progress
+from glassmd.target import PROPENSITY
 from glassmd.time_unit import REDUCED
 from glassmd.training.progress import TrainingProgress
 
@@ -189,6 +190,7 @@ def _training(training: TrainingProgress, state: str, width: int) -> list[Text]:
     counts = ", ".join(part for part in (training.count, left, samples) if part)
     lines = [_with_bar("training", training.bar(_LONG), counts)]
     facts = [":".join(part for part in (training.learner, "+".join(training.inputs)) if part)]
+    facts += ["" if training.target == PROPENSITY else training.target]
     facts += [training.device, "" if training.loss is None else f"loss {training.loss:.3g}"]
     facts += [f"{training.rate:.3g} steps/s of {training.batch}"] if training.max_steps else []
     lines.append(_row("", ", ".join(fact for fact in facts if fact)))

@@ -7,9 +7,10 @@ from typing import Any
 
 from rich.table import Table
 
-from glassmd.time_unit import REDUCED, TimeUnit, shown_time
+from glassmd.target import PROPENSITY, Target, quantity
+from glassmd.time_unit import REDUCED, shown_time
 
-__all__ = ["dynamics_table", "key_value_table", "published_table", "score_table"]
+__all__ = ["dynamics_table", "key_value_table", "published_table", "score_table", "title_of"]
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -40,7 +41,8 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
     """
     found = result["species"][species]
     n = result["n_configurations"]
-    table = Table(title=f"species {species}, {n} configuration{'s' if n != 1 else ''}", title_justify="left")
+    title = f"{title_of(result['target'])}species {species}, {n} configuration{'s' if n != 1 else ''}"
+    table = Table(title=title, title_justify="left")
     unit = result["time_unit"]
     for heading in (
         "t" if unit == REDUCED else "t / τ_α",
@@ -60,8 +62,25 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
             _number(found["ceiling"][index]),
             _with_spread(found["pearson_over_ceiling"], index),
         )
-    table.caption = _left_out(found["pearson_over_ceiling"]["n_left_out"], result["times"], unit)
+    unknown, alike = found["pearson_over_ceiling"]["n_left_out"], found["n_alike"]
+    captions = (
+        _counted("ρ / ceiling without those of unknown or no reliability", unknown, result),
+        _counted("no ρ of those whose particles all have the same label", alike, result),
+    )
+    table.caption = "\n".join(caption for caption in captions if caption) or None
     return table
+
+
+def title_of(target: Target) -> str:
+    """What a title begins with where the scores are of another target than the propensity.
+
+    Example:
+        >>> title_of("squared-displacement"), title_of("propensity")
+        ('squared-displacement ⟨|Δr|²⟩ (σ_AA²), ', '')
+    """
+    if target == PROPENSITY:
+        return ""
+    return f"{target} {quantity(target).symbol} ({quantity(target).unit}), "
 
 
 def _with_spread(found: dict[str, Any], index: int) -> str:
@@ -69,13 +88,14 @@ def _with_spread(found: dict[str, Any], index: int) -> str:
     return _number(mean) + ("" if sd is None else f" ± {sd:.3f}")
 
 
-def _left_out(counts: Sequence[int], times: Sequence[float], unit: TimeUnit) -> str | None:
-    """How many configurations have no ρ / ceiling, and at which times; None where all have one."""
+def _counted(what: str, counts: Sequence[int], result: dict[str, Any]) -> str | None:
+    """How many configurations are left out, and at which times; None where none is."""
+    times, unit = result["times"], result["time_unit"]
     parts = [
         f"{count} at t = {', '.join(shown_time(t, unit) for t, n in zip(times, counts, strict=True) if n == count)}"
         for count in sorted(set(counts) - {0})
     ]
-    return f"ρ / ceiling without those of unknown or no reliability: {'; '.join(parts)}" if parts else None
+    return f"{what}: {'; '.join(parts)}" if parts else None
 
 
 def published_table(result: dict[str, Any]) -> Table | None:

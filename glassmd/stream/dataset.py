@@ -17,7 +17,8 @@ from glassmd.fields import GSD_REPLICA, GSD_TIME
 from glassmd.ledger.run import Entry, ParentKey, RunDirectory, SegmentKey
 from glassmd.moments import Moments
 from glassmd.simulation.structures import Request
-from glassmd.stream.samples import Blocks, Sample, SampleKey, moments_of_segment
+from glassmd.stream.samples import Blocks, Sample, SampleKey, moments_of_segment, targets_of
+from glassmd.target import PROPENSITY, TARGETS, Target
 from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit, in_tau_alphas
 
 __all__ = ["Run", "SegmentReader", "open_run"]
@@ -118,7 +119,7 @@ class SegmentReader:
             begun = None
         for block in blocks[len(begun.blocks) if begun else 0 :]:
             entry = self._known(SegmentKey(*parent, block))
-            configuration, moments = moments_of_segment(entry)
+            configuration, moments = moments_of_segment(entry, self.run.target)
             if begun is None:
                 begun = _Begun((block,), configuration, moments, entry)
                 continue
@@ -144,6 +145,7 @@ class SegmentReader:
             blocks=blocks,
             role=self.run.role(parent.lineage),
             temperature=float(begun.entry.sidecar["temperature"]),
+            target=self.run.target,
         )
 
     def lacking(self) -> list[ParentKey]:
@@ -196,6 +198,7 @@ class Run(RunDirectory):
 
     Attributes:
         tau_alpha: √(mσ²/ε), the unit of the times of its samples; None: these are in √(mσ²/ε).
+        target: What the labels of its samples are; see :meth:`use_target`.
 
     Example:
         ::
@@ -206,6 +209,37 @@ class Run(RunDirectory):
     """
 
     tau_alpha: float | None = None
+    target: Target = PROPENSITY
+
+    @property
+    def targets(self) -> list[Target]:
+        """The targets that its samples can have labels of: all, but where labels are kept in place of positions."""
+        settings = self.settings
+        if settings is not None:
+            return list(TARGETS if settings.keep == "positions" else (PROPENSITY,))
+        known = {targets_of(entry.sidecar) for entry in self.entries("segments")}
+        return [target for target in TARGETS if all(target in of for of in known)]
+
+    def use_target(self, target: Target) -> None:
+        """Have its samples come with labels of a target; with those of the propensity they come unless told.
+
+        Raises:
+            RunError: The run keeps labels in place of positions, and none of this target.
+        """
+        if target != PROPENSITY and target not in (there := self.targets):
+            simulated = self.settings is not None
+            again = "simulate with --set keep=positions" if simulated else "import positions of replicas"
+            raise RunError(
+                f"{self._without(target)} holds labels of {', '.join(there) or 'nothing'} and no positions of replicas",
+                f"labels of {target}, or positions, from which it is computed",
+                f"try --target {there[0]}, or {again}" if there else again,
+            )
+        self.target = target
+
+    def _without(self, target: Target) -> Path:
+        """The first segment without labels of a target; the run where there is none yet."""
+        lacking = (entry.path for entry in self.entries("segments") if target not in targets_of(entry.sidecar))
+        return next(lacking, self.path)
 
     @property
     def time_unit(self) -> TimeUnit:
@@ -284,11 +318,17 @@ class Run(RunDirectory):
                     yield int(frame.log[GSD_REPLICA][0]), float(frame.log[GSD_TIME][0]), frame.configuration.unwrapped
 
 
-def open_run(path: Path | str) -> Run:
+def open_run(path: Path | str, target: Target = PROPENSITY) -> Run:
     """Open a run directory, simulated or imported.
 
+    Args:
+        path: The directory.
+        target: Of the labels of its samples.
+
     Raises:
-        RunError: There is no run at `path`.
+        RunError: There is no run at `path`, or it cannot have labels of the target.
     """
     found = RunDirectory.open(path)
-    return Run(found.path, found.identity)
+    run = Run(found.path, found.identity)
+    run.use_target(target)
+    return run

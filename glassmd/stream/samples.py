@@ -1,9 +1,10 @@
-"""From replicas to labels: the isoconfigurational propensity and its known noise."""
+"""From replicas to labels: isoconfigurational averages and their known noise."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,24 @@ from numpy.typing import NDArray
 from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
 from glassmd.errors import SegmentError
-from glassmd.fields import GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
+from glassmd.fields import GSD_REPLICA, GSD_TIME, label_chunk
 from glassmd.ledger.run import Entry, ParentKey
 from glassmd.metrics import SpeciesScores, score
 from glassmd.moments import Moments
+from glassmd.stream.reduction import Reduction
+from glassmd.target import PROPENSITY, TARGETS, Target
 from glassmd.trajectory import Frame
 
-__all__ = ["Blocks", "Sample", "SampleKey", "at_times", "moments_of_segment", "score_samples", "union_of_times"]
+__all__ = [
+    "Blocks",
+    "Sample",
+    "SampleKey",
+    "at_times",
+    "moments_of_segment",
+    "score_samples",
+    "targets_of",
+    "union_of_times",
+]
 
 FloatArray = NDArray[np.float64]
 Blocks = tuple[int, ...]
@@ -43,13 +55,15 @@ class Sample:
         key: Where it comes from.
         parent: The parent configuration.
         times: (n_times,) float64, in the unit of its run (:attr:`glassmd.stream.dataset.Run.time_unit`).
-        propensity: (n_times, n_particles) float64, ⟨|Δr|⟩ over replicas, σ_AA.
-        variance: (n_times, n_particles) float64, unbiased variance of |Δr| between replicas, σ_AA²; NaN where
+        propensity: (n_times, n_particles) float64, mean over replicas of what `target` says: ⟨|Δr|⟩, σ_AA, unless the
+            run was asked for another (:meth:`glassmd.stream.dataset.Run.use_target`).
+        variance: (n_times, n_particles) float64, unbiased variance of the same between replicas, σ_AA²; NaN where
             unknown (one replica, or published labels without replicas).
         n_replicas: Replicas behind the label.
         blocks: Numbers of the segments behind the label, in increasing order.
         role: `train`, `validation`, `test` or None where the data do not say.
         temperature: ε_AA.
+        target: Of the labels.
     """
 
     key: SampleKey
@@ -61,6 +75,7 @@ class Sample:
     role: str | None = None
     temperature: float = float("nan")
     blocks: Blocks = ()
+    target: Target = PROPENSITY
 
 
 def union_of_times(several: Iterable[Sequence[float]]) -> list[float]:
@@ -94,7 +109,7 @@ def at_times(sample: Sample, times: FloatArray) -> Sample:
 
 
 def score_samples(predictions: Sequence[FloatArray], samples: Sequence[Sample], species: str) -> SpeciesScores:
-    """:func:`glassmd.metrics.score` of (n_times, n_particles) predictions, σ_AA, for one species of some samples."""
+    """:func:`glassmd.metrics.score` of (n_times, n_particles) predictions for one species of some samples."""
     return score(
         predictions,
         [sample.propensity for sample in samples],
@@ -104,14 +119,31 @@ def score_samples(predictions: Sequence[FloatArray], samples: Sequence[Sample], 
     )
 
 
-def _distances(frames: list[Frame], masses: FloatArray) -> tuple[list[float], dict[int, FloatArray]]:
-    """|Δr| of every replica: times, and (n_times, n_particles) by replica number."""
+def targets_of(sidecar: Mapping[str, Any]) -> tuple[Target, ...]:
+    """The targets that a segment has labels of: all of them where it holds positions.
+
+    Args:
+        sidecar: Of the segment.
+
+    Example:
+        >>> targets_of({"holds": "propensity"})
+        ('propensity',)
+    """
+    if sidecar.get("holds") != "propensity":
+        return TARGETS
+    return tuple(target for target in TARGETS if target in sidecar.get("targets", (PROPENSITY,)))
+
+
+def _values(
+    frames: Sequence[Frame], reduction: Reduction, masses: FloatArray
+) -> tuple[list[float], dict[int, FloatArray]]:
+    """What a target is made of, of every replica: times, and (n_times, n_particles) by replica number."""
     parent = frames[0].configuration.unwrapped
     by_replica: dict[int, list[tuple[float, FloatArray]]] = {}
     for frame in frames[1:]:
         replica, time = int(frame.log[GSD_REPLICA][0]), float(frame.log[GSD_TIME][0])
         displacement = remove_drift(frame.configuration.unwrapped - parent, masses)
-        by_replica.setdefault(replica, []).append((time, np.linalg.norm(displacement, axis=1)))
+        by_replica.setdefault(replica, []).append((time, reduction(displacement)))
     times: list[float] = []
     for replica, found in by_replica.items():
         found.sort(key=lambda pair: pair[0])
@@ -121,42 +153,55 @@ def _distances(frames: list[Frame], masses: FloatArray) -> tuple[list[float], di
     return times, {replica: np.stack([r for _, r in found]) for replica, found in by_replica.items()}
 
 
-def moments_of_segment(entry: Entry) -> tuple[Configuration, Moments]:
+def moments_of_segment(entry: Entry, target: Target = PROPENSITY) -> tuple[Configuration, Moments]:
     """Verify and read a segment.
 
+    Args:
+        entry: The segment.
+        target: Of which the moments are asked for.
+
     Returns:
-        The parent and the moments of |Δr| over the segment's replicas. Published labels that come without their
+        The parent and the moments of the target over the segment's replicas. Published labels that come without their
         variance have a deviation of NaN.
 
     Raises:
-        SegmentError: The file is damaged or does not hold what its sidecar says.
+        SegmentError: The file is damaged, does not hold what its sidecar says, or holds labels of other targets.
     """
+    if target not in (there := targets_of(entry.sidecar)):
+        raise SegmentError(
+            f"{entry.path} holds labels of {', '.join(there) or 'nothing'} and no positions of replicas",
+            f"labels of {target}, or positions",
+            f"try --target {there[0]}" if there else "restore the file",
+        )
     frames = entry.read()
     parent = frames[0].configuration
     if entry.sidecar.get("holds") == "propensity":
-        return parent, _propensities(frames[0], entry)
-    masses = np.asarray(entry.sidecar["mixture"]["masses"], np.float64)[parent.species]
-    times, distances = _distances(frames, masses)
-    if not np.allclose(times, entry.sidecar["times"]) or sorted(distances) != sorted(entry.sidecar["replicas"]):
+        return parent, _labels(frames[0], entry, target)
+    mixture = entry.sidecar["mixture"]
+    masses = np.asarray(mixture["masses"], np.float64)[parent.species]
+    times, values = _values(frames, Reduction(target, parent, mixture["sigma"]), masses)
+    if not np.allclose(times, entry.sidecar["times"]) or sorted(values) != sorted(entry.sidecar["replicas"]):
         raise SegmentError(
-            f"{entry.path} holds replicas {sorted(distances)} at times {times}",
+            f"{entry.path} holds replicas {sorted(values)} at times {times}",
             f"{entry.sidecar['replicas']} at {entry.sidecar['times']}",
             "restore the file",
         )
-    stacked = np.stack([distances[replica] for replica in sorted(distances)])
+    stacked = np.stack([values[replica] for replica in sorted(values)])
     mean = stacked.mean(axis=0)
-    return parent, Moments(len(stacked), mean, ((stacked - mean) ** 2).sum(axis=0), frozenset(distances))
+    return parent, Moments(len(stacked), mean, ((stacked - mean) ** 2).sum(axis=0), frozenset(values))
 
 
-def _propensities(frame: Frame, entry: Entry) -> Moments:
+def _labels(frame: Frame, entry: Entry, target: Target) -> Moments:
     """Labels instead of replicas: published ones, or our own that were reduced where they were simulated."""
     sidecar = entry.sidecar
     times, replicas = sidecar["times"], frozenset(sidecar.get("replicas", ()))
+    if lacking := [name for t in times if (name := label_chunk(target, t)) not in frame.log]:
+        raise SegmentError(f"{entry.path} has no {lacking[0]}", "what its sidecar says", "restore the file")
     count = int(sidecar.get("n_replicas", len(replicas)))
-    mean = np.stack([frame.log[GSD_PROPENSITY.format(time=t)] for t in times]).astype(np.float64)
+    mean = np.stack([frame.log[label_chunk(target, t)] for t in times]).astype(np.float64)
     deviation = np.full_like(mean, 0.0 if count == 1 else np.nan)
     for index, t in enumerate(times):
-        name = GSD_PROPENSITY_VARIANCE.format(time=t)
+        name = label_chunk(target, t, "variance")
         if name in frame.log:
             deviation[index] = np.asarray(frame.log[name], np.float64) * (count - 1)
     return Moments(count, mean, deviation, replicas)

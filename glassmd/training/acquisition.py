@@ -49,6 +49,7 @@ def worth_of(model: PropensityModel, taken: Taken) -> dict[SampleKey, float]:
     Empty while the learner's parts have learned nothing, or nobody knows how replicas differ.
     """
     variance = taken.labels.variance
+    variance = np.where(variance > 0, variance, np.nan)  # where no two replicas differ, another one tells nothing
     if not np.isfinite(variance).any():
         return {}
     model.eval()
@@ -61,7 +62,8 @@ def worth_of(model: PropensityModel, taken: Taken) -> dict[SampleKey, float]:
             return {}
         mask = taken.mask(sample)
         ratio = apart.cpu().double().numpy()[mask] / variance[sample.parent.species[mask]]
-        found[key] = float(np.nanmean(ratio))
+        if np.isfinite(ratio).any():
+            found[key] = float(np.nanmean(ratio))
     return found
 
 

@@ -58,6 +58,7 @@ class EncodingProcess:
             "runs": [str(run.path.resolve()) for run in source.runs],
             "split": source.split_asked,
             "tau_alphas": source.tau_alphas,
+            "target": source.runs[0].target,
             "model": model.name,
             "hyperparameters": model.hyperparameters(),
             "cage": structures.cage.to_dict(),
@@ -88,7 +89,7 @@ class EncodingProcess:
 
 def _encode(told: dict[str, Any], stop: StopRequest) -> None:
     """Encode what is there and what comes, until the runs are complete."""
-    runs = [open_run(path) for path in told["runs"]]
+    runs = [open_run(path, told["target"]) for path in told["runs"]]
     for run in runs:
         run.tau_alpha = told["tau_alphas"].get(run.identity["id"])
     model = make_model(told["model"], **told["hyperparameters"])

@@ -31,6 +31,7 @@ from glassmd.settings import TrainSettings
 from glassmd.storage import claim, remove_leftovers
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.stream.structures import Structures
+from glassmd.target import quantity
 from glassmd.training.acquisition import tell_worth, worth_of
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint, require_same, save_checkpoint
 from glassmd.training.choices import resolved, started, training_device
@@ -124,6 +125,7 @@ class Trainer:
             fold=source.fold,
             recall=source.recall,
             check=self.stop.check,
+            least_unit=quantity(self.settings.target).least_unit,
         )
         self.fit = Fit(self.taken, self.model.parts(self.taken, self._stepping()))
         self.reservoir = reservoir_of(
@@ -377,7 +379,7 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self, sample: Sample) -> FloatArray:
-        """(n_times, n_particles) float64 predicted propensity, σ_AA."""
+        """(n_times, n_particles) float64 prediction, in the target's unit."""
         self.model.eval()
         data = batch_graphs([self.taken.encode(sample)]).to(self.model.scale.device)
         return self.model(data).cpu().numpy().astype(np.float64).T  # type: ignore[no-any-return]
@@ -481,6 +483,7 @@ class Trainer:
             density=float(source.runs[0].identity["density"]),
             times=source.times,
             tau_alphas=source.tau_alpha_by_temperature,
+            target=self.settings.target,
             trained_species=self.species,
             residual_std=self.validation.residual,
             cage_protocols=self.structures.cage_protocols(),
@@ -506,7 +509,7 @@ class Trainer:
         progress, settings = self.progress, self.settings
         progress.learner, progress.inputs, progress.device = settings.model, list(self.model.inputs), self.device.type
         progress.batch, progress.times = settings.batch_size, list(self.source.times)
-        progress.time_unit = self.source.time_unit
+        progress.time_unit, progress.target = self.source.time_unit, settings.target
         progress.data = [str(run.path.absolute()) for run in self.source.runs]
         progress.samples_expected = self.source.n_expected
         progress.best, progress.best_step = self.best["score"], self.best["step"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from glassmd.show import bar, remaining
+from glassmd.target import PROPENSITY, Target
 from glassmd.time_unit import REDUCED, TimeUnit
 
 __all__ = ["TrainingProgress"]
@@ -43,6 +44,7 @@ class TrainingProgress:
             waiting included; None while nobody can tell.
         state: `working`, `done`, or `stopped`, and why.
         time_unit: Of the times.
+        target: What is learned.
         redrawn: Steps, of `step`, on samples drawn again while the trainer would have waited for others.
     """
 
@@ -71,6 +73,7 @@ class TrainingProgress:
     seconds_left: float | None = None
     state: str = "working"
     time_unit: TimeUnit = REDUCED
+    target: Target = PROPENSITY
     redrawn: int = 0
 
     @property

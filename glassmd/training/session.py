@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from glassmd.errors import Interrupted, RunError
+from glassmd.errors import Interrupted, RunError, SettingsError
 from glassmd.interrupt import StopRequest
 from glassmd.learners import model_class
 from glassmd.settings import Settings, TrainSettings
@@ -22,6 +22,7 @@ from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import SampleKey
 from glassmd.stream.structures import Structures, cage_asked
 from glassmd.stream.tau_alphas import use_tau_alphas
+from glassmd.target import PROPENSITY, Target, quantity
 from glassmd.time_unit import TAU_ALPHA
 from glassmd.training.acquisition import check_acquisition
 from glassmd.training.beside import Beside, Show
@@ -32,14 +33,14 @@ from glassmd.training.loop import Trainer
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
 
-__all__ = ["Show", "refuse_run", "train", "train_stream"]
+__all__ = ["Show", "refuse_run", "require_positions", "train", "train_stream"]
 
 _NICE = 10
 """How far the trainer goes before those who simulate: beside two of them on two cores it then has one of its own."""
 
 
-def _open(data: Sequence[Path | str], *, follow: bool) -> list[Run]:
-    """The runs, which hold something already unless they are followed."""
+def _open(data: Sequence[Path | str], target: Target, *, follow: bool) -> list[Run]:
+    """The runs, which have labels of the target and hold something already unless they are followed."""
     runs = []
     for path in map(Path, data):
         if path.is_file():
@@ -48,7 +49,7 @@ def _open(data: Sequence[Path | str], *, follow: bool) -> list[Run]:
                 "a run directory",
                 f"try glassmd import {path} --format … --out RUN first",
             )
-        runs.append(open_run(path))
+        runs.append(open_run(path, target))
     if not follow and not any(run.entries("segments") for run in runs):
         raise RunError(
             f"found no segments in {', '.join(str(run.path) for run in runs)}",
@@ -73,6 +74,20 @@ def _require_known_unit(settings: TrainSettings, place: Path) -> None:
             "found time_unit = tau_alpha for a liquid that has not been simulated yet", "to be told its τ_α",
             "try --set tau_alpha=…, in √(mσ²/ε)",
         )  # fmt: skip
+
+
+def require_positions(settings: Settings) -> None:
+    """Refuse a target that a simulation with these settings keeps nothing to compute from.
+
+    Raises:
+        SettingsError: It keeps propensities, and another target is asked for.
+    """
+    if settings.run.keep == "propensities" and settings.train.target != PROPENSITY:
+        raise SettingsError(
+            f"found target = {settings.train.target} for a simulation with keep = propensities",
+            "positions of replicas, from which it is computed",
+            "try --set keep=positions, or --target propensity",
+        )
 
 
 def refuse_run(out: Path) -> None:
@@ -126,7 +141,7 @@ def train(
     stop = stop or StopRequest(walltime=settings.run.walltime)
     training_device(settings.train)  # one that is not there is refused before anything is computed
     check_acquisition(settings.train, follow=follow)
-    runs = _open(data, follow=follow)
+    runs = _open(data, settings.train.target, follow=follow)
     _choose_unit(runs, settings.train, Path(out))
     _threads(settings, 0)
     report = (lambda progress: show(progress, None)) if show else None
@@ -204,8 +219,9 @@ def train_stream(
     place = run_directory or out / "run"
     _require_known_unit(settings.train, place)
     settings = settings.model_copy(update={"run": as_made(settings.run, place)})
+    require_positions(settings)
     made = make_run_apart(settings.run, place, stop.check)
-    run = open_run(made.path)
+    run = open_run(made.path, settings.train.target)
     _choose_unit([run], settings.train, out)
     workers = default_workers(settings.run, spared=1, spared_gpus=own_gpus)
     _threads(settings, workers)
@@ -264,6 +280,8 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "samples_seen": trainer.samples_seen,
         "times": trainer.source.times,
         "time_unit": trainer.source.time_unit,
+        "target": trainer.settings.target,
+        "unit": quantity(trainer.settings.target).unit,
         "validation": {
             name: {"pearson": found.mean.tolist(), "ceiling": found.ceiling.tolist()}
             for name, found in trainer.validation.scores.items()

@@ -166,7 +166,7 @@ class Stepped(Part):
 
     def _begin(self) -> None:
         """The unit of the output, and first weights that suit the samples."""
-        self._learner.set_normalisation(*self._taken.labels.units)
+        self._learner.set_normalisation(*self._taken.units)
         self._learner.initialise(self._taken.encode(self._taken.sample(min(self._taken.blocks))))
         self._learner.to(self._settings.device)
 

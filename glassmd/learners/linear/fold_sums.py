@@ -263,7 +263,8 @@ class FoldSums(Sums):
             error = _LEFT * truth / max(count, 1)
         found = {}
         for n in replicas:
-            share = (error / (error + variance / n))[known].clamp_min(_LEAST_WEIGHT)
+            whole = error + variance / n  # 0 at a time when all labels are the same: nothing is noise
+            share = torch.where(whole > 0, error / whole, 1.0)[known].clamp_min(_LEAST_WEIGHT)
             found[n] = float(share.mean()) if bool(known.any()) else 1.0
         return found
 
