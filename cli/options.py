@@ -22,6 +22,8 @@ __all__ = [
     "EngineName",
     "EngineOption",
     "JsonFlag",
+    "PatienceOption",
+    "StrideOption",
     "TargetName",
     "TargetOption",
     "TimeStepOption",
@@ -68,6 +70,14 @@ TypesOption = Annotated[
 TimeStepOption = Annotated[
     float | None,
     typer.Option("--time-step", help="Of one step of a file that has steps and no times.", show_default=False),
+]
+StrideOption = Annotated[
+    int | None,
+    typer.Option("--stride", help="Frames of a trajectory from one parent to the next.", show_default=False),
+]
+PatienceOption = Annotated[
+    float,
+    typer.Option("--patience", help="Seconds without a new frame after which a trajectory's writer is done."),
 ]
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="What computes the inputs that the model sees.")]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where it does.")]

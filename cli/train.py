@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from glassmd_cli.options import JsonFlag, TargetOption, console, emit, messages, run_options
+from glassmd_cli.options import (
+    JsonFlag,
+    PatienceOption,
+    StrideOption,
+    TargetOption,
+    TimeStepOption,
+    TypesOption,
+    console,
+    emit,
+    messages,
+    run_options,
+)
 from glassmd_cli.simulate import show_plan
 
 from glassmd.errors import InputError
@@ -15,6 +26,7 @@ from glassmd.report.progress import Display
 from glassmd.report.tables import key_value_table
 from glassmd.settings import Settings, load_settings
 from glassmd.simulation.pool import made_with
+from glassmd.trajectory.species import parse_types
 
 __all__ = ["train"]
 
@@ -30,12 +42,17 @@ def _sort(paths: list[Path]) -> tuple[Path | None, list[Path]]:
 def _show_dry_run(runs: list[Path], settings: Settings, json_mode: bool, simulated: Path | None) -> None:
     """What would be done."""
     from glassmd.stream.dataset import open_run
+    from glassmd.trajectory.formats import format_of
 
     if not runs:
         show_plan(settings, json_mode, simulated)
         return
-    opened = [open_run(run, settings.train.target) for run in runs]
-    facts = {"data": [str(run.path) for run in opened], "settings": settings.train.model_dump()}
+    for run in runs:
+        if run.is_dir():
+            open_run(run, settings.train.target)
+        else:
+            format_of(run)
+    facts = {"data": [str(run) for run in runs], "settings": settings.train.model_dump()}
     if json_mode:
         emit(facts)
     else:
@@ -45,7 +62,8 @@ def _show_dry_run(runs: list[Path], settings: Settings, json_mode: bool, simulat
 @run_options
 def train(
     data: Annotated[
-        list[Path] | None, typer.Argument(metavar="DATA... | [RUN.toml]", help="Run directories, settings.")
+        list[Path] | None,
+        typer.Argument(metavar="DATA... | [RUN.toml]", help="Run directories, trajectories, settings."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Model directory, no run; continues where it stopped.")
@@ -70,24 +88,32 @@ def train(
             show_default=False,
         ),
     ] = None,
+    types: TypesOption = None,
+    time_step: TimeStepOption = None,
+    stride: StrideOption = None,
+    patience: PatienceOption = 60.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")] = False,
     json_mode: JsonFlag = False,
     *,
     overrides: dict[str, Any],
 ) -> None:
-    """Train a model on what run directories hold, or, with --stream, while the simulations generate it.
+    """Train a model on what run directories or trajectories hold, or, with --stream, while that is generated.
 
-    With --stream and no DATA the simulations are started too (into OUT/run); with --stream and DATA, runs that
-    others are writing are followed.
+    With --stream and no DATA the simulations are started too (into OUT/run); with --stream and DATA, runs or GSD
+    trajectories that others are writing are followed. Of trajectories, frames are parents of single replicas.
     """
     # torch takes seconds to load, and what does not need it should not wait for it
+    from glassmd.importers.trajectories import FrameChoice
     from glassmd.training.session import refuse_run, require_positions, train_stream
     from glassmd.training.session import train as run_training
 
+    kinds = None if types is None else parse_types(types)
     file, runs = _sort(data or [])
     if not runs and not stream:
         raise InputError(
-            "found no DATA", "run directories, or --stream to simulate", "try glassmd train RUN --out MODEL"
+            "found no DATA",
+            "run directories or trajectories, or --stream to simulate",
+            "try glassmd train RUN --out MODEL",
         )
     if out is not None:
         refuse_run(out)
@@ -95,6 +121,7 @@ def train(
     settings = load_settings(
         file,
         {
+            **({} if time_step is None else {"time_step": time_step}),
             **overrides,
             "train.model": model,
             "train.input": input_,
@@ -114,7 +141,8 @@ def train(
     stop = StopRequest(walltime=settings.run.walltime).install()
     with Display(messages()) as display:
         if runs:
-            result = run_training(runs, out, settings, follow=stream, stop=stop, show=display.training)
+            frames = FrameChoice(kinds, time_step, stride, patience)
+            result = run_training(runs, out, settings, follow=stream, frames=frames, stop=stop, show=display.training)
         else:
             result = train_stream(settings, out, stop=stop, show=display.training)
     if json_mode:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 
 from glassmd.errors import Interrupted
 from glassmd.importers.trajectories import FrameChoice, import_trajectories
+from glassmd.interrupt import StopRequest
 from glassmd.settings import RunSettings
 
 __all__ = ["Following", "split_data", "take_in"]
@@ -44,48 +46,65 @@ def take_in(
     ).path
 
 
-class Following:
-    """Takes trajectories in as they grow, beside the training.
+class Following(StopRequest):
+    """Takes trajectories in as they grow, beside the training, which hears by :meth:`check` what goes wrong.
 
     Args:
         files: That others are writing.
         out: Of the run.
         settings: What the liquid is.
         choice: How frames become parents and labels.
+        stop: A request to stop that the training listens to.
     """
 
-    def __init__(self, files: Sequence[Path], out: Path, settings: RunSettings, choice: FrameChoice | None) -> None:
-        self._stop = threading.Event()
+    def __init__(
+        self, files: Sequence[Path], out: Path, settings: RunSettings, choice: FrameChoice | None, stop: StopRequest
+    ) -> None:
+        super().__init__()
+        self._asked, self._ended, self._place = stop, threading.Event(), out / "run.json"
         self._error: BaseException | None = None
-        self._run = out / "run.json"
-        self._thread = threading.Thread(
-            target=self._follow, args=(files, out, settings, choice), name="trajectories", daemon=True
-        )
+
+        def follow() -> None:
+            try:
+                take_in(files, out, settings, choice, follow=True, check=self._check_end)
+            except BaseException as error:  # told by whoever asks
+                self._error = error
+
+        self._thread = threading.Thread(target=follow, name="trajectories", daemon=True)
+
+    def __enter__(self) -> Following:
+        """Begin, and wait until the first frames are there."""
         self._thread.start()
-
-    def _follow(self, files: Sequence[Path], out: Path, settings: RunSettings, choice: FrameChoice | None) -> None:
         try:
-            take_in(files, out, settings, choice, follow=True, check=self._check_stop)
-        except BaseException as error:
-            self._error = error
+            while self._thread.is_alive() and not self._place.exists():
+                self.check()
+                self._thread.join(0.1)
+            self.check()
+        except BaseException:
+            self._end()
+            raise
+        return self
 
-    def _check_stop(self) -> None:
-        if self._stop.is_set():
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _check_end(self) -> None:
+        if self._ended.is_set():
             raise Interrupted("the training has ended")
 
-    def wait_for_run(self, check: Callable[[], None]) -> None:
-        """Until the first frames are there."""
-        while self._thread.is_alive() and not self._run.exists():
-            check()
-            self._thread.join(0.1)
-        self.check()
+    @property
+    def reason(self) -> str | None:
+        """Why to stop, or None."""
+        return self._asked.reason
 
     def check(self) -> None:
-        """Raise what went wrong."""
+        """Raise what went wrong with a trajectory, or :class:`Interrupted` if a stop was requested."""
         if self._error is not None and not isinstance(self._error, Interrupted):
             raise self._error
-
-    def close(self) -> None:
-        """Follow no more."""
-        self._stop.set()
-        self._thread.join()
+        super().check()

@@ -275,8 +275,8 @@ class Trainer:
                 self._encode_beside(key)
             if time.monotonic() - self._saved > _UNSAVED:
                 self.checkpoint()
-        if self.follow and (lacking := self.source.lacking()) and all(run.complete for run in self.source.runs):
-            self.on_lacking(lacking)  # nobody simulates any more
+        if self.follow and (lacking := self.source.lacking()) and not self.source.made_by_others:
+            self.on_lacking(lacking)
         return not self._behind
 
     def _encode_beside(self, key: SampleKey) -> None:

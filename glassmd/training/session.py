@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from glassmd.errors import Interrupted, RunError, SettingsError
+from glassmd.importers.trajectories import FrameChoice
 from glassmd.interrupt import StopRequest
 from glassmd.learners import model_class
 from glassmd.settings import Settings, TrainSettings
@@ -29,6 +31,7 @@ from glassmd.training.beside import Beside, Show
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.choices import resolved, training_device
 from glassmd.training.encoding import Encodings
+from glassmd.training.frames import Following, split_data, take_in
 from glassmd.training.loop import Trainer
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
@@ -41,15 +44,7 @@ _NICE = 10
 
 def _open(data: Sequence[Path | str], target: Target, *, follow: bool) -> list[Run]:
     """The runs, which have labels of the target and hold something already unless they are followed."""
-    runs = []
-    for path in map(Path, data):
-        if path.is_file():
-            raise RunError(
-                f"{path} is a file",
-                "a run directory",
-                f"try glassmd import {path} --format … --out RUN first",
-            )
-        runs.append(open_run(path, target))
+    runs = [open_run(path, target) for path in data]
     if not follow and not any(run.entries("segments") for run in runs):
         raise RunError(
             f"found no segments in {', '.join(str(run.path) for run in runs)}",
@@ -111,18 +106,22 @@ def train(
     settings: Settings | None = None,
     *,
     follow: bool = False,
+    frames: FrameChoice | None = None,
     held_out: Collection[tuple[str, int]] | None = None,
     encodings: Encodings | None = None,
     stop: StopRequest | None = None,
     show: Show | bool | None = None,
 ) -> dict[str, Any]:
-    """Train a model on run directories.
+    """Train a model on run directories and trajectories.
 
     Args:
-        data: Run directories of one mixture, whose output times are taken together.
+        data: Run directories of one mixture, whose output times are taken together, and trajectories, which become a
+            run in `out/run`.
         out: Model directory; a training that was stopped there goes on.
-        settings: Defaults if None.
-        follow: Others are still writing the runs.
+        settings: Defaults if None. Of trajectories, mixture, temperature and times are what was set explicitly, else
+            what the files say.
+        follow: Others are still writing the runs, or the trajectories.
+        frames: How frames of trajectories become parents and labels.
         held_out: (run id, lineage) of those that it must not see, instead of those that the data name.
         encodings: Encoded samples, shared with other trainings of the same learner and hyperparameters.
         stop: A request to stop to listen to.
@@ -141,6 +140,29 @@ def train(
     stop = stop or StopRequest(walltime=settings.run.walltime)
     training_device(settings.train)  # one that is not there is refused before anything is computed
     check_acquisition(settings.train, follow=follow)
+    folders, files = split_data([Path(one) for one in data])
+    with ExitStack() as stack:
+        if files:
+            place = Path(out) / "run"
+            if follow:
+                stop = stack.enter_context(Following(files, place, settings.run, frames, stop))
+            else:
+                take_in(files, place, settings.run, frames, check=stop.check)
+            folders.append(place)
+        return _train(folders, out, settings, follow, held_out, encodings, stop, show)
+
+
+def _train(
+    data: Sequence[Path],
+    out: Path | str,
+    settings: Settings,
+    follow: bool,
+    held_out: Collection[tuple[str, int]] | None,
+    encodings: Encodings | None,
+    stop: StopRequest,
+    show: Show | None,
+) -> dict[str, Any]:
+    """:func:`train` on run directories."""
     runs = _open(data, settings.train.target, follow=follow)
     _choose_unit(runs, settings.train, Path(out))
     _threads(settings, 0)

@@ -153,6 +153,11 @@ class SampleSource:
         """Whether all segments of all runs are there, and the structures of their parents."""
         return all(run.complete for run in self.runs) and not self.lacking()
 
+    @property
+    def made_by_others(self) -> bool:
+        """Whether somebody else makes structures: who simulates does, and not who reads trajectories."""
+        return any(not run.complete and not run.growing for run in self.runs)
+
     def lacking(self) -> list[SampleKey]:
         """What waits for its structures."""
         return [
