@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from glassmd_cli.options import JsonFlag, console, emit
+from glassmd_cli.options import JsonFlag, PatienceOption, StrideOption, TimeStepOption, TypesOption, console, emit
 
 from glassmd.errors import InputError
+from glassmd.interrupt import StopRequest
+from glassmd.mixtures import get_mixture
 from glassmd.report.tables import key_value_table
 from glassmd.settings import times_of
+from glassmd.trajectory.species import parse_types
 
 __all__ = ["import_"]
 
@@ -22,6 +25,7 @@ class Format(StrEnum):
     botan = "botan"
     deepmind = "deepmind"
     deepmind_weights = "deepmind-weights"
+    trajectory = "trajectory"
 
 
 def import_(
@@ -33,21 +37,48 @@ def import_(
         typer.Option("--truncation", help="Of the potential; default: as published.", show_default=False),
     ] = None,
     times: Annotated[
-        str | None, typer.Option("--times", help="Output time where files do not tell.", show_default=False)
+        str | None,
+        typer.Option("--times", help="Output times where files do not tell, lags of trajectories.", show_default=False),
     ] = None,
+    mixture: Annotated[
+        str | None, typer.Option("--mixture", help="What trajectories hold.", show_default=False)
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Of trajectories.", show_default=False)
+    ] = None,
+    types: TypesOption = None,
+    time_step: TimeStepOption = None,
+    stride: StrideOption = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Trajectories are still written: take what comes, until nothing does.")
+    ] = False,
+    patience: PatienceOption = 60.0,
     json_mode: JsonFlag = False,
 ) -> None:
-    """Turn published data into a run directory, or published weights into a model directory."""
+    """Turn trajectories or published data into a run directory, or published weights into a model directory."""
     # torch takes seconds to load, and what does not need it should not wait for it
     from glassmd.importers.botan import import_botan
     from glassmd.importers.deepmind import import_deepmind
     from glassmd.importers.deepmind_weights import import_deepmind_weights
+    from glassmd.importers.trajectories import FrameChoice, import_trajectories
     from glassmd.report.information import information
 
     chosen: dict[str, Any] = {} if truncation is None else {"truncation": truncation}
     if format_ is Format.botan:
         time = None if times is None else times_of(times)[0]
         import_botan(source, out, time=time, **chosen)
+    elif format_ is Format.trajectory:
+        liquid = get_mixture(mixture, truncation or "shifted") if mixture is not None else None
+        import_trajectories(
+            source,
+            out,
+            mixture=liquid,
+            temperature=temperature,
+            times=None if times is None else times_of(times),
+            choice=FrameChoice(None if types is None else parse_types(types), time_step, stride, patience),
+            follow=follow,
+            check=StopRequest().install().check,
+        )
     elif format_ is Format.deepmind:
         import_deepmind(source, out, **chosen)
     else:

@@ -26,7 +26,7 @@ from glassmd.fields import GSD_IDENTITY, GSD_REPLICA, GSD_TIME
 from glassmd.importers.commit import check_state
 from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.mixtures import Mixture
-from glassmd.trajectory import Frame, encode_identity
+from glassmd.trajectory import Frame, check_overlaps, encode_identity
 from glassmd.trajectory.formats import format_of
 from glassmd.trajectory.gsd_reading import complete_frames
 from glassmd.trajectory.trajectory import Trajectory, open_trajectory
@@ -189,6 +189,7 @@ class _Taking:
             lags = list(self._times) if self._times is not None else self._own_lags(opened)
             check_state(str(first.path), temperature, lags)
             start = first[0].configuration
+            check_overlaps(first.path, start)
             self.run = RunDirectory.create(
                 self._out,
                 mixture,
