@@ -88,7 +88,7 @@ def main() -> None:
     settings = Settings(run=run, train=TrainSettings(model=told.model))
     *learned, unseen = trajectories(told.folder)
     test = test_run(told.folder, unseen, run)
-    stride = int((LENGTH - TIME) / EVERY) // told.parents
+    stride = -(-round((LENGTH - TIME) / EVERY + 1) // told.parents)
     choice = FrameChoice(time_step=run.time_step, stride=stride)
     models = {"trajectories": told.folder / f"{told.model}-trajectories", "run": told.folder / f"{told.model}-run"}
     rows = {}

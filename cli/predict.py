@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from glassmd_cli.options import DeviceName, DeviceOption, EngineName, EngineOption, JsonFlag, console, emit, messages
+from glassmd_cli.options import (
+    DeviceName,
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    JsonFlag,
+    TypesOption,
+    console,
+    emit,
+    messages,
+)
 
 from glassmd.report.tables import key_value_table
 from glassmd.settings import times_of
+from glassmd.show import Counted, shown
+from glassmd.trajectory.species import parse_types
 
 __all__ = ["predict"]
 
 
 def predict(
-    snapshot: Annotated[Path, typer.Argument(metavar="SNAPSHOT.gsd", help="What to predict for.")],
+    snapshot: Annotated[
+        Path, typer.Argument(metavar="SNAPSHOT", help="GSD file, LAMMPS dump or data, or extended XYZ.")
+    ],
     model: Annotated[Path, typer.Option("--model", help="Model directory.")],
-    out: Annotated[Path | None, typer.Option("--out", help="GSD file to write, outside of a run's folders.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write: .gsd, .xyz, .dump, .dump.gz.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draw a slice of the box.")] = None,
-    frame: Annotated[int, typer.Option("--frame", help="Frame of the snapshot, from the end if negative.")] = -1,
+    frames: Annotated[
+        str, typer.Option("--frames", help="Which frames: all, -1 (the last), 0,5 or a slice such as ::10.")
+    ] = "-1",
+    types: TypesOption = None,
     times: Annotated[str | None, typer.Option("--times", help="Some of the model's times.")] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="Of the liquid, where the snapshot does not say.")
@@ -28,22 +47,25 @@ def predict(
     device: DeviceOption = DeviceName.auto,
     json_mode: JsonFlag = False,
 ) -> None:
-    """Write a snapshot with what a model predicts of every particle, its propensity, ready to colour by in OVITO.
+    """Write frames with what a model predicts of every particle, its propensity, ready to colour by in OVITO.
 
     A model that was trained with another --target predicts that one, under its own name.
     """
     # torch takes seconds to load, and what does not need it should not wait for it
-    from glassmd.prediction import predict_file
+    from glassmd.prediction_files import predict_file
     from glassmd.report.figures import check_suffix, plot_propensity
 
     if plot is not None:
         check_suffix(plot)
+    kinds = None if types is None else parse_types(types)
     chosen = None if times is None else times_of(times)
     facts, configuration, prediction = predict_file(
         snapshot,
         model,
         out,
-        frame=frame,
+        frames=frames,
+        types=kinds,
+        show=_progress(),
         times=chosen,
         temperature=temperature,
         engine=engine.value,
@@ -61,3 +83,14 @@ def predict(
         emit(facts)
     else:
         console().print(key_value_table("prediction", facts))
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Says how many frames are done, where there are several."""
+    told, started = shown(True), time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if total > 1 and told is not None:
+            told(Counted(done, total, time.monotonic() - started))
+
+    return show

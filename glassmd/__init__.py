@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from glassmd.training.session import train as train
     from glassmd.training.session import train_stream as train_stream
     from glassmd.trajectory import read_configuration as read_configuration
+    from glassmd.trajectory.objects import from_ase as from_ase
+    from glassmd.trajectory.objects import from_snapshot as from_snapshot
+    from glassmd.trajectory.objects import to_ase as to_ase
     from glassmd.trajectory.trajectory import open_trajectory as open_trajectory
 
 _HOME = {
@@ -47,6 +50,8 @@ _HOME = {
     "analyze": "observables.opening",
     "compare": "comparison.session",
     "evaluate": "evaluation",
+    "from_ase": "trajectory.objects",
+    "from_snapshot": "trajectory.objects",
     "get_mixture": "mixtures",
     "load_model": "models.store",
     "load_settings": "settings",
@@ -55,6 +60,7 @@ _HOME = {
     "predict": "prediction",
     "read_configuration": "trajectory",
     "simulate": "simulation.pool",
+    "to_ase": "trajectory.objects",
     "to_graph": "graphs",
     "train": "training.session",
     "train_stream": "training.session",

@@ -7,7 +7,7 @@ from typing import Any
 
 from glassmd.evaluation import evaluate
 from glassmd.interrupt import StopRequest
-from glassmd.prediction import predict_file
+from glassmd.prediction_files import predict_file
 from glassmd.report.figures import plot_scores, plot_slices
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.simulation.preparation import available_cores, gpus_of

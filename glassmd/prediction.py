@@ -17,12 +17,9 @@ from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
 from glassmd.engines import DeviceChoice, EngineChoice, get_engine
-from glassmd.errors import EngineError, ModelError, RunError, TrajectoryError
-from glassmd.fields import label_chunk
+from glassmd.errors import EngineError, ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
-from glassmd.ledger.keys import KINDS, key_of
-from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import mixture_of
 from glassmd.models.store import LoadedModel, load_model
 from glassmd.settings import RunSettings
@@ -31,15 +28,10 @@ from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures, add_cost
 from glassmd.structure import Structure
-from glassmd.target import PROPENSITY, Target, quantity
+from glassmd.target import PROPENSITY, Target
 from glassmd.time_unit import REDUCED, TimeUnit
-from glassmd.trajectory import Frame, check_overlaps, read_frames, write_frames
 
-__all__ = ["Prediction", "predict", "predict_file", "predict_samples"]
-
-
-_LEDGER = ("parents", "structures", "segments", "index", "requests", "engines", "claims", "workers")
-"""Folders of a run that hold what glassmd commits, and nothing else."""
+__all__ = ["Prediction", "at_times", "predict", "predict_samples"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,16 +128,6 @@ def _by_time(tensor: Tensor) -> NDArray[np.float64]:
     return tensor.cpu().numpy().astype(np.float64).T
 
 
-def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:
-    """GSD log chunks of a prediction."""
-    log: dict[str, NDArray[np.float32]] = {}
-    target, unit = prediction.target, prediction.time_unit
-    for t, values, std in zip(prediction.times, prediction.propensity, prediction.std, strict=True):
-        log[label_chunk(target, t, unit=unit)] = values.astype(np.float32)
-        log[label_chunk(target, t, "std", unit)] = std.astype(np.float32)
-    return log
-
-
 def predict_samples(
     loaded: LoadedModel,
     run: Run,
@@ -181,7 +163,7 @@ def predict_samples(
         if check is not None:
             check()
         one = predict(sample.parent, loaded, structure=structures.of(sample), device=settings.device)
-        found.append(replace(_at_times(one, columns), times=times))
+        found.append(replace(at_times(one, columns), times=times))
     return found, structures.cost
 
 
@@ -228,115 +210,7 @@ def _residual(configuration: Configuration, loaded: LoadedModel) -> NDArray[np.f
     return std
 
 
-def predict_file(
-    snapshot: Path,
-    model: Path,
-    out: Path | None = None,
-    *,
-    frame: int = -1,
-    times: list[float] | None = None,
-    temperature: float | None = None,
-    engine: EngineChoice = "auto",
-    device: DeviceChoice = "auto",
-) -> tuple[dict[str, Any], Configuration, Prediction]:
-    """Write a snapshot with `log/particles/propensity_t<time>` (and `_std`), ready to colour by.
-
-    A model of another target names it: `bond_breaking_t<time>`, as :func:`glassmd.fields.label_chunk` does.
-
-    Args:
-        snapshot: GSD file.
-        model: Model directory.
-        out: GSD file to write; `<snapshot>.predicted.gsd` by default, beside the snapshot, or in the current directory
-            where that lies in a run.
-        frame: Which frame of the snapshot, from the end if negative.
-        times: Some of the model's times; all by default.
-        temperature: k_B T / ε_AA; what the snapshot says by default, or the model's.
-        engine: What computes the inputs that the model sees, as in settings.
-        device: Where it does, and where a network computes.
-
-    Returns:
-        What `glassmd predict --json` prints, the configuration, and the prediction.
-
-    Raises:
-        RunError: `out` lies among the files of a run, or the snapshot is not the one that its sidecar describes.
-        TrajectoryError: The snapshot cannot be used.
-        ModelError: The model does not fit the snapshot, or does not know the times.
-    """
-    started = time.monotonic()
-    out = out or _beside(snapshot)
-    if out.exists() and snapshot.exists() and out.samefile(snapshot):
-        raise TrajectoryError(f"found --out {out}, the snapshot itself", "another file", "choose another --out")
-    _refuse_ledger(out)
-    loaded = load_model(model)
-    _verify(snapshot)
-    found = read_frames(snapshot, loaded.card.mixture["species"], [frame])[0]
-    configuration = found.configuration
-    check_overlaps(snapshot, configuration)
-    if found.identity is not None:
-        loaded.card.check_mixture(found.identity["mixture"])
-        temperature = temperature if temperature is not None else found.identity.get("temperature")
-    prediction = predict(configuration, loaded, temperature=temperature, engine=engine, device=device)
-    if times is not None:
-        prediction = _at_times(prediction, loaded.card.check_times(times))
-    write_frames(out, [Frame(configuration, found.step, {**found.log, **_log_of(prediction)})])
-    facts = {
-        "output": str(out),
-        "n_particles": configuration.n_particles,
-        "times": prediction.times,
-        "time_unit": prediction.time_unit,
-        "target": prediction.target,
-        "unit": quantity(prediction.target).unit,
-        "propensity_mean": _means(configuration, prediction, loaded.card.mixture["species"]),
-        "trained_species": list(loaded.card.trained_species),
-        "mixture_checked": found.identity is not None,
-        "inputs": list(loaded.model.inputs),
-        "input_cost": prediction.input_cost,
-        "prediction_seconds": prediction.seconds,
-        "warnings": _warnings(loaded),
-        "seconds": time.monotonic() - started,
-    }
-    return facts, configuration, prediction
-
-
-def _warnings(loaded: LoadedModel) -> list[str]:
-    """What should be known of the numbers."""
-    if loaded.card.provenance.get("noise_known", True):
-        return []
-    return ["no parent of the training had two replicas: _std counts the noise of the labels as an error of the model"]
-
-
-def _run_around(path: Path) -> Path | None:
-    """The run directory that a path lies in, links followed; None where it lies in none."""
-    return next((folder for folder in path.resolve().parents if (folder / "run.json").exists()), None)
-
-
-def _beside(snapshot: Path) -> Path:
-    """Where a prediction goes if nobody says: never into a run."""
-    out = snapshot.with_suffix(".predicted.gsd")
-    return out if _run_around(snapshot) is None else Path(out.name)
-
-
-def _refuse_ledger(out: Path) -> None:
-    run = _run_around(out)
-    part = None if run is None else out.resolve().relative_to(run).parts[0]
-    if run is not None and part in _LEDGER:
-        raise RunError(
-            f"found --out {out} in {run}/{part}", "a place outside of the run's files", "choose another --out"
-        )
-
-
-def _verify(snapshot: Path) -> None:
-    """Check a committed file of a run against its sidecar; other snapshots have none."""
-    root = snapshot.resolve().parent.parent
-    if snapshot.resolve().parent.name not in KINDS or not (root / "run.json").is_file():
-        return
-    key = key_of(snapshot.name.split(".")[0])
-    entry = RunDirectory.open(root).entry(key.kind, key.name)
-    if entry is not None:
-        entry.verify()
-
-
-def _at_times(prediction: Prediction, columns: Sequence[int]) -> Prediction:
+def at_times(prediction: Prediction, columns: Sequence[int]) -> Prediction:
     """Some of the times, in this order."""
     chosen = list(columns)
     return replace(
@@ -345,12 +219,3 @@ def _at_times(prediction: Prediction, columns: Sequence[int]) -> Prediction:
         propensity=prediction.propensity[chosen],
         std=prediction.std[chosen],
     )
-
-
-def _means(configuration: Configuration, prediction: Prediction, species: Sequence[str]) -> dict[str, list[float]]:
-    """Mean of what is predicted at every time of the species that are there."""
-    return {
-        name: [float(row[mask].mean()) for row in prediction.propensity]
-        for name in species
-        if (mask := configuration.of_species(name)).any()
-    }

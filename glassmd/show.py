@@ -6,10 +6,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-__all__ = ["bar", "duration", "remaining", "shown"]
+__all__ = ["Counted", "bar", "duration", "remaining", "shown"]
 
 _EVERY = 0.5  # seconds between two changes of what is shown
 _EVERY_LINE = 10.0  # seconds between two lines where none can be taken back
@@ -44,6 +45,31 @@ def duration(seconds: float) -> str:
 def remaining(seconds: float | None) -> str:
     """What is said of the time that something still takes; None: nobody can tell."""
     return "no estimate yet" if seconds is None else f"about {duration(seconds)} left"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How far something is that goes frame by frame.
+
+    Attributes:
+        done: Frames.
+        total: As many will be.
+        seconds: Since the first.
+    """
+
+    done: int
+    total: int
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing follows."""
+        return self.done >= self.total
+
+    def __str__(self) -> str:
+        left = self.seconds * (self.total / max(self.done, 1) - 1)
+        until = f"in {duration(self.seconds)}" if self.complete else remaining(left if self.seconds > 2 else None)
+        return f"{bar(self.done, self.total)} {self.done:,}/{self.total:,} frames, {until}"
 
 
 def shown(show: Callable[..., None] | bool | None) -> Callable[..., None] | None:

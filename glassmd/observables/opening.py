@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from glassmd.errors import InputError, SettingsError
@@ -14,36 +13,11 @@ from glassmd.observables.measure import measure
 from glassmd.observables.result import Observables
 from glassmd.observables.runs import OfRuns
 from glassmd.observables.trajectories import OfTrajectories
-from glassmd.show import bar, duration, remaining, shown
+from glassmd.show import Counted, shown
 from glassmd.stream.dataset import open_run
 from glassmd.trajectory.trajectory import open_trajectory
 
-__all__ = ["Reading", "analyze"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How far the reading of frames is.
-
-    Attributes:
-        done: Frames, or segments of runs.
-        total: As many will be.
-        seconds: Since the first.
-    """
-
-    done: int
-    total: int
-    seconds: float
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing follows."""
-        return self.done >= self.total
-
-    def __str__(self) -> str:
-        left = self.seconds * (self.total / max(self.done, 1) - 1)
-        until = f"in {duration(self.seconds)}" if self.complete else remaining(left if self.seconds > 2 else None)
-        return f"{bar(self.done, self.total)} {self.done:,}/{self.total:,} frames, {until}"
+__all__ = ["analyze"]
 
 
 def _told(show: Callable[..., None] | None) -> Callable[[int, int], None]:
@@ -53,7 +27,7 @@ def _told(show: Callable[..., None] | None) -> Callable[[int, int], None]:
         now = time.monotonic()
         started[:] = started or [now]
         if show is not None:
-            show(Reading(done, total, now - started[0]))
+            show(Counted(done, total, now - started[0]))
 
     return told
 
@@ -66,7 +40,7 @@ def analyze(
     temperature: float | None = None,
     time_step: float | None = None,
     wave_numbers: Mapping[str, float] | None = None,
-    show: Callable[[Reading], None] | bool | None = None,
+    show: Callable[[Counted], None] | bool | None = None,
 ) -> Observables:
     """Measure what a liquid does: energies, structure, dynamics, order.
 

@@ -153,7 +153,7 @@ def frame_of_data(path: Path) -> RawFrame:
     some = {number: number for number in range(1, _MOST_TYPES)}  # else it looks for elements with these masses
     atoms: Any = read(str(path), format="lammps-data", atom_style="atomic", sort_by_id=True, Z_of_type=some)
     cell = np.asarray(atoms.cell)
-    names = atoms.arrays.get("type", atoms.numbers)
+    names = atoms.numbers  # as in the file; ASE's array of types is 0 where the file has labels, too
     labels = sorted(set(np.asarray(names).tolist()))
     speeds = speed * atoms.get_velocities() if atoms.has("momenta") else None
     return RawFrame(

@@ -114,6 +114,10 @@ class GsdSource:
             log={name: np.asarray(value) for name, value in raw.log.items()},
         )
 
+    def original(self, number: int) -> Any:
+        """Frame `number` as gsd has it, everything that is in the file."""
+        return _raw(self.path, self._file, number)
+
     def steps(self) -> NDArray[np.int64]:
         """Step numbers of all frames."""
         name, file = "configuration/step", self._file.file

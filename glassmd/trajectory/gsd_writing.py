@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from glassmd.fields import GSD_TIME
 from glassmd.storage import publish, temporary_name
 from glassmd.trajectory.frame import Frame
 
-__all__ = ["write_frames"]
+__all__ = ["GsdFile", "write_frames"]
 
 
 def _snapshot(frame: Frame) -> gsd.hoomd.Frame:
@@ -73,6 +74,37 @@ def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
 
 
+class GsdFile:
+    """A GSD file that frames are appended to.
+
+    Args:
+        path: The file, made anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = gsd.hoomd.open(str(path), "w")
+
+    def append(self, frame: Frame, like: gsd.hoomd.Frame | None = None) -> None:
+        """Write one more frame.
+
+        Args:
+            frame: The frame.
+            like: One of another file whose quantities are kept; species, step and log are those of `frame`.
+        """
+        if len(self._file) == 0 and frame.step == 0:  # gsd leaves it out, and then cannot read the log
+            self._file.file.write_chunk("configuration/step", np.zeros(1, np.uint64))
+        raw = _snapshot(frame)
+        if like is not None:
+            like.particles.types, like.particles.typeid = raw.particles.types, raw.particles.typeid
+            like.configuration.step, like.log = raw.configuration.step, raw.log
+            raw = like
+        self._file.append(raw)
+
+    def close(self) -> None:
+        """Nothing follows."""
+        self._file.close()
+
+
 def write_frames(path: Path | str, frames: Iterable[Frame]) -> None:
     """Write a GSD file that appears whole or not at all (single precision, as every GSD reader expects).
 
@@ -87,11 +119,9 @@ def write_frames(path: Path | str, frames: Iterable[Frame]) -> None:
     with storage_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with gsd.hoomd.open(str(temporary), "w") as trajectory:
-                for number, frame in enumerate(_with_all_logs(list(frames))):
-                    if number == 0 and frame.step == 0:  # gsd leaves it out, and then cannot read the log
-                        trajectory.file.write_chunk("configuration/step", np.zeros(1, np.uint64))
-                    trajectory.append(_snapshot(frame))
+            with contextlib.closing(GsdFile(temporary)) as file:
+                for frame in _with_all_logs(list(frames)):
+                    file.append(frame)
             publish(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from glassmd.fields import GSD_REPLICA
 from glassmd.mixtures import Mixture, mixture_of
 from glassmd.trajectory.formats import open_source
 from glassmd.trajectory.frame import Frame, identity_of
+from glassmd.trajectory.gsd_reading import GsdSource
 from glassmd.trajectory.raw import FrameSource, RawFrame
 from glassmd.trajectory.species import species_of_types
 from glassmd.trajectory.unwrapping import NearestImages
@@ -41,8 +42,10 @@ class Trajectory:
         mixture: What it holds; by default what a file of glassmd says itself, else unknown.
         types: Species by the name of a type.
         time_step: Of one step, √(mσ²/ε); by default the file's own times, else times are in steps.
+        of_run: Take a file of a run, whose frames are a parent and its replicas.
 
     Attributes:
+        identity: Mixture and temperature as a file of glassmd says them itself; empty else.
         mixture: What the file holds, or None where nobody says.
         temperature: As a file of glassmd says itself, ε_AA; else None.
         species_names: In the order of the species index.
@@ -61,11 +64,12 @@ class Trajectory:
         mixture: Mixture | None = None,
         types: Mapping[str, str] | None = None,
         time_step: float | None = None,
+        of_run: bool = False,
     ) -> None:
         self._source, self.path, self.format = source, source.path, source.format
         first = source.read(0)
-        said = identity_of(first.log) or {}
-        if GSD_REPLICA in first.log:
+        self.identity = said = identity_of(first.log) or {}
+        if GSD_REPLICA in first.log and not of_run:
             raise TrajectoryError(
                 f"{self.path} is a file of a run: its frames are replicas, and no trajectory",
                 "the run directory",
@@ -166,6 +170,10 @@ class Trajectory:
                 self._refuse_order(number, before, frame.time)
             before = frame.time
             yield frame
+
+    def original(self, number: int) -> Any:
+        """A frame of a GSD file as gsd has it, with quantities that are not ours; None of other files."""
+        return self._source.original(number % len(self)) if isinstance(self._source, GsdSource) else None
 
     def __getitem__(self, number: int) -> Frame:
         """One frame, from the end if negative; wrapped if :attr:`wrapped`.
@@ -285,6 +293,7 @@ def open_trajectory(
     mixture: Mixture | None = None,
     types: Mapping[str, str] | None = None,
     time_step: float | None = None,
+    of_run: bool = False,
 ) -> Trajectory:
     """Open a trajectory: GSD, LAMMPS dump or data, extended XYZ, by its content.
 
@@ -293,6 +302,7 @@ def open_trajectory(
         mixture: What it holds; by default what a file of glassmd says itself, else unknown.
         types: Species by the name of a type, such as `{"1": "A", "2": "B"}`.
         time_step: Of one step, √(mσ²/ε), for files that have steps and no times.
+        of_run: Take a file of a run, too, whose frames are a parent and its replicas.
 
     Raises:
         TrajectoryError: It cannot be read, or holds no liquid in an orthorhombic periodic box.
@@ -302,7 +312,7 @@ def open_trajectory(
         raise SettingsError(f"found time step {time_step}", "a number above 0", "for example --time-step 0.005")
     source = open_source(Path(path))
     try:
-        return Trajectory(source, mixture, types, time_step)
+        return Trajectory(source, mixture, types, time_step, of_run)
     except BaseException:
         source.close()
         raise

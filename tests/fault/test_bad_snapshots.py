@@ -97,4 +97,4 @@ def test_overlapping_particles(glassmd: Command, tiny_model: Path, tmp_path: Pat
 
 def test_a_frame_that_is_not_there(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "one.gsd", frame())
-    assert_refused(glassmd("predict", path, "--model", tiny_model, "--frame", "3"), "no frame 3", "below 1")
+    assert_refused(glassmd("predict", path, "--model", tiny_model, "--frames", "3"), "no frame 3", "below 1")

@@ -10,7 +10,7 @@ import pytest
 from glassmd.evaluation import evaluate
 from glassmd.learners import LEARNERS, model_class
 from glassmd.models.store import load_model
-from glassmd.prediction import predict_file
+from glassmd.prediction_files import predict_file
 from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run
 from glassmd.training.session import train

@@ -14,7 +14,7 @@ from glassmd.comparison.session import compare
 from glassmd.errors import InputError, ModelError
 from glassmd.evaluation import evaluate
 from glassmd.models.store import load_model
-from glassmd.prediction import predict_file
+from glassmd.prediction_files import predict_file
 from glassmd.report.observe import Observer
 from glassmd.report.screen import screen
 from glassmd.settings import Settings, TrainSettings

@@ -14,7 +14,7 @@ from glassmd.configuration import Configuration
 from glassmd.fields import GSD_IDENTITY, GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
 from glassmd.importers.commit import Imported, commit_imported
 from glassmd.mixtures import get_mixture
-from glassmd.prediction import predict_file
+from glassmd.prediction_files import predict_file
 from glassmd.simulation.pool import simulate
 from glassmd.stream.dataset import Run, open_run
 from glassmd.trajectory import Frame, read_frames, write_frames
@@ -97,7 +97,7 @@ def test_imported_segments_are_read_in_any_order(tmp_path: Path, labels: dict[st
 @pytest.mark.parametrize("frame", [0, 3])
 def test_predictions_are_read_in_any_order(tiny_run: Run, tiny_model: Path, tmp_path: Path, frame: int) -> None:
     snapshot = tiny_run.entries("segments")[0].path
-    predict_file(snapshot, tiny_model, tmp_path / "out.gsd", frame=frame)
+    predict_file(snapshot, tiny_model, tmp_path / "out.gsd", frames=str(frame))
     logs = check_readable(tmp_path / "out.gsd")
     assert logs[GSD_REPLICA].item() == (-1 if frame == 0 else 1)
 

@@ -1,0 +1,221 @@
+"""`predict` for people's files: frames of any format in, the same frames with what a model says of them out."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassmd.configuration import Configuration
+from glassmd.engines import DeviceChoice, EngineChoice
+from glassmd.errors import RunError, SettingsError, TrajectoryError
+from glassmd.fields import label_chunk
+from glassmd.ledger.keys import KINDS, key_of
+from glassmd.ledger.run import RunDirectory
+from glassmd.mixtures import mixture_of
+from glassmd.models.store import LoadedModel, load_model
+from glassmd.prediction import Prediction, at_times, predict
+from glassmd.stream.structures import merge_cost
+from glassmd.target import quantity
+from glassmd.trajectory import Frame, check_overlaps
+from glassmd.trajectory.trajectory import Trajectory, open_trajectory
+from glassmd.trajectory.writing import FrameWriter, writable_format
+
+__all__ = ["frame_numbers", "predict_file"]
+
+_LEDGER = ("parents", "structures", "segments", "index", "requests", "engines", "claims", "workers")
+"""Folders of a run that hold what glassmd commits, and nothing else."""
+
+
+_SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(\d*))?")
+
+
+def frame_numbers(text: str, count: int) -> list[int]:
+    """Numbers of frames from `all`, `-1`, `0,5,-1` or a slice as Python has it, such as `::10`.
+
+    Args:
+        text: Which.
+        count: Frames that there are.
+
+    Raises:
+        TrajectoryError: A frame that is not there, or none.
+        SettingsError: It cannot be read.
+
+    Example:
+        >>> frame_numbers("all", 3), frame_numbers("-1", 3), frame_numbers("1::2", 6)
+        ([0, 1, 2], [2], [1, 3, 5])
+    """
+    found = _SLICE.fullmatch(text.strip())
+    if text == "all":
+        numbers = list(range(count))
+    elif found is not None and found[3] != "0":
+        numbers = list(range(count)[slice(*(int(part) if part else None for part in found.groups()))])
+    else:
+        try:
+            numbers = [int(part) for part in text.split(",")]
+        except ValueError as error:
+            raise SettingsError(
+                f"found --frames {text}", "all, -1, 0,5 or a slice", "for example --frames ::10"
+            ) from error
+    wrong = [number for number in numbers if not -count <= number < count]
+    if wrong or not numbers:
+        found_ = f"no frame {wrong[0]}" if wrong else f"no frame in {text}"
+        raise TrajectoryError(f"found {found_} of {count}", f"a frame below {count}", "change --frames")
+    return [number % count for number in numbers]
+
+
+def predict_file(
+    snapshot: Path,
+    model: Path,
+    out: Path | None = None,
+    *,
+    frames: str = "-1",
+    times: list[float] | None = None,
+    temperature: float | None = None,
+    types: Mapping[str, str] | None = None,
+    engine: EngineChoice = "auto",
+    device: DeviceChoice = "auto",
+    show: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[dict[str, Any], Configuration, Prediction]:
+    """Write frames with `log/particles/propensity_t<time>` (and `_std`) of every particle, ready to colour by.
+
+    Args:
+        snapshot: GSD file, LAMMPS dump or data, extended XYZ. Velocities and what else is known of particles is kept.
+        model: Model directory.
+        out: File to write, GSD, extended XYZ or LAMMPS dump by its ending; `<snapshot>.predicted.gsd` by default,
+            beside the snapshot, or in the current directory where that lies in a run.
+        frames: Which frames of the snapshot; see :func:`frame_numbers`.
+        times: Some of the model's times; all by default.
+        temperature: k_B T / ε_AA; what the snapshot says by default, or the model's.
+        types: Species by the name of a type of the snapshot.
+        engine: What computes the inputs that the model sees, as in settings.
+        device: Where it does, and where a network computes.
+        show: Told how many frames of how many are done.
+
+    Returns:
+        What `glassmd predict --json` prints, and the configuration and prediction of the last frame.
+
+    Raises:
+        RunError: `out` lies among the files of a run, or the snapshot is not the one that its sidecar describes.
+        TrajectoryError: The snapshot cannot be used.
+        ModelError: The model does not fit the snapshot, or does not know the times.
+    """
+    started = time.monotonic()
+    out = out or _beside(snapshot)
+    if out.exists() and snapshot.exists() and out.samefile(snapshot):
+        raise TrajectoryError(f"found --out {out}, the snapshot itself", "another file", "choose another --out")
+    _refuse_ledger(out)
+    writable_format(out)
+    loaded = load_model(model)
+    columns = None if times is None else loaded.card.check_times(times)
+    _verify(snapshot)
+    mixture = mixture_of(loaded.card.mixture)
+    means: list[dict[str, list[float]]] = []
+    cost: dict[str, dict[str, Any]] = {}
+    seconds = 0.0
+    with open_trajectory(snapshot, mixture=mixture, types=types, of_run=True) as trajectory:
+        known = _require_liquid(trajectory, loaded, temperature)
+        numbers = frame_numbers(frames, len(trajectory))
+        with FrameWriter(out) as writer:
+            for done, number in enumerate(numbers, start=1):
+                frame = trajectory[number]
+                check_overlaps(snapshot, frame.configuration)
+                prediction = predict(frame.configuration, loaded, temperature=known, engine=engine, device=device)
+                if columns is not None:
+                    prediction = at_times(prediction, columns)
+                log = {**frame.log, **_log_of(prediction)}
+                shown = None if trajectory.time_unit == "steps" else frame.time
+                written = Frame(frame.configuration, frame.step, log, shown)
+                writer.append(written, trajectory.original(number))
+                means.append(_means(frame.configuration, prediction, loaded.card.mixture["species"]))
+                merge_cost(cost, {name: {"share_of_label": None, **of} for name, of in prediction.input_cost.items()})
+                seconds += prediction.seconds
+                show(done, len(numbers))
+    facts = {
+        "output": str(out),
+        "n_particles": trajectory.n_particles,
+        "frames": numbers,
+        "times": prediction.times,
+        "time_unit": prediction.time_unit,
+        "target": prediction.target,
+        "unit": quantity(prediction.target).unit,
+        "propensity_mean": {name: np.mean([one[name] for one in means], axis=0).tolist() for name in means[0]},
+        "trained_species": list(loaded.card.trained_species),
+        "mixture_checked": bool(trajectory.identity),
+        "inputs": list(loaded.model.inputs),
+        "input_cost": cost,
+        "prediction_seconds": seconds,
+        "warnings": [*_warnings(loaded), *(note for note in trajectory.notes if "no step numbers" not in note)],
+        "seconds": time.monotonic() - started,
+    }
+    return facts, frame.configuration, prediction
+
+
+def _require_liquid(trajectory: Trajectory, loaded: LoadedModel, temperature: float | None) -> float | None:
+    """The temperature, after the liquid was found to be the model's."""
+    identity = trajectory.identity
+    if identity:
+        loaded.card.check_mixture(identity["mixture"])
+    return temperature if temperature is not None else identity.get("temperature")
+
+
+def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:
+    """GSD log chunks of a prediction."""
+    log: dict[str, NDArray[np.float32]] = {}
+    target, unit = prediction.target, prediction.time_unit
+    for t, values, std in zip(prediction.times, prediction.propensity, prediction.std, strict=True):
+        log[label_chunk(target, t, unit=unit)] = values.astype(np.float32)
+        log[label_chunk(target, t, "std", unit)] = std.astype(np.float32)
+    return log
+
+
+def _warnings(loaded: LoadedModel) -> list[str]:
+    """What should be known of the numbers."""
+    if loaded.card.provenance.get("noise_known", True):
+        return []
+    return ["no parent of the training had two replicas: _std counts the noise of the labels as an error of the model"]
+
+
+def _run_around(path: Path) -> Path | None:
+    """The run directory that a path lies in, links followed; None where it lies in none."""
+    return next((folder for folder in path.resolve().parents if (folder / "run.json").exists()), None)
+
+
+def _beside(snapshot: Path) -> Path:
+    """Where a prediction goes if nobody says: never into a run."""
+    out = snapshot.with_suffix(".predicted.gsd")
+    return out if _run_around(snapshot) is None else Path(out.name)
+
+
+def _refuse_ledger(out: Path) -> None:
+    run = _run_around(out)
+    part = None if run is None else out.resolve().relative_to(run).parts[0]
+    if run is not None and part in _LEDGER:
+        raise RunError(
+            f"found --out {out} in {run}/{part}", "a place outside of the run's files", "choose another --out"
+        )
+
+
+def _verify(snapshot: Path) -> None:
+    """Check a committed file of a run against its sidecar; other snapshots have none."""
+    root = snapshot.resolve().parent.parent
+    if snapshot.resolve().parent.name not in KINDS or not (root / "run.json").is_file():
+        return
+    key = key_of(snapshot.name.split(".")[0])
+    entry = RunDirectory.open(root).entry(key.kind, key.name)
+    if entry is not None:
+        entry.verify()
+
+
+def _means(configuration: Configuration, prediction: Prediction, species: Sequence[str]) -> dict[str, list[float]]:
+    """Mean of what is predicted at every time of the species that are there."""
+    return {
+        name: [float(row[mask].mean()) for row in prediction.propensity]
+        for name in species
+        if (mask := configuration.of_species(name)).any()
+    }
