@@ -109,9 +109,9 @@ def ase_by_frame(path: Path, kind: str, everything: bool) -> Iterator[Frame]:
                 lines[-1] = f"ITEM: ATOMS {' '.join(_for_ase(name, columns) for name in columns)}\n"
                 body = list(islice(file, n))
                 short = len(body) != n
-                text = next((k for k, name in enumerate(columns) if name in ("element", "typelabel")), None)
-                if text is not None:
-                    body = [_number_in(line, text) for line in body]
+                text = [k for k, name in enumerate(columns) if name in ("element", "typelabel")]
+                if text:
+                    body = [_numbers_in(line, text) for line in body]
                 lines += body
             if short or not lines[-1].endswith("\n"):
                 raise EOFError("the file ends within a frame")
@@ -142,19 +142,21 @@ def ase_by_frame(path: Path, kind: str, everything: bool) -> Iterator[Frame]:
 
 
 def _for_ase(name: str, columns: list[str]) -> str:
-    if name == "typelabel" or (name == "element" and "type" not in columns):
-        return "type"
+    if name in ("element", "typelabel"):
+        taken = "type" in columns or (name == "element" and "typelabel" in columns)
+        return f"c_{name}" if taken else "type"
     if name in ("id", "ix", "iy", "iz"):
         return f"i_{name}"
     wrapped_beside = name in ("x", "y", "z") and "xu" in columns
-    return f"c_{name}" if wrapped_beside or name in ("vx", "vy", "vz", "mass", "element", "radius") else name
+    return f"c_{name}" if wrapped_beside or name in ("vx", "vy", "vz", "mass", "radius") else name
 
 
-def _number_in(line: str, column: int) -> str:
-    """The line with a name of one letter as its place in the alphabet."""
+def _numbers_in(line: str, columns: list[int]) -> str:
+    """The line with names of one letter as their place in the alphabet."""
     words = line.split()
-    if column < len(words):
-        words[column] = str(1 + "AB".index(words[column]))
+    for column in columns:
+        if column < len(words):
+            words[column] = str(1 + "AB".index(words[column]))
     return " ".join(words) + line[len(line.rstrip()) :]
 
 
