@@ -1,0 +1,149 @@
+"""People's files through `predict`: any format in and out, nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import ase.io
+import gsd.hoomd
+import numpy as np
+import pytest
+
+import glassmd as package
+from glassmd.configuration import Configuration
+from glassmd.mixtures import get_mixture
+from glassmd.stream.dataset import Run
+from glassmd.trajectory import Frame, read_frames
+from glassmd.trajectory.trajectory import open_trajectory
+from glassmd.trajectory.writing import FrameWriter
+from tests.conftest import Outcome, needs_lammps
+from tests.fault.refusals import assert_refused
+from tests.foreign_files import walk, write_dump, write_gsd, write_xyz
+
+Command = Callable[..., Outcome]
+LIQUID = get_mixture("kob-andersen")
+WALK = walk(n=64, n_frames=5, step=0.02)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("ending", [".gsd", ".xyz", ".dump", ".lammpstrj.gz"])
+def test_what_is_written_is_read_again(ending: str, d: int, tmp_path: Path) -> None:
+    one = walk(n=30, n_frames=3, d=d, step=0.4)
+    path, random = tmp_path / f"a{ending}", np.random.default_rng(1)
+    written = []
+    with FrameWriter(path) as writer:
+        for k in range(3):
+            log = {"particles/propensity_t1": random.random(30).astype(np.float32)}
+            at = Configuration(one.box, one.species, one.positions[k], ("A", "B"), one.velocities[k])
+            written.append(Frame(at, 10 * k, log, 0.05 * k))
+            writer.append(written[-1])
+    with open_trajectory(path, time_step=0.005) as trajectory:
+        found = list(trajectory)
+    for before, after in zip(written, found, strict=True):
+        assert np.allclose(after.configuration.unwrapped, before.configuration.unwrapped, atol=1e-5)
+        assert np.array_equal(after.configuration.species, before.configuration.species)
+        assert np.allclose(after.configuration.velocities, before.configuration.velocities, atol=1e-5)
+        assert np.array_equal(np.float32(after.log["particles/propensity_t1"]), before.log["particles/propensity_t1"])
+        assert (after.step, after.time) == pytest.approx((before.step, before.time))
+
+
+def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None:
+    at = Configuration([5.0] * 3, [0, 1], [[0, 0, 0], [1, 0, 0]])
+
+    def interrupted() -> None:
+        with FrameWriter(tmp_path / "a.xyz") as writer:
+            writer.append(Frame(at))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_lammps
+@pytest.mark.parametrize("ending", [".gsd", ".xyz", ".dump"])
+def test_several_frames_of_a_foreign_file_are_predicted_into_any_format(
+    ending: str, tmp_path: Path, glassmd: Command, tiny_model: Path
+) -> None:
+    source = write_dump(tmp_path / "a.dump", WALK, "id type xu yu zu vx vy vz v_p")
+    out = tmp_path / f"out{ending}"
+    outcome = glassmd("predict", source, "--model", tiny_model, "--frames=::2", "--out", out, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["frames"] == [0, 2, 4]
+    assert any("by their numbers" in warning for warning in outcome.json["warnings"])
+    with open_trajectory(out, time_step=0.005) as trajectory:
+        frames = list(trajectory)
+    assert [frame.step for frame in frames] == [WALK.steps[k] for k in (0, 2, 4)]
+    for k, frame in zip((0, 2, 4), frames, strict=True):
+        assert np.allclose(frame.configuration.velocities, WALK.velocities[k], atol=1e-5)
+        assert np.allclose(frame.log["particles/v_p"], np.arange(64) / 7, atol=1e-6)
+        assert {"particles/propensity_t0.1", "particles/propensity_t0.5_std"} <= set(frame.log)
+        assert frame.configuration.species_names == ("A", "B")
+    mean = np.mean([frame.log["particles/propensity_t0.5"][WALK.species == 0].mean() for frame in frames])
+    assert outcome.json["propensity_mean"]["A"][1] == pytest.approx(mean, rel=1e-5)
+
+
+@needs_lammps
+def test_what_a_gsd_file_holds_besides_is_kept_and_types_get_their_names(
+    tmp_path: Path, glassmd: Command, tiny_model: Path
+) -> None:
+    source, out = write_gsd(tmp_path / "a.gsd", WALK, names=("big", "small")), tmp_path / "out.gsd"
+    with gsd.hoomd.open(source, "r") as old, gsd.hoomd.open(tmp_path / "b.gsd", "w") as new:
+        for frame in old:
+            frame.particles.charge = np.arange(64) / 3
+            frame.bonds.N, frame.bonds.types, frame.bonds.typeid, frame.bonds.group = 1, ["bond"], [0], [[0, 5]]
+            frame.log["mine"] = np.arange(3.0)
+            new.append(frame)
+    options = ["--model", tiny_model, "--types=big=A,small=B", "--frames=all", "--out", out]
+    outcome = glassmd("predict", tmp_path / "b.gsd", *options, "--json")
+    assert outcome.code == 0, outcome.err
+    with gsd.hoomd.open(out, "r") as file:
+        assert len(file) == 5
+        for k, frame in enumerate(file):
+            assert frame.particles.types == ["A", "B"]
+            assert np.allclose(frame.particles.charge, np.arange(64) / 3)
+            assert np.allclose(frame.particles.velocity, WALK.velocities[k], atol=1e-6)
+            assert frame.bonds.group.tolist() == [[0, 5]]
+            assert frame.log["mine"].tolist() == [0, 1, 2]
+            assert frame.configuration.step == WALK.steps[k]
+    assert read_frames(out)[0].log["particles/propensity_t0.1"].shape == (64,)
+
+
+@needs_lammps
+def test_a_prediction_in_extended_xyz_opens_in_ase(tmp_path: Path, glassmd: Command, tiny_model: Path) -> None:
+    out = tmp_path / "out.xyz"
+    outcome = glassmd("predict", write_xyz(tmp_path / "a.xyz", WALK), "--model", tiny_model, "--out", out)
+    assert outcome.code == 0, outcome.err
+    atoms = ase.io.read(out)
+    assert atoms.cell.lengths() == pytest.approx(WALK.box)
+    assert atoms.arrays["kind"].tolist() == ["AB"[k] for k in WALK.species]
+    assert atoms.arrays["propensity_t0.1"].shape == (64,)
+    configuration = package.from_ase(atoms)
+    assert np.array_equal(configuration.species, WALK.species)
+    again = package.from_ase(package.to_ase(configuration))
+    assert np.allclose(again.unwrapped, configuration.unwrapped)
+
+
+def test_a_snapshot_in_memory_becomes_a_configuration(tmp_path: Path) -> None:
+    with gsd.hoomd.open(write_gsd(tmp_path / "a.gsd", WALK), "r") as file:
+        configuration = package.from_snapshot(file[2], mixture=LIQUID)
+    assert np.allclose(configuration.unwrapped + WALK.box / 2, WALK.positions[2], atol=1e-5)
+    assert configuration.species_names == ("A", "B")
+
+
+@needs_lammps
+def test_frames_that_are_not_there_and_endings_that_no_format_has(
+    tmp_path: Path, glassmd: Command, tiny_model: Path, tiny_run: Run
+) -> None:
+    source = write_gsd(tmp_path / "a.gsd", WALK)
+    known = ("predict", source, "--model", tiny_model)
+    out = tmp_path / "out.gsd"
+    assert_refused(glassmd(*known, "--frames=7", "--out", out), "no frame 7 of 5")
+    assert_refused(glassmd(*known, "--frames=9:", "--out", out), "no frame in 9: of 5")
+    assert_refused(glassmd(*known, "--frames=x", "--out", out), "--frames x", "slice")
+    assert_refused(glassmd(*known, "--frames=::0", "--out", out), "--frames ::0")
+    assert_refused(glassmd(*known, "--out", tmp_path / "out.pdb"), "out.pdb", ".xyz")
+    assert_refused(glassmd(*known, "--types=A=A", "--out", out), "--types A=A")
+    assert_refused(glassmd(*known, "--times=7", "--out", out), "time 7")
+    assert not out.exists()
