@@ -22,6 +22,7 @@ class Format(StrEnum):
     botan = "botan"
     deepmind = "deepmind"
     deepmind_weights = "deepmind-weights"
+    glassbench = "glassbench"
 
 
 def import_(
@@ -33,21 +34,34 @@ def import_(
         typer.Option("--truncation", help="Of the potential; default: as published.", show_default=False),
     ] = None,
     times: Annotated[
-        str | None, typer.Option("--times", help="Output time where files do not tell.", show_default=False)
+        str | None,
+        typer.Option(
+            "--times",
+            help="Output times where files do not tell; of glassbench as many as the labels have rows, or the codes.",
+            show_default=False,
+        ),
     ] = None,
     json_mode: JsonFlag = False,
 ) -> None:
-    """Turn published data into a run directory, or published weights into a model directory."""
+    """Turn published data into a run directory, or published weights into a model directory.
+
+    Configurations of glassbench (Zenodo 10118191) keep the published split, structures and predictions. Its reader was
+    written after two files in two dimensions and descriptions of the others: it has never seen an original file of
+    Kob-Andersen in three dimensions.
+    """
     # torch takes seconds to load, and what does not need it should not wait for it
     from glassmd.importers.botan import import_botan
     from glassmd.importers.deepmind import import_deepmind
     from glassmd.importers.deepmind_weights import import_deepmind_weights
+    from glassmd.importers.glassbench import import_glassbench
     from glassmd.report.information import information
 
     chosen: dict[str, Any] = {} if truncation is None else {"truncation": truncation}
     if format_ is Format.botan:
         time = None if times is None else times_of(times)[0]
         import_botan(source, out, time=time, **chosen)
+    elif format_ is Format.glassbench:
+        import_glassbench(source, out, times=None if times is None else times_of(times), **chosen)
     elif format_ is Format.deepmind:
         import_deepmind(source, out, **chosen)
     else:

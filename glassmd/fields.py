@@ -22,6 +22,10 @@ GSD_TIME: Final = "glassmd/time"
 GSD_PROPENSITY: Final = "particles/propensity_t{time:g}"
 # GSD log chunk, (n_particles,) float32: unbiased variance of |Δr| between the replicas of the propensity above, σ_AA²
 GSD_PROPENSITY_VARIANCE: Final = "particles/propensity_t{time:g}_variance"
+# GSD log chunk, (n_particles,) float32: mean share of the first neighbours that are neighbours at the time in the name
+GSD_BOND_BREAKING: Final = "particles/bond_breaking_t{time:g}"
+# GSD log chunk of a parent, (n_particles,) float32: what a published method predicts for it, in the method's own unit
+GSD_PUBLISHED: Final = "particles/published_{method}_t{time:g}"
 # GSD log chunk, (n_particles,) float32: standard deviation of the prediction above, σ_AA
 GSD_PROPENSITY_STD: Final = "particles/propensity_t{time:g}_std"
 # the two of a prediction whose times are in units of τ_α

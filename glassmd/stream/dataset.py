@@ -144,6 +144,7 @@ class SegmentReader:
             blocks=blocks,
             role=self.run.role(parent.lineage),
             temperature=float(begun.entry.sidecar["temperature"]),
+            replicas_known=begun.entry.sidecar.get("n_replicas", 0) is not None,
         )
 
     def lacking(self) -> list[ParentKey]:

@@ -17,7 +17,16 @@ from glassmd.metrics import SpeciesScores, score
 from glassmd.moments import Moments
 from glassmd.trajectory import Frame
 
-__all__ = ["Blocks", "Sample", "SampleKey", "at_times", "moments_of_segment", "score_samples", "union_of_times"]
+__all__ = [
+    "Blocks",
+    "Sample",
+    "SampleKey",
+    "at_times",
+    "moments_of_segment",
+    "replica_counts",
+    "score_samples",
+    "union_of_times",
+]
 
 FloatArray = NDArray[np.float64]
 Blocks = tuple[int, ...]
@@ -46,10 +55,11 @@ class Sample:
         propensity: (n_times, n_particles) float64, ⟨|Δr|⟩ over replicas, σ_AA.
         variance: (n_times, n_particles) float64, unbiased variance of |Δr| between replicas, σ_AA²; NaN where
             unknown (one replica, or published labels without replicas).
-        n_replicas: Replicas behind the label.
+        n_replicas: Replicas behind the label; 1 where nobody knows.
         blocks: Numbers of the segments behind the label, in increasing order.
         role: `train`, `validation`, `test` or None where the data do not say.
         temperature: ε_AA.
+        replicas_known: Whether `n_replicas` is known; published labels may come without it.
     """
 
     key: SampleKey
@@ -61,6 +71,14 @@ class Sample:
     role: str | None = None
     temperature: float = float("nan")
     blocks: Blocks = ()
+    replicas_known: bool = True
+
+
+def replica_counts(samples: Iterable[Sample]) -> list[int | None]:
+    """Different numbers of replicas behind some labels, in increasing order; None last where one is unknown."""
+    samples = list(samples)
+    known = sorted({sample.n_replicas for sample in samples if sample.replicas_known})
+    return [*known, *([] if all(sample.replicas_known for sample in samples) else [None])]
 
 
 def union_of_times(several: Iterable[Sequence[float]]) -> list[float]:
@@ -152,7 +170,8 @@ def _propensities(frame: Frame, entry: Entry) -> Moments:
     """Labels instead of replicas: published ones, or our own that were reduced where they were simulated."""
     sidecar = entry.sidecar
     times, replicas = sidecar["times"], frozenset(sidecar.get("replicas", ()))
-    count = int(sidecar.get("n_replicas", len(replicas)))
+    told = sidecar.get("n_replicas", len(replicas))
+    count = 1 if told is None else int(told)  # without a variance their number does not matter
     mean = np.stack([frame.log[GSD_PROPENSITY.format(time=t)] for t in times]).astype(np.float64)
     deviation = np.full_like(mean, 0.0 if count == 1 else np.nan)
     for index, t in enumerate(times):
