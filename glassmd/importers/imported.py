@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from glassmd.configuration import Configuration
+from glassmd.configuration import Configuration, minimum_image
 from glassmd.errors import ImportDataError
 from glassmd.ledger.run import ParentKey
 
@@ -19,6 +19,7 @@ __all__ = ["Imported", "check_imported", "check_state"]
 FloatArray = NDArray[np.float64]
 
 _LARGEST = float(np.finfo(np.float32).max)
+_FARTHEST = 0.25  # of the box: minima and cages are less than a diameter from where a particle is
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,12 @@ def check_imported(item: Imported, temperature: float) -> None:
         _require(source, "shares of neighbours", item.bond_breaking, shape)
     for name, positions in item.structures.items():
         _require(source, f"{name} positions", positions, parent.positions.shape)
+        farthest = float(np.abs(minimum_image(positions - parent.positions, parent.box) / parent.box).max())
+        if farthest > _FARTHEST:
+            raise ImportDataError(
+                f"{source} has {name} positions {farthest:.2g} of the box from the initial ones",
+                "those of the same configuration in the same order",
+            )
     if item.ends is not None:
         assert item.n_replicas is not None, "replicas that are there are counted"
         _require(source, "end positions", item.ends, (item.n_replicas, count, *parent.positions.shape))

@@ -62,11 +62,12 @@ def read_labels(source: Source, liquid: Mixture, times: Sequence[float] | None) 
     n, d = parent.positions.shape
     propensity = numbers(source, arrays, "md_prop", (-1, n))
     rows = len(propensity)
-    at = [float(time) for time in numbers(source, arrays, "times", (rows,))] if "times" in arrays else None
+    own = [float(time) for time in numbers(source, arrays, "times", (rows,))] if "times" in arrays else None
+    at = own or times_of_rows(source, d, rows, times)
     broken = numbers(source, arrays, "bb_prop", (rows, n)) if "bb_prop" in arrays else None
     return Imported(
         parent,
-        at or times_of_rows(source, d, rows, times),
+        at,
         source.name,
         _replicas(source, arrays),
         propensity=propensity,

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import minimum_image
-from glassmd.errors import ImportDataError, RunError
+from glassmd.errors import RunError
 from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.simulation.structures.making import commit_structure
 from glassmd.simulation.structures.request import Request, has_published_cages
 
 __all__ = ["check_cages_alike", "check_published", "keep_published"]
 
-_FARTHEST = 0.25  # of the box: particles of a liquid are displaced by less than one diameter
 _REQUESTS = {"inherent": Request("inherent"), "cage": Request("cage", published=True)}
 
 
@@ -37,7 +36,7 @@ def keep_published(
         origin: Of the data.
 
     Raises:
-        ImportDataError: They are those of another configuration.
+        StorageError: The disk is full or not writable.
     """
     if not structures:
         return
@@ -46,12 +45,6 @@ def keep_published(
     at = entry.read([0])[0].configuration
     for name, positions in structures.items():
         displacement = minimum_image(positions - at.positions, at.box)
-        farthest = float(np.abs(displacement / at.box).max())
-        if farthest > _FARTHEST:
-            raise ImportDataError(
-                f"{entry.sidecar['source']} has {name} positions {farthest:.2g} of the box from the initial ones",
-                "positions of the same configuration in the same order",
-            )
         request = _REQUESTS[name]
         facts: dict[str, Any] = {"steps": 0, "seconds": 0.0, "engine": origin, "engine_version": "", "device": ""}
         arrays = {"displacement": displacement.astype(np.float32)}
@@ -88,8 +81,7 @@ def check_published(run: RunDirectory, requests: Sequence[Request], parents: Seq
         lacking = [parent for parent in parents if not run.done(request.key(parent))]
         if lacking:
             raise RunError(
-                f"found {len(lacking)} of {len(parents)} parents in {run.path} without published cage positions, "
-                f"{lacking[0].name} first",
-                "them for all parents",
+                f"found {len(lacking)} parents in {run.path} without published cage positions, {lacking[0].name} first",
+                "them for all parents, as others of the run have them",
                 "import those that have them into a run of their own, or have cages made: --set cage_time=5",
             )
