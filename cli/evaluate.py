@@ -23,7 +23,7 @@ from glassmd_cli.options import (
 from glassmd.errors import InputError
 from glassmd.interrupt import StopRequest
 from glassmd.report.progress import Display
-from glassmd.report.tables import published_table, score_table
+from glassmd.report.tables import predictions_table, published_table, score_table
 from glassmd.storage import write_json
 from glassmd.time_unit import shown_time
 
@@ -184,8 +184,9 @@ def _score(
     for name, cost in result["input_cost"].items():
         if (share := cost.get("share_of_label")) is not None:
             console().print(f"{name} positions cost {share:.2%} of the label's steps")
-    if (published := published_table(result)) is not None:
-        console().print(published)
+    for table in (*(predictions_table(result, species) for species in result["species"]), published_table(result)):
+        if table is not None:
+            console().print(table)
     if result["seen_in_training"]:
         console().print("Some of these lineages were seen in training or chose the checkpoint: no test.")
 

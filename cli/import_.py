@@ -25,6 +25,7 @@ class Format(StrEnum):
     botan = "botan"
     deepmind = "deepmind"
     deepmind_weights = "deepmind-weights"
+    glassbench = "glassbench"
     trajectory = "trajectory"
 
 
@@ -38,7 +39,12 @@ def import_(
     ] = None,
     times: Annotated[
         str | None,
-        typer.Option("--times", help="Output times where files do not tell, lags of trajectories.", show_default=False),
+        typer.Option(
+            "--times",
+            help="Output times where files do not tell; of glassbench as many as the labels have rows, or the codes; "
+            "lags of trajectories.",
+            show_default=False,
+        ),
     ] = None,
     mixture: Annotated[
         str | None, typer.Option("--mixture", help="What trajectories hold.", show_default=False)
@@ -55,11 +61,17 @@ def import_(
     patience: PatienceOption = 60.0,
     json_mode: JsonFlag = False,
 ) -> None:
-    """Turn trajectories or published data into a run directory, or published weights into a model directory."""
+    """Turn trajectories or published data into a run directory, or published weights into a model directory.
+
+    Configurations of glassbench (Zenodo 10118191) keep the published split, structures and predictions. Its reader was
+    written after two files in two dimensions and descriptions of the others: it has never seen an original file of
+    Kob-Andersen in three dimensions.
+    """
     # torch takes seconds to load, and what does not need it should not wait for it
     from glassmd.importers.botan import import_botan
     from glassmd.importers.deepmind import import_deepmind
     from glassmd.importers.deepmind_weights import import_deepmind_weights
+    from glassmd.importers.glassbench import import_glassbench
     from glassmd.importers.trajectories import FrameChoice, import_trajectories
     from glassmd.report.information import information
 
@@ -67,6 +79,8 @@ def import_(
     if format_ is Format.botan:
         time = None if times is None else times_of(times)[0]
         import_botan(source, out, time=time, **chosen)
+    elif format_ is Format.glassbench:
+        import_glassbench(source, out, times=None if times is None else times_of(times), **chosen)
     elif format_ is Format.trajectory:
         liquid = get_mixture(mixture, truncation or "shifted") if mixture is not None else None
         import_trajectories(

@@ -21,7 +21,8 @@ from glassmd.settings import RunSettings
 from glassmd.simulation.structures import inside_cages
 from glassmd.storage import plain
 from glassmd.stream.dataset import Run, open_run
-from glassmd.stream.samples import Sample, at_times, score_samples, union_of_times
+from glassmd.stream.predictions import published_predictions, species_predicted
+from glassmd.stream.samples import Sample, at_times, replica_counts, score_samples, union_of_times
 from glassmd.stream.structures import merge_cost
 from glassmd.stream.tau_alphas import use_tau_alphas
 from glassmd.target import PROPENSITY
@@ -81,19 +82,35 @@ def evaluate(
         "n_configurations": len(samples),
         "n_lineages": len({(sample.key.run, sample.key.lineage) for sample in samples}),
         "seen_in_training": tested.seen_in_training,
-        "replicas": sorted({sample.n_replicas for sample in samples}),
+        "replicas": replica_counts(samples),
         "times": times.tolist(),
         "time_unit": loaded.card.time_unit,
         "target": loaded.card.target,
         "times_left_out": tested.times_left_out,
         "species": result,
         "published": published_beside(loaded.card.mixture, samples, loaded.card.time_unit),
+        "published_predictions": _predicted_by_others(runs, samples),
         "inputs": list(loaded.model.inputs),
         "inside_cage": inside_cages(loaded.card.cage_protocols, times.tolist(), loaded.card.tau_alphas),
         "input_cost": tested.cost,
         "seconds_per_configuration": float(np.median(tested.seconds)),
         "seconds": time.monotonic() - started,
     }
+
+
+def _predicted_by_others(runs: Sequence[Run], samples: list[Sample]) -> dict[str, Any]:
+    """Scores of the predictions that came with the data, on those of the samples that each of them predicts."""
+    found = {}
+    for method, predictions in published_predictions(runs, samples).items():
+        own = [sample for sample in samples if str(sample.key) in predictions]
+        values = [predictions[str(sample.key)] for sample in own]
+        found[method] = {
+            "n_configurations": len(own),
+            "species": {
+                name: _as_json(score_samples(values, own, name), own) for name in species_predicted(own[0], values[0])
+            },
+        }
+    return found
 
 
 @dataclass

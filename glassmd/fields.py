@@ -54,6 +54,9 @@ def label_chunk(
     return GSD_LABEL[target].format(time=time) + ("" if unit == REDUCED else TAU_ALPHA) + (f"_{kind}" if kind else "")
 
 
+# GSD log chunk of a parent, (n_particles,) float32: what a published method predicts for it, in the method's own unit
+GSD_PUBLISHED: Final = "particles/published_{method}_t{time:g}"
+
 # graph, (n_particles, 1) float32: species index as the published network takes it
 NODE_INPUT: Final = "x"
 # graph, (n_particles,) int64: species index

@@ -23,7 +23,14 @@ from glassmd.learners.device import torch_device
 from glassmd.mixtures import mixture_of
 from glassmd.models.store import LoadedModel, load_model
 from glassmd.settings import RunSettings
-from glassmd.simulation.structures import CAGE, CageProtocol, Request, requests_for, structure_of_configuration
+from glassmd.simulation.structures import (
+    CAGE,
+    CageProtocol,
+    Request,
+    is_published,
+    requests_for,
+    structure_of_configuration,
+)
 from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures, add_cost
@@ -92,6 +99,12 @@ def predict(
     if structure is None:
         known = temperature if temperature is not None else _only_temperature(loaded)
         requests = requests_for(loaded.model.inputs, _cage(loaded, known))
+        if any(request.published for request in requests):
+            raise ModelError(
+                "found a model that was trained on cage positions that came with its data",
+                "positions of the same kind, which nobody can compute without their protocol",
+                "predict a run that has them, or train with --set cage_time=5 on cages that glassmd makes",
+            )
         opened = get_engine(engine, device) if requests else None
         mixture = mixture_of(loaded.card.mixture)
         structure, made = structure_of_configuration(opened, requests, configuration, mixture, known, check)
@@ -172,6 +185,8 @@ def _cage(loaded: LoadedModel, temperature: float) -> Request:
     if not known:
         return CAGE
     nearest = min(known, key=lambda name: abs(float(name) - temperature))
+    if is_published(known[nearest]):
+        return Request("cage", published=True)
     return Request("cage", CageProtocol.from_dict(known[nearest]))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["PUBLISHED_DENSITY", "published_scores"]
+__all__ = ["PUBLISHED_DENSITY", "published_scores", "published_times"]
 
 PUBLISHED_DENSITY = 1.2
 """Number density of the published data, σ_AA^-3."""
@@ -113,6 +113,19 @@ _PUBLISHED: _Table = {
     ),
 }
 # fmt: on
+
+
+def published_times(temperature: float) -> tuple[float, ...]:
+    """Times of GlassBench's figures for Kob–Andersen 3D at a temperature, √(mσ²/ε); none where there are none.
+
+    They are ten, as the rows of its labels are.
+
+    Example:
+        >>> published_times(0.44)[:3], published_times(0.7)
+        ((0.13, 1.3, 13), ())
+    """
+    known = _PUBLISHED.get(round(temperature, 6))
+    return () if known is None else known[0]
 
 
 def published_scores(mixture: dict[str, Any], temperatures: Iterable[float], times: Sequence[float]) -> dict[str, Any]:

@@ -75,14 +75,16 @@ def _row(
 def _costs(candidate: Candidate) -> dict[str, Any]:
     facts = candidate.facts
     seconds = [float(one["training_seconds"]) for one in facts if one["training_seconds"] is not None]
+    inference = [one["seconds_per_configuration"] for one in facts if one["seconds_per_configuration"] is not None]
     return {
         "model": facts[0]["model"],
         "inputs": facts[0]["inputs"],
         "input_cost": facts[0]["input_cost"],
-        "parameters": max(int(one["parameters"]) for one in facts),
+        "published": bool(facts[0].get("published", False)),
+        "parameters": max((int(one["parameters"]) for one in facts if one["parameters"] is not None), default=None),
         "n_trainings": sum(one["steps"] is not None for one in facts),
         "training_seconds": float(np.mean(seconds)) if seconds else None,
-        "inference_seconds": float(np.median([one["seconds_per_configuration"] for one in facts])),
+        "inference_seconds": float(np.median(inference)) if inference else None,
     }
 
 
@@ -90,6 +92,7 @@ def _scores(candidate: Candidate, samples: Sequence[Sample], species: str, found
     _, ceiling = label_scores(samples, species)
     several = len(candidate.propensity) > 1
     ensemble = accuracy_of([candidate.ensemble()], samples, species) if several else None
+    comparable = one_state_point(samples) and not candidate.facts[0].get("published", False)  # in σ_AA
     return {
         "ceiling": ceiling,
         "pearson": found.summary(),
@@ -98,7 +101,7 @@ def _scores(candidate: Candidate, samples: Sequence[Sample], species: str, found
         "ensemble": None if ensemble is None else ensemble.summary(),
         "per_configuration": dict(zip(found.keys, found.per_configuration, strict=True)),
         "calibration": calibration_of(candidate, samples, species),
-        "heterogeneity": heterogeneity(candidate.propensity, samples, species) if one_state_point(samples) else None,
+        "heterogeneity": heterogeneity(candidate.propensity, samples, species) if comparable else None,
     }
 
 

@@ -14,15 +14,18 @@ from glassmd.comparison.candidates import Candidate
 from glassmd.comparison.entries import Entry
 from glassmd.comparison.leaderboard import leaderboard
 from glassmd.comparison.plan import Plan, plan_of
+from glassmd.comparison.published import published_candidates
 from glassmd.comparison.trainings import Laboratory, Training
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError
 from glassmd.evaluation import published_beside
 from glassmd.interrupt import StopRequest
+from glassmd.learners import model_class
 from glassmd.settings import RunSettings
 from glassmd.show import shown
+from glassmd.simulation.structures import Request
 from glassmd.storage import claim, read_json, remove_leftovers, write_json
-from glassmd.stream.samples import Sample
+from glassmd.stream.samples import Sample, replica_counts
 from glassmd.stream.structures import Structures
 from glassmd.structure import INPUTS
 from glassmd.target import PROPENSITY
@@ -114,10 +117,11 @@ def _claimed(directory: Path) -> Iterator[None]:
 
 
 def _candidates(laboratory: Laboratory, plan: Plan) -> list[Candidate]:
-    """What every entry and every finished model predict; trains what is lacking."""
+    """What entries, finished models and methods published with the data predict; trains what is lacking."""
     tested = [_finished(laboratory, model, plan.scored) for model in plan.models]
     _train(laboratory, plan)
-    return [_candidate(laboratory, entry, plan) for entry in plan.entries] + tested
+    trained = [_candidate(laboratory, entry, plan) for entry in plan.entries]
+    return trained + tested + published_candidates(plan.runs, plan.scored)
 
 
 def _train(laboratory: Laboratory, plan: Plan) -> None:
@@ -158,7 +162,13 @@ def _prepare(laboratory: Laboratory, source: SampleSource, entries: Sequence[Ent
         run = RunSettings(engine=laboratory.engine, device=laboratory.device)
         keys = [sample.key for sample in laboratory.samples]
         show = _structures_shown(laboratory.announce)
-        Structures(source.runs, inputs).make(keys, run, check=laboratory.stop.check, show=show)
+        for cage in dict.fromkeys(_cage_of(entry) for entry in entries):
+            Structures(source.runs, inputs, cage).make(keys, run, check=laboratory.stop.check, show=show)
+
+
+def _cage_of(entry: Entry) -> Request:
+    learner = model_class(entry.settings.model)
+    return Request("cage", rattling="cage" in entry.inputs and learner.needs_rattling)
 
 
 def _structures_shown(announce: Callable[[str], None]) -> Callable[[int, int], None]:
@@ -218,5 +228,5 @@ def _facts(directory: Path, plan: Plan) -> dict[str, Any]:
         "folds": [sorted(list(lineage) for lineage in fold.held_out) for fold in plan.folds],
         "n_configurations": len(plan.scored),
         "n_lineages": len({(sample.key.run, sample.key.lineage) for sample in plan.scored}),
-        "replicas": sorted({sample.n_replicas for sample in plan.scored}),
+        "replicas": replica_counts(plan.scored),
     }

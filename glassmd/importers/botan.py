@@ -14,7 +14,9 @@ import numpy as np
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError, InputError
-from glassmd.importers.commit import Imported, check_state, commit_imported
+from glassmd.importers.commit import commit_imported
+from glassmd.importers.imported import Imported, check_state
+from glassmd.importers.recognise import refuse_other_format
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import get_mixture
 from glassmd.storage import is_special
@@ -39,6 +41,8 @@ def _files(sources: Sequence[Path]) -> list[Path]:
         else:
             raise ImportDataError(f"found no {source}", "an npz file or a folder of them", "check the path")
     if not found:
+        for source in sources:
+            refuse_other_format(source, "botan")
         raise ImportDataError(f"found no npz files in {', '.join(map(str, sources))}", "isoconfig_N…T…_…_tc….npz")
     numbered = [(int(m[3]) if (m := _NAME.search(path.name)) else 10**9, path.name, path) for path in found]
     return [path for *_, path in sorted(numbered)]
@@ -46,6 +50,7 @@ def _files(sources: Sequence[Path]) -> list[Path]:
 
 def _state(path: Path, time: float | None) -> tuple[str, float]:
     match = _NAME.search(path.name)
+    refuse_other_format(path, "botan")
     if match is None:
         raise ImportDataError(f"found a file named {path.name}", "isoconfig_N…T…_…_tc….npz as published")
     temperature, code = match[2], match[4]

@@ -1,10 +1,8 @@
-"""How imported configurations enter a run directory: one lineage each, because nobody knows better."""
+"""How imported configurations enter a run directory: one lineage each, where nobody knows better."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +11,43 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError
-from glassmd.fields import GSD_IDENTITY, GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
+from glassmd.fields import (
+    GSD_IDENTITY,
+    GSD_PROPENSITY,
+    GSD_PROPENSITY_VARIANCE,
+    GSD_PUBLISHED,
+    GSD_REPLICA,
+    GSD_TIME,
+    label_chunk,
+)
+from glassmd.importers.imported import Imported, check_imported
 from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.mixtures import Mixture
+from glassmd.simulation.structures.published import keep_published
 from glassmd.trajectory import Frame, encode_identity
 
-__all__ = ["Imported", "check_state", "commit_imported"]
+__all__ = ["commit_imported"]
 
-FloatArray = NDArray[np.float64]
-
-_LARGEST = float(np.finfo(np.float32).max)
+Log = dict[str, NDArray[Any]]
 
 
-@dataclass(frozen=True, eq=False)
-class Imported:
-    """One published configuration.
-
-    Attributes:
-        parent: The configuration.
-        times: Output times, √(mσ²/ε).
-        source: File name it came from.
-        n_replicas: Replicas behind the labels.
-        ends: (n_replicas, n_times, n_particles, d) unwrapped positions, or None if only labels were published.
-        propensity: (n_times, n_particles) labels where `ends` is None, σ_AA.
-        variance: (n_times, n_particles) variances between replicas where known, else NaN.
-    """
-
-    parent: Configuration
-    times: list[float]
-    source: str
-    n_replicas: int
-    ends: FloatArray | None = None
-    propensity: FloatArray | None = None
-    variance: FloatArray | None = None
+def _labels(item: Imported) -> Log:
+    """What was published of the labels, where there are no replicas."""
+    log: Log = {}
+    assert item.propensity is not None, "an importer gives replicas or labels"
+    for index, time in enumerate(item.times):
+        log[GSD_PROPENSITY.format(time=time)] = item.propensity[index].astype(np.float32)
+        if item.variance is not None and np.isfinite(item.variance[index]).all():
+            log[GSD_PROPENSITY_VARIANCE.format(time=time)] = item.variance[index].astype(np.float32)
+        if item.bond_breaking is not None:
+            log[label_chunk("bond-breaking", time)] = item.bond_breaking[index].astype(np.float32)
+    return log
 
 
 def _frames(item: Imported, identity: dict[str, Any]) -> list[Frame]:
-    log: dict[str, NDArray[Any]] = {GSD_IDENTITY: encode_identity(identity)}
+    log: Log = {GSD_IDENTITY: encode_identity(identity)}
     if item.ends is None:
-        assert item.propensity is not None, "an importer gives replicas or labels"
-        for index, time in enumerate(item.times):
-            name = GSD_PROPENSITY.format(time=time)
-            log[name] = item.propensity[index].astype(np.float32)
-            if item.variance is not None and np.isfinite(item.variance[index]).all():
-                log[GSD_PROPENSITY_VARIANCE.format(time=time)] = item.variance[index].astype(np.float32)
-        return [Frame(item.parent, 0, log)]
+        return [Frame(item.parent, 0, log | _labels(item))]
     frames = [Frame(item.parent, 0, log)]
     for replica, ends in enumerate(item.ends):
         for time, positions in zip(item.times, ends, strict=True):
@@ -67,51 +57,64 @@ def _frames(item: Imported, identity: dict[str, Any]) -> list[Frame]:
     return frames
 
 
-def check_state(source: str, temperature: float, times: Sequence[float]) -> None:
-    """Refuse a temperature or output times that no experiment has.
+def _published(item: Imported, identity: dict[str, Any]) -> Frame:
+    """The parent with the predictions that were published for it."""
+    log: Log = {GSD_IDENTITY: encode_identity(identity)}
+    for method, values in item.predictions.items():
+        for index, time in enumerate(item.times):
+            log[GSD_PUBLISHED.format(method=method, time=time)] = values[index].astype(np.float32)
+    return Frame(item.parent, 0, log)
+
+
+def _facts(item: Imported, origin: str) -> dict[str, Any]:
+    targets = {} if item.bond_breaking is None else {"targets": ["propensity", "bond-breaking"]}
+    return {
+        "holds": "propensity" if item.ends is None else "replicas",
+        **targets,
+        "source": item.source,
+        "times": item.times,
+        "n_replicas": item.n_replicas,
+        "replicas": list(range(item.n_replicas or 0)),
+        "steps": 0,
+        "engine": origin,
+    }
+
+
+def _same_liquid(item: Imported, run: RunDirectory) -> None:
+    """Refuse what does not belong to a run.
 
     Raises:
-        ImportDataError: Not finite, not positive, or times that are not increasing.
+        ImportDataError: Other times, or another number of particles.
     """
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise ImportDataError(f"{source} has temperature {temperature}", "a finite temperature above 0")
-    if not times or not all(np.isfinite(time) and time > 0 for time in times):
-        raise ImportDataError(f"{source} has times {list(times)}", "finite times above 0")
-    # labels are kept under names with six digits of their time
-    if any(float(f"{a:g}") >= float(f"{b:g}") for a, b in pairwise(times)):
-        raise ImportDataError(f"{source} has times {list(times)}", "times that differ in their first six digits")
-
-
-def _check(item: Imported, temperature: float) -> None:
-    """Refuse numbers that are not finite, not in the range of their kind, or not those that others claim."""
-    parent, source, count = item.parent, item.source, len(item.times)
-    check_state(source, temperature, item.times)
-    if not 0 < round(parent.density, 9) < 1e9:
-        raise ImportDataError(f"{source} has a density of {parent.density:.3g}", "particles that fill their box")
-    if item.n_replicas < 1:
-        raise ImportDataError(f"{source} has {item.n_replicas} replicas", "at least one")
-    if item.ends is not None:
-        shape = item.n_replicas, count, *parent.positions.shape
-        _require(source, "end positions", item.ends, shape)
-        return
-    assert item.propensity is not None, "an importer gives replicas or labels"
-    shape = count, parent.n_particles
-    _require(source, "propensities", item.propensity, shape, lowest=0.0)
-    if item.variance is not None:
-        unknown = np.isnan(item.variance).all(axis=-1, keepdims=True)
-        _require(source, "variances", np.where(unknown, 0.0, item.variance), shape, lowest=0.0)
-
-
-def _require(source: str, what: str, values: FloatArray, shape: tuple[int, ...], lowest: float = -_LARGEST) -> None:
-    """`values` have this shape and lie between `lowest` and what single precision can hold."""
-    if values.shape != shape:
-        raise ImportDataError(f"{source} has {what} of shape {values.shape}", f"{shape}")
-    wrong = ~((values >= lowest) & (values <= _LARGEST))
-    if wrong.any():
-        least = "0 or more" if lowest == 0 else "in single precision"
+    if item.times != run.times:
         raise ImportDataError(
-            f"{source} has {int(wrong.sum())} {what} such as {values[wrong][0]:g}", f"finite numbers, {least}"
+            f"{item.source} has times {item.times}",
+            f"{run.times} as the files before it",
+            "import it into another --out",
         )
+    if item.parent.n_particles != run.identity["n_particles"]:
+        raise ImportDataError(
+            f"{item.source} has {item.parent.n_particles} particles",
+            f"{run.identity['n_particles']} as the files before it",
+            "import it into another --out",
+        )
+
+
+def _place(item: Imported, known: dict[str, ParentKey], taken: set[ParentKey]) -> ParentKey:
+    """Where a configuration goes: where it is, where its data say, or into the next lineage.
+
+    Raises:
+        ImportDataError: Another one is there.
+    """
+    if item.source in known:
+        return known[item.source]
+    key = item.key or ParentKey(1 + max((parent.lineage for parent in taken), default=-1), 0)
+    if key in taken:
+        other = next(source for source, parent in known.items() if parent == key)
+        raise ImportDataError(
+            f"{item.source} and {other} are both parent {key.name}", "every one once", "import it into another --out"
+        )
+    return key
 
 
 def commit_imported(
@@ -125,8 +128,10 @@ def commit_imported(
         RunError: `out` holds another run.
     """
     run: RunDirectory | None = None
+    known: dict[str, ParentKey] = {}
+    identity = {"mixture": mixture.identity(), "temperature": temperature}
     for item in items:
-        _check(item, temperature)
+        check_imported(item, temperature)
         if run is None:
             run = RunDirectory.create(
                 out,
@@ -137,27 +142,17 @@ def commit_imported(
                 density=round(item.parent.density, 9),
                 origin=origin,
             )
-        if item.times != run.times:
-            raise ImportDataError(
-                f"{item.source} has times {item.times}",
-                f"{run.times} as the files before it",
-                "import it into another --out",
-            )
-        known = [entry.sidecar["source"] for entry in run.entries("parents")]
-        lineage = known.index(item.source) if item.source in known else len(known)
-        identity = {"mixture": mixture.identity(), "temperature": temperature}
-        frames = _frames(item, identity)
-        facts = {
-            "holds": "propensity" if item.ends is None else "replicas",
-            "source": item.source,
-            "times": item.times,
-            "n_replicas": item.n_replicas,
-            "replicas": list(range(item.n_replicas)),
-            "steps": 0,
-            "engine": origin,
-        }
-        run.commit(ParentKey(lineage, 0), frames[:1], {"source": item.source})
-        run.commit(SegmentKey(lineage, 0, 0), frames, facts)
+            known = {str(entry.sidecar["source"]): entry.key.of for entry in run.entries("parents")}
+        _same_liquid(item, run)
+        parent = known[item.source] = _place(item, known, set(known.values()))
+        facts: dict[str, Any] = {"source": item.source}
+        if item.role is not None:
+            facts["role"] = item.role
+        if item.predictions:
+            facts["predictions"] = sorted(item.predictions)
+        run.commit(parent, [_published(item, identity)], facts)
+        keep_published(run, parent, item.structures, origin)
+        run.commit(SegmentKey(*parent, 0), _frames(item, identity), _facts(item, origin))
     if run is None:
         raise ImportDataError("found no files to import", "at least one")
     return run

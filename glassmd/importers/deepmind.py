@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import FURTHEST, Configuration, minimum_image
 from glassmd.errors import ImportDataError, InputError
-from glassmd.importers.commit import Imported, commit_imported
+from glassmd.importers.commit import commit_imported
+from glassmd.importers.imported import Imported
+from glassmd.importers.recognise import refuse_other_format
 from glassmd.importers.restricted_pickle import load_numpy_pickle
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import get_mixture
@@ -93,6 +95,8 @@ def import_deepmind(sources: Sequence[Path], out: Path, *, truncation: str = "tr
         ImportDataError: A file that is damaged, or holds anything but numpy arrays and plain values.
     """
     files = [p for source in sources for p in (sorted(source.glob("*.pickle")) if source.is_dir() else [source])]
+    for path in files or sources:
+        refuse_other_format(path, "deepmind")
     if not files:
         raise ImportDataError(f"found no .pickle files in {', '.join(map(str, sources))}", "at least one")
     contents = [(path, load_numpy_pickle(path)) for path in files]

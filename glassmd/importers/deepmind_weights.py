@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from glassmd.errors import ImportDataError
-from glassmd.importers.commit import check_state
+from glassmd.importers.imported import check_state
+from glassmd.importers.recognise import refuse_other_format
 from glassmd.learners.networks.bapst import BapstModel
 from glassmd.mixtures import get_mixture
 from glassmd.models.card import ModelCard
@@ -61,6 +62,7 @@ def import_deepmind_weights(
     """
     path = Path(npz_path)
     check_state(path.name, temperature, [time])
+    refuse_other_format(path, "deepmind-weights")
     variables = _read(path)
     model = BapstModel()
     state = model.state_dict()

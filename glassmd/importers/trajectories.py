@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError, SettingsError
 from glassmd.fields import GSD_IDENTITY, GSD_REPLICA, GSD_TIME
-from glassmd.importers.commit import check_state
+from glassmd.importers.imported import check_state
 from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.mixtures import Mixture
 from glassmd.trajectory import Frame, check_overlaps, encode_identity
@@ -81,6 +81,7 @@ def import_trajectories(
     choice: FrameChoice | None = None,
     follow: bool = False,
     check: Callable[[], None] = lambda: None,
+    begun: Callable[[], None] = lambda: None,
 ) -> RunDirectory:
     """Take frames of trajectories into a run; what is there already is kept.
 
@@ -93,6 +94,7 @@ def import_trajectories(
         choice: How frames become parents and labels.
         follow: Files are still being written: go on until none has grown for a while.
         check: Called often; what it raises ends it, what was committed stays.
+        begun: Called when the run is there.
 
     Raises:
         ImportDataError: Files that say neither mixture nor temperature, or are too short for the lags.
@@ -103,7 +105,8 @@ def import_trajectories(
     taking = _Taking(sources, out, mixture, temperature, times, choice, follow)
     if follow:
         taking.wait_for_files(check)
-    taking.begin(check)
+    taking.begin()
+    begun()
     quiet_since = time.monotonic()
     while True:
         if taking.take(check, done=not follow):
@@ -116,12 +119,6 @@ def import_trajectories(
         taking.run.grow()
         _sleep(check)
     taking.run.grown()
-    if not taking.run.index.count("segments"):
-        raise ImportDataError(
-            f"found no two frames of {sources[0]} that lie {taking.run.times[-1]:g} apart",
-            "a trajectory longer than the longest lag",
-            "give shorter --times",
-        )
     return taking.run
 
 
@@ -171,7 +168,7 @@ class _Taking:
         choice = self._choice
         return open_trajectory(path, mixture=self._mixture, types=choice.types, time_step=choice.time_step)
 
-    def begin(self, check: Callable[[], None]) -> None:
+    def begin(self) -> None:
         """Look at the files, and make the run."""
         with ExitStack() as stack:
             opened = [stack.enter_context(self._opened(path)) for path in self._sources]
@@ -188,6 +185,12 @@ class _Taking:
             temperature = self._known_temperature(first)
             lags = list(self._times) if self._times is not None else self._own_lags(opened)
             check_state(str(first.path), temperature, lags)
+            if not self._follow and not any(_reaches(one, lags) for one in opened):
+                raise ImportDataError(
+                    f"found no two frames of {first.path} that lie {lags[-1]:g} apart",
+                    "a trajectory longer than the longest lag",
+                    "give shorter --times",
+                )
             start = first[0].configuration
             check_overlaps(first.path, start)
             self.run = RunDirectory.create(
@@ -313,6 +316,11 @@ class _Taking:
         run.commit(key, [first], {**facts, "steps": 0})
         told = {"holds": "replicas", "times": run.times, "n_replicas": 1, "replicas": [block], "steps": 0}
         run.commit(SegmentKey(*key, block), frames, {**told, **facts, "engine": ORIGIN})
+
+
+def _reaches(trajectory: Trajectory, lags: Sequence[float]) -> bool:
+    """Whether a frame has one after every lag."""
+    return bool((_ends(trajectory.times(), np.asarray(lags)) >= 0).all(axis=1).any())
 
 
 def _ends(times: FloatArray, lags: FloatArray) -> NDArray[np.int64]:

@@ -40,6 +40,7 @@ class PropensityModel(nn.Module, ABC):
         accepts: Inputs that it can see, of :data:`glassmd.structure.INPUTS`.
         needs: Those without which it does not work.
         one_input: Whether it sees one of them at a time.
+        needs_rattling: Whether it wants to know of cages how particles shake in them, which published ones do not tell.
         default_inputs: Those that it sees where nobody chooses.
         suggested: Training settings that suit it, where nobody chooses.
         stepped: Whether it takes optimiser steps; what does not is solved.
@@ -52,6 +53,7 @@ class PropensityModel(nn.Module, ABC):
     accepts: ClassVar[tuple[str, ...]] = ("thermal",)
     needs: ClassVar[tuple[str, ...]] = ()
     one_input: ClassVar[bool] = False
+    needs_rattling: ClassVar[bool] = False
     default_inputs: ClassVar[tuple[str, ...]] = ("thermal",)
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     stepped: ClassVar[bool] = True

@@ -77,6 +77,7 @@ class RunDirectory:
         self.path = path
         self.identity = identity
         self._settings: tuple[dict[str, Any], RunSettings] | None = None
+        self._roles: dict[int, str | None] = {}
         self.index = Index((path, self.home), str(identity["id"]), self._described)
 
     def __repr__(self) -> str:
@@ -190,12 +191,18 @@ class RunDirectory:
         return self._folder(kind) / f"{name}.gsd"
 
     def _folder(self, kind: Kind) -> Path:
+        """Where entries of a kind are written."""
         return (self.home if kind == "structures" else self.path) / kind
+
+    def _sidecar(self, key: Key) -> Path:
+        """Where the sidecar of an entry lies: beside the run where that may only be read and does not have it."""
+        inside = self.path / key.kind / f"{key.name}.json"
+        return inside if key.kind != "structures" or inside.exists() else self._folder(key.kind) / inside.name
 
     def entry(self, kind: Kind, name: str) -> Entry | None:
         """A committed file, or None while there is none."""
         key = key_of(name)
-        if self.index.get(key) is None and not (self._folder(kind) / f"{name}.json").exists():
+        if self.index.get(key) is None and not self._sidecar(key).exists():
             return None
         return self._entry(key)
 
@@ -211,7 +218,7 @@ class RunDirectory:
 
     def done(self, key: Key) -> bool:
         """Whether an entry is committed, as far as this process has heard or its sidecar is there."""
-        return self.index.get(key) is not None or (self._folder(key.kind) / f"{key.name}.json").exists()
+        return self.index.get(key) is not None or self._sidecar(key).exists()
 
     def committed(self, key: Key) -> float:
         """When an entry was committed, seconds since the epoch by the clock of the file system.
@@ -219,7 +226,7 @@ class RunDirectory:
         Raises:
             FileNotFoundError: It is not.
         """
-        return (self._folder(key.kind) / f"{key.name}.json").stat().st_mtime
+        return self._sidecar(key).stat().st_mtime
 
     def entries(self, kind: Kind) -> list[Entry]:
         """Everything committed so far of one kind, in the order of names."""
@@ -237,7 +244,7 @@ class RunDirectory:
         Returns:
             False if somebody else has committed the same entry before. Theirs is not touched.
         """
-        sidecar = self._folder(key.kind) / f"{key.name}.json"
+        sidecar = self._sidecar(key)
         if sidecar.exists():
             return False
         data = _write_own(self.file(key.kind, key.name), frames)
@@ -290,7 +297,7 @@ class RunDirectory:
 
     def _entry(self, key: Key) -> Entry:
         return Entry(
-            self._folder(key.kind).parent,
+            self._sidecar(key).parent.parent,
             key,
             str(self.identity["id"]),
             self.identity["schema_version"] >= RUN_SCHEMA_VERSION,
@@ -308,9 +315,21 @@ class RunDirectory:
                         (self.home / "claims" / f"{name}.lock").unlink(missing_ok=True)
 
     def role(self, lineage: int) -> str | None:
-        """`train`, `validation` or `test`; None where the run does not say (imported data)."""
+        """`train`, `validation` or `test`; None where the run does not say (most imported data).
+
+        Imported data have roles where they came with them; which of those for training are for validation is then left
+        to whoever trains, unless the data say that as well.
+        """
         settings = self.settings
-        return None if settings is None else settings.role(lineage)
+        if settings is not None:
+            return settings.role(lineage)
+        if lineage not in self._roles:
+            parents = (line.key for line in self.index.log if isinstance(line.key, ParentKey))
+            first = min((key for key in parents if key.lineage == lineage), default=None)
+            if first is None:
+                return None
+            self._roles[lineage] = self._entry(first).sidecar.get("role")
+        return self._roles[lineage]
 
     @property
     def expected_segments(self) -> list[SegmentKey]:

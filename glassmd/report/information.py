@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
     for line in run.index.log:
         if line.key.kind == "segments":
             counts[line.key.of] = counts.get(line.key.of, 0) + line.replicas
-    per_parent, chosen = sorted(set(counts.values())), set(spread(sorted(counts), MOST))
+    per_parent: list[int | None] = [count or None for count in sorted(set(counts.values()))]
+    chosen = set(spread(sorted(counts), MOST))
     looked_at = [entry for entry in entries if entry.key.of in chosen]
     facts = {
         "kind": "run",
@@ -78,7 +80,7 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
         "targets": run.targets,
         "lineages": len({key.lineage for key in counts}),
         "parents": len(counts),
-        "replicas": per_parent[0] if len(per_parent) == 1 else per_parent,
+        "replicas": per_parent[0] if len(per_parent) == 1 else per_parent,  # null: nobody knows
         "replicas_total": sum(counts.values()),
         "segments": len(entries),
         "expected_segments": len(run.expected_segments),
@@ -95,6 +97,8 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
         ),
         "dynamics": dynamics_of(run, MOST),
     }
+    if run.settings is None:
+        facts |= _published(run)
     if run.settings is not None:
         facts["equilibration"] = [
             {
@@ -112,6 +116,22 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
     if verify:
         facts["verified_files"] = run.verify()
     return facts
+
+
+def _published(run: Run) -> dict[str, Any]:
+    """What came with the data besides positions and labels, and on which sides of a split they are."""
+    parents, segments = run.entries("parents"), run.entries("segments")
+    methods = Counter(method for entry in parents for method in entry.sidecar.get("predictions", ()))
+    targets = sorted({target for entry in segments for target in entry.sidecar.get("targets", ("propensity",))})
+    roles = Counter(role for entry in parents if (role := entry.sidecar.get("role")) is not None)
+    structures = Counter(
+        str(entry.sidecar["input"]) for entry in run.entries("structures") if "published" in entry.sidecar
+    )
+    found = {"published_predictions": dict(sorted(methods.items())), "published_structures": dict(structures)}
+    return {key: value for key, value in found.items() if value} | {
+        **({"roles": dict(roles)} if roles else {}),
+        **({"targets": targets} if targets not in ([], ["propensity"]) else {}),
+    }
 
 
 def _label_quality(run: Run, parents: Collection[ParentKey]) -> dict[str, Any]:

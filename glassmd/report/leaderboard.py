@@ -84,7 +84,7 @@ def cost_table(result: dict[str, Any]) -> Table:
         cost = row["input_cost"].values()
         table.add_row(
             row["name"],
-            f"{row['parameters']:,}",
+            "–" if row["parameters"] is None else f"{row['parameters']:,}",
             _short(row["training_seconds"]),
             _short(row["inference_seconds"]),
             f"{sum(one['replica_steps'] for one in cost):,.0f}" if cost else "–",

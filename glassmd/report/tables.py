@@ -10,7 +10,14 @@ from rich.table import Table
 from glassmd.target import PROPENSITY, Target, quantity
 from glassmd.time_unit import REDUCED, shown_time
 
-__all__ = ["dynamics_table", "key_value_table", "published_table", "score_table", "title_of"]
+__all__ = [
+    "dynamics_table",
+    "key_value_table",
+    "predictions_table",
+    "published_table",
+    "score_table",
+    "title_of",
+]
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -114,6 +121,30 @@ def published_table(result: dict[str, Any]) -> Table | None:
     for method, values in methods.items():
         table.add_row(method, *(_number(value) for value in values))
     table.caption = "on other configurations of this state point, whose truncation may differ"
+    return table
+
+
+def predictions_table(result: dict[str, Any], species: str = "A") -> Table | None:
+    """ρ of the predictions that came with the data, at the times of an evaluation; None where there are none.
+
+    Args:
+        result: What `glassmd evaluate --json` prints.
+        species: Which species.
+    """
+    rows = {
+        f"{method}, {found['n_configurations']}": found["species"][species]["pearson_per_configuration"]
+        for method, found in result["published_predictions"].items()
+        if species in found["species"]
+    }
+    if not rows:
+        return None
+    table = Table(title=f"published predictions, species {species}, per configuration", title_justify="left")
+    table.add_column("method, configurations")
+    for time in result["times"]:
+        table.add_column(f"t = {shown_time(time, result['time_unit'])}", justify="right")
+    for name, pearson in rows.items():
+        table.add_row(name, *(_with_spread(pearson, index) for index in range(len(result["times"]))))
+    table.caption = "on configurations of these data, scored as the model is"
     return table
 
 

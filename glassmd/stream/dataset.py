@@ -146,6 +146,7 @@ class SegmentReader:
             role=self.run.role(parent.lineage),
             temperature=float(begun.entry.sidecar["temperature"]),
             target=self.run.target,
+            replicas_known=begun.entry.sidecar.get("n_replicas", 0) is not None,
         )
 
     def lacking(self) -> list[ParentKey]:

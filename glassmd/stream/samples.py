@@ -26,6 +26,7 @@ __all__ = [
     "SampleKey",
     "at_times",
     "moments_of_segment",
+    "replica_counts",
     "score_samples",
     "targets_of",
     "union_of_times",
@@ -59,11 +60,12 @@ class Sample:
             run was asked for another (:meth:`glassmd.stream.dataset.Run.use_target`).
         variance: (n_times, n_particles) float64, unbiased variance of the same between replicas, σ_AA²; NaN where
             unknown (one replica, or published labels without replicas).
-        n_replicas: Replicas behind the label.
+        n_replicas: Replicas behind the label; 1 where nobody knows.
         blocks: Numbers of the segments behind the label, in increasing order.
         role: `train`, `validation`, `test` or None where the data do not say.
         temperature: ε_AA.
         target: Of the labels.
+        replicas_known: Whether `n_replicas` is known; published labels may come without it.
     """
 
     key: SampleKey
@@ -76,6 +78,14 @@ class Sample:
     temperature: float = float("nan")
     blocks: Blocks = ()
     target: Target = PROPENSITY
+    replicas_known: bool = True
+
+
+def replica_counts(samples: Iterable[Sample]) -> list[int | None]:
+    """Different numbers of replicas behind some labels, in increasing order; None last where one is unknown."""
+    samples = list(samples)
+    known = sorted({sample.n_replicas for sample in samples if sample.replicas_known})
+    return [*known, *([] if all(sample.replicas_known for sample in samples) else [None])]
 
 
 def union_of_times(several: Iterable[Sequence[float]]) -> list[float]:
@@ -197,7 +207,8 @@ def _labels(frame: Frame, entry: Entry, target: Target) -> Moments:
     times, replicas = sidecar["times"], frozenset(sidecar.get("replicas", ()))
     if lacking := [name for t in times if (name := label_chunk(target, t)) not in frame.log]:
         raise SegmentError(f"{entry.path} has no {lacking[0]}", "what its sidecar says", "restore the file")
-    count = int(sidecar.get("n_replicas", len(replicas)))
+    told = sidecar.get("n_replicas", len(replicas))
+    count = 1 if told is None else int(told)  # without a variance their number does not matter
     mean = np.stack([frame.log[label_chunk(target, t)] for t in times]).astype(np.float64)
     deviation = np.full_like(mean, 0.0 if count == 1 else np.nan)
     for index, t in enumerate(times):

@@ -14,6 +14,7 @@ from glassmd.settings import RunSettings, Settings
 from glassmd.simulation.pool import make_wanted
 from glassmd.simulation.structures import CAGE, CageProtocol, Request, ask, cage_step, inside_cages, requests_for
 from glassmd.simulation.structures.making import read_structure
+from glassmd.simulation.structures.published import check_cages_alike, check_published
 from glassmd.simulation.tasks import Wanted
 from glassmd.stream.samples import Sample, SampleKey
 from glassmd.structure import Structure
@@ -31,6 +32,7 @@ class Structures:
 
     Raises:
         InputError: An input that does not exist.
+        RunError: Cages that came with some of the data and not with others.
     """
 
     def __init__(self, runs: Sequence[RunDirectory], inputs: Sequence[str], cage: Request = CAGE) -> None:
@@ -38,6 +40,8 @@ class Structures:
         self._runs = {str(run.identity["id"]): run for run in runs}
         self._cost: dict[str, dict[str, Any]] = {}
         self._counted: set[SampleKey] = set()
+        for request in self.requests:
+            check_cages_alike(runs, request)
 
     def ask(self) -> None:
         """Have whoever simulates the runs make them with the replicas."""
@@ -57,6 +61,7 @@ class Structures:
         Raises:
             EngineError: There is no engine, or it failed.
             InputError: A sample of another run.
+            RunError: What came with some of the data is missing for others.
         """
         parents: dict[str, set[ParentKey]] = {}
         for key in keys:
@@ -64,6 +69,7 @@ class Structures:
             parents.setdefault(key.run, set()).add(ParentKey(key.lineage, key.parent))
         for name, of_run in parents.items():
             wanted = Wanted(self._settled(self._runs[name]), frozenset(of_run))
+            check_published(self._runs[name], wanted.requests, sorted(of_run))
             make_wanted(self._runs[name], wanted, settings, check=check, show=show)
 
     def of(self, sample: Sample) -> Structure:
@@ -90,7 +96,7 @@ class Structures:
         run = self._run_of(key)
         for request in self._settled(run):
             entry = run.entry("structures", request.key(ParentKey(key.lineage, key.parent)).name)
-            if entry is not None:
+            if entry is not None and "published" not in entry.sidecar:
                 add_cost(self._cost, str(entry.sidecar["input"]), entry.sidecar)
 
     @property
@@ -130,13 +136,18 @@ class Structures:
         return inside_cages(self.cage_protocols(), times, units)
 
     def cage_protocols(self) -> dict[str, dict[str, Any]]:
-        """By temperature: how cages were measured (JSON types only); empty where the learner sees none."""
+        """By temperature: how cages were measured (JSON types only); empty where the learner sees none.
+
+        `{"published": true}` for those that came with the data.
+        """
         found = {}
         for run in self._runs.values():
             for request in self.requests:
                 settled = request.settled(run)
                 if settled is not None and settled.protocol is not None:
                     found[f"{float(run.identity['temperature']):g}"] = settled.protocol.to_dict()
+                elif settled is not None and settled.published:
+                    found[f"{float(run.identity['temperature']):g}"] = {"published": True}
         return found
 
     def _settled(self, run: RunDirectory) -> tuple[Request, ...]:
@@ -166,12 +177,18 @@ def merge_cost(total: dict[str, dict[str, Any]], cost: Mapping[str, Mapping[str,
         total[name] = {**numbers, **summed}
 
 
-def cage_asked(settings: Settings) -> Request:
-    """How the settings want cages: what they leave open is for the runs to say."""
+def cage_asked(settings: Settings, *, rattling: bool = False) -> Request:
+    """How the settings want cages: what they leave open is for the runs to say.
+
+    Args:
+        settings: `cage_time` and `cage_replicas`.
+        rattling: Whether the learner wants to know how particles shake in them.
+    """
     train = settings.train
     usual = CageProtocol()
     if train.cage_time is None:
-        return CAGE if train.cage_replicas == usual.replicas else Request("cage", replicas=train.cage_replicas)
+        usually = train.cage_replicas == usual.replicas
+        return Request("cage", replicas=None if usually else train.cage_replicas, rattling=rattling)
     step = cage_step(settings.run.time_step)
     spacing = max(1, round(train.cage_time / (usual.time / usual.spacing) / step)) * step
     after = train.cage_time * usual.after / usual.time

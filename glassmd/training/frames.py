@@ -28,6 +28,7 @@ def take_in(
     *,
     follow: bool = False,
     check: Callable[[], None] = lambda: None,
+    begun: Callable[[], None] = lambda: None,
 ) -> Path:
     """Take trajectories into a run; see :func:`glassmd.importers.trajectories.import_trajectories`.
 
@@ -43,6 +44,7 @@ def take_in(
         choice=choice,
         follow=follow,
         check=check,
+        begun=begun,
     ).path
 
 
@@ -61,12 +63,12 @@ class Following(StopRequest):
         self, files: Sequence[Path], out: Path, settings: RunSettings, choice: FrameChoice | None, stop: StopRequest
     ) -> None:
         super().__init__()
-        self._asked, self._ended, self._place = stop, threading.Event(), out / "run.json"
+        self._asked, self._ended, self._begun = stop, threading.Event(), threading.Event()
         self._error: BaseException | None = None
 
         def follow() -> None:
             try:
-                take_in(files, out, settings, choice, follow=True, check=self._check_end)
+                take_in(files, out, settings, choice, follow=True, check=self._check_end, begun=self._begun.set)
             except BaseException as error:  # told by whoever asks
                 self._error = error
 
@@ -76,7 +78,7 @@ class Following(StopRequest):
         """Begin, and wait until the first frames are there."""
         self._thread.start()
         try:
-            while self._thread.is_alive() and not self._place.exists():
+            while self._thread.is_alive() and not self._begun.is_set():
                 self.check()
                 self._thread.join(0.1)
             self.check()

@@ -200,8 +200,9 @@ def _train(
 
 def _structures(runs: Sequence[Run], settings: Settings) -> Structures:
     """What the learner of the settings sees of the runs."""
-    inputs = settings.train.input or model_class(settings.train.model).default_inputs
-    return Structures(runs, inputs, cage_asked(settings))
+    learner = model_class(settings.train.model)
+    cage = cage_asked(settings, rattling=learner.needs_rattling)
+    return Structures(runs, settings.train.input or learner.default_inputs, cage)
 
 
 def _structures_shown(show: Show | None) -> Callable[[int, int], None] | None:

@@ -33,8 +33,8 @@ class SampleSource:
 
     Args:
         runs: Runs of one mixture.
-        validation_share: Share of the lineages held out where the data do not say (imported data), at least one
-            unless it is 0.
+        validation_share: Share of the lineages for training held out where the data do not say which (imported data),
+            at least one unless it is 0.
         held_out: (run id, lineage) of those that this training must not see; the others are split by
             `validation_share`, whatever the data say. None: as the data say.
         requests: Structures without which a sample is not handed out.
@@ -76,10 +76,9 @@ class SampleSource:
         """Validation lineages of data that do not say: the last ones by run and number."""
         kept_away = self._held_out or frozenset()
         undecided = {
-            (run.identity["id"], key.lineage)
+            (run.identity["id"], lineage)
             for run in self.runs
-            if run.settings is None or self._held_out is not None
-            for key in run.expected_segments
+            for lineage in (_undecided(run) if self._held_out is None else _lineages(run))
         }
         silent = sorted(undecided - kept_away)
         wanted = max(1, round(self._share * len(silent))) if self._share > 0 else 0
@@ -97,7 +96,8 @@ class SampleSource:
         run = self._reader(key).run
         split: Split = self._assigned.get((key.run, key.lineage), "train")
         for known in ("train", "validation", "test"):
-            if self._held_out is None and run.role(key.lineage) == known:
+            told = self._held_out is None and (key.run, key.lineage) not in self._assigned
+            if told and run.role(key.lineage) == known:
                 split = known
         liquid = run.fingerprint(key.lineage)
         if self.liquids.setdefault(liquid, split) != split:
@@ -273,3 +273,16 @@ class SampleSource:
         self.liquids = dict(state["liquids"])
         for name, seen in position.items():
             known[name].restore(seen)
+
+
+def _lineages(run: Run) -> set[int]:
+    return {key.lineage for key in run.expected_segments}
+
+
+def _undecided(run: Run) -> set[int]:
+    """Lineages of imported data that are on no side yet, or for training where nothing is for validation."""
+    if run.settings is not None:
+        return set()
+    roles = {lineage: run.role(lineage) for lineage in _lineages(run)}
+    told = "validation" in roles.values()
+    return {lineage for lineage, role in roles.items() if role is None or (role == "train" and not told)}

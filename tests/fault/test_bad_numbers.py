@@ -13,9 +13,10 @@ import pytest
 from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError, InputError
 from glassmd.importers.botan import import_botan
-from glassmd.importers.commit import Imported, commit_imported
+from glassmd.importers.commit import commit_imported
 from glassmd.importers.deepmind import import_deepmind
 from glassmd.importers.deepmind_weights import import_deepmind_weights
+from glassmd.importers.imported import Imported
 from glassmd.learners.networks.bapst import BapstModel
 from glassmd.mixtures import get_mixture
 from tests.fault.refusals import Command, assert_refused

@@ -19,7 +19,8 @@ import torch
 
 from glassmd.configuration import Configuration
 from glassmd.errors import Interrupted
-from glassmd.importers.commit import Imported, commit_imported
+from glassmd.importers.commit import commit_imported
+from glassmd.importers.imported import Imported
 from glassmd.interrupt import StoppedAtOnce, StopRequest, stop_at_once
 from glassmd.learners import make_model, model_class
 from glassmd.learners.base import PropensityModel

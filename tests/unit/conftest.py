@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glassmd.importers.commit import Imported, commit_imported
+from glassmd.importers.commit import commit_imported
+from glassmd.importers.imported import Imported
 from glassmd.mixtures import get_mixture
 from glassmd.simulation.structures import CageProtocol
 from glassmd.stream.dataset import open_run

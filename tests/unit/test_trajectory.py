@@ -12,7 +12,8 @@ import pytest
 
 from glassmd.configuration import Configuration
 from glassmd.fields import GSD_IDENTITY, GSD_PROPENSITY, GSD_PROPENSITY_VARIANCE, GSD_REPLICA, GSD_TIME
-from glassmd.importers.commit import Imported, commit_imported
+from glassmd.importers.commit import commit_imported
+from glassmd.importers.imported import Imported
 from glassmd.mixtures import get_mixture
 from glassmd.prediction_files import predict_file
 from glassmd.simulation.pool import simulate

@@ -67,6 +67,7 @@ class GlassNet(Solvable):
 
     name: ClassVar[str] = "glassnet"
     accepts: ClassVar[tuple[str, ...]] = INPUTS
+    needs_rattling: ClassVar[bool] = True
     default_inputs: ClassVar[tuple[str, ...]] = INPUTS
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {

@@ -175,6 +175,7 @@ class DebyeWallerModel(ScalarModel):
 
     name: ClassVar[str] = "debye-waller"
     accepts: ClassVar[tuple[str, ...]] = ("cage",)
+    needs_rattling: ClassVar[bool] = True
     default_inputs: ClassVar[tuple[str, ...]] = ("cage",)
 
     def number(self, structure: Structure) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from glassmd.simulation.structures.cage import Cage, cages_of
 from glassmd.simulation.structures.making import make_structures, structure_of_configuration
-from glassmd.simulation.structures.protocol import CageProtocol, cage_step, inside_cages, protocol_of
+from glassmd.simulation.structures.protocol import CageProtocol, cage_step, inside_cages, is_published, protocol_of
 from glassmd.simulation.structures.request import CAGE, Request, ask, requests_for, requests_of
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "cage_step",
     "cages_of",
     "inside_cages",
+    "is_published",
     "make_structures",
     "protocol_of",
     "requests_for",

@@ -21,7 +21,7 @@ from glassmd.simulation.structures.request import Request
 from glassmd.structure import Rattling, Structure
 from glassmd.trajectory import Frame
 
-__all__ = ["Made", "make_structures", "read_structure", "structure_of_configuration"]
+__all__ = ["Made", "commit_structure", "make_structures", "read_structure", "structure_of_configuration"]
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -79,11 +79,11 @@ def make_structures(
         parents, shared = [_parent(run, key) for key in alike], SharedTime(len(alike))
         for index, made in _made(requests[name], engine, parents, mixture, temperature, check):
             facts = {**made.facts, **engine.facts, "seconds": shared.take(1)}
-            _commit(run, alike[index], requests[name], parents[index], made.arrays, facts)
+            commit_structure(run, alike[index], requests[name], parents[index], made.arrays, facts)
             yield Outcome(alike[index], made.facts["steps"])
 
 
-def _commit(
+def commit_structure(
     run: RunDirectory,
     key: StructureKey,
     request: Request,
@@ -91,6 +91,19 @@ def _commit(
     arrays: Arrays,
     facts: Mapping[str, Any],
 ) -> None:
+    """Commit a structure of a parent.
+
+    Args:
+        run: Where.
+        key: Which.
+        request: What it is.
+        parent: As it is committed.
+        arrays: See :class:`Made`; of published cages the displacement alone.
+        facts: Steps, seconds, engine, and what else is worth knowing (JSON types only).
+
+    Raises:
+        StorageError: The disk is full or not writable.
+    """
     at = Configuration(parent.box, parent.species, parent.unwrapped + arrays["displacement"], parent.species_names)
     frame = frame_of(at, run)
     log = {_CHUNKS[name]: values.reshape(len(values), -1) for name, values in arrays.items()}  # GSD has rows
@@ -216,8 +229,7 @@ def _assembled(
     arrays = {name: {key: value.astype(np.float64) for key, value in of.items()} for name, of in found.items()}
     at = {name: thermal.unwrapped + of["displacement"] for name, of in arrays.items()}
     rattling = None
-    if "cage" in arrays:
-        cage = arrays["cage"]
+    if "replica_means" in (cage := arrays.get("cage", {})):  # published ones say where a cage is, and no more
         rattling = Rattling(cage["replica_means"], cage["covariance"], cage["replica_variances"])
     return Structure(
         thermal=thermal,

@@ -13,7 +13,7 @@ from glassmd.errors import RunError, SettingsError, StorageError
 from glassmd.ledger.run import RunDirectory
 from glassmd.storage import check_seal, read_json, sealed, write_json
 
-__all__ = ["CageProtocol", "cage_step", "inside_cages", "protocol_of"]
+__all__ = ["CageProtocol", "cage_step", "inside_cages", "is_published", "protocol_of"]
 
 _REPLICAS = 32
 _LONGEST = 5.0  # √(mσ²/ε): within the plateau of F_s at T = 0.44, where τ_α is 4100
@@ -165,12 +165,21 @@ def inside_cages(
     """Per time: whether any of the protocols measures part of what is predicted there.
 
     Args:
-        protocols: As numbers, by temperature.
+        protocols: As numbers, by temperature; of those that were published with the data nobody knows.
         times: In the unit of that temperature.
         units: By temperature, √(mσ²/ε); 1 where they do not say.
     """
-    known = [(CageProtocol.from_dict(stored), (units or {}).get(name, 1.0)) for name, stored in protocols.items()]
+    known = [
+        (CageProtocol.from_dict(stored), (units or {}).get(name, 1.0))
+        for name, stored in protocols.items()
+        if not is_published(stored)
+    ]
     return [any(protocol.is_inside(time * unit) for protocol, unit in known) for time in times]
+
+
+def is_published(stored: Mapping[str, Any]) -> bool:
+    """Whether a model was trained on cages that came with its data, and stands for no protocol."""
+    return bool(stored.get("published", False))
 
 
 def cage_step(run_step: float | None) -> float:

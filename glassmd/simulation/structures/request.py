@@ -7,6 +7,9 @@ look at the run's settings::
     RUN/requests/cage-1f2e3d4c.json      one per protocol and seed
     RUN/requests/cage.json               a cage as long as the liquid allows, which its first parent tells
     RUN/requests/cage-8-replicas.json    the same of so many replicas
+
+Published cages that came with the data answer a request that leaves everything to the run, unless it asks for more than
+positions.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from glassmd.simulation.structures.protocol import CageProtocol, protocol_of
 from glassmd.storage import check_seal, read_json, sealed, write_json
 from glassmd.structure import INPUTS
 
-__all__ = ["CAGE", "CAGE_SEED", "Request", "ask", "requests_for", "requests_of"]
+__all__ = ["CAGE", "CAGE_SEED", "Request", "ask", "has_published_cages", "requests_for", "requests_of"]
 
 CAGE_SEED = 0
 """Of all cages: trainings with several seeds see the same positions, which are simulated once."""
@@ -38,6 +41,8 @@ class Request:
         protocol: How a cage is measured; None leaves it to the run (:func:`protocol_of`).
         seed: Of a cage.
         replicas: Of a cage whose protocol is left to the run; None leaves them to it as well.
+        rattling: Of a cage: how the particles shake in it is wanted, too, which published ones do not tell.
+        published: The cage that was published with the parent, whose protocol is unknown.
 
     Example:
         >>> Request("inherent").name, Request("cage", CageProtocol()).name, Request("cage").name
@@ -48,6 +53,14 @@ class Request:
     protocol: CageProtocol | None = None
     seed: int = CAGE_SEED
     replicas: int | None = None
+    rattling: bool = False
+    published: bool = False
+
+    @property
+    def takes_published(self) -> bool:
+        """Whether a published cage is an answer."""
+        left_open = self.protocol is None and self.replicas is None and not self.rattling
+        return self.structure == "cage" and (self.published or left_open)
 
     @property
     def name(self) -> str:
@@ -61,18 +74,22 @@ class Request:
     def to_dict(self) -> dict[str, Any]:
         """JSON types only."""
         protocol = None if self.protocol is None else self.protocol.to_dict()
-        return {"structure": self.structure, "protocol": protocol, "seed": self.seed, "replicas": self.replicas}
+        told = {"structure": self.structure, "protocol": protocol, "seed": self.seed, "replicas": self.replicas}
+        return told | {name: True for name in ("rattling", "published") if getattr(self, name)}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Request:
         """What :meth:`to_dict` gave."""
         protocol = None if stored["protocol"] is None else CageProtocol.from_dict(stored["protocol"])
-        return cls(stored["structure"], protocol, stored["seed"], stored.get("replicas"))
+        more = {name: bool(stored.get(name, False)) for name in ("rattling", "published")}
+        return cls(stored["structure"], protocol, stored["seed"], stored.get("replicas"), **more)
 
     def settled(self, run: RunDirectory) -> Request | None:
         """The same with the protocol that it gets in a run; None while no parent is there to tell."""
-        if self.structure == "inherent" or self.protocol is not None:
+        if self.structure == "inherent" or self.protocol is not None or self.published:
             return self
+        if self.takes_published and has_published_cages(run):
+            return Request("cage", published=True)
         protocol = protocol_of(run)
         if protocol is None:
             return None
@@ -85,6 +102,16 @@ class Request:
 
 CAGE = Request("cage")
 """A cage as each run's liquid allows."""
+
+
+def has_published_cages(run: RunDirectory) -> bool:
+    """Whether cages came with the data of a run, as far as this process has heard."""
+    name = Request("cage", published=True).name
+    if not run.index.log:
+        run.poll()
+    return run.settings is None and any(
+        isinstance(line.key, StructureKey) and line.key.structure == name for line in run.index.log
+    )
 
 
 def requests_for(inputs: Sequence[str], cage: Request = CAGE) -> tuple[Request, ...]:
