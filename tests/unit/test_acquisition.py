@@ -121,6 +121,7 @@ def test_worth_is_what_the_parts_disagree_by_over_how_replicas_differ() -> None:
     assert worth_of(Divided(0.25), taken_of(sample)) == {sample.key: pytest.approx(0.5)}  # type: ignore[arg-type]
     assert worth_of(Divided(None), taken_of(sample)) == {}, "nothing learned yet"  # type: ignore[arg-type]
     assert worth_of(Divided(0.25), taken_of(sample_with(0.5, 1))) == {}, "one replica says no variance"  # type: ignore[arg-type]
+    assert worth_of(Divided(0.25), taken_of(sample_with(0.0, 4))) == {}, "replicas that agree say all"  # type: ignore[arg-type]
 
 
 def test_the_members_of_glassnet_disagree_once_two_have_learned(tiny_run: Run) -> None:

@@ -19,6 +19,8 @@ from glassmd.errors import ImportDataError, SettingsError
 from glassmd.importers.trajectories import FrameChoice, import_trajectories
 from glassmd.mixtures import get_mixture
 from glassmd.stream.dataset import Run, open_run
+from glassmd.stream.reduction import reduced
+from glassmd.target import TARGETS, Target
 from tests.conftest import Outcome
 from tests.fault.refusals import assert_refused
 from tests.foreign_files import TIME_STEP, Walk, walk, write_dump, write_gsd
@@ -66,6 +68,21 @@ def test_the_label_of_a_frame_is_how_far_particles_are_a_lag_later(
         assert sample.parent.dimensions == d
     again = taken(files, tmp_path / "run", d, stride=4)
     assert len(again.samples()) == 10
+
+
+@pytest.mark.parametrize("target", ["bond-breaking", "cage-relative"])
+def test_frames_have_labels_of_every_target(target: Target, tmp_path: Path) -> None:
+    one = long_walk(d=2)
+    run = taken([write_gsd(tmp_path / "1.gsd", one)], tmp_path / "run", 2, stride=4)
+    assert run.targets == list(TARGETS)
+    run.use_target(target)
+    for sample in run.samples():
+        begin = 4 * sample.key.parent
+        moved = np.stack([one.positions[begin + lag] - one.positions[begin] for lag in (1, 3)])
+        moved = moved - moved.mean(axis=1, keepdims=True)
+        wanted = reduced(target, sample.parent, moved, LIQUID[2].sigma)
+        assert np.allclose(sample.propensity, wanted, atol=1e-5)
+        assert np.isnan(sample.variance).all()
 
 
 def test_files_that_share_their_first_frame_are_replicas_of_it(tmp_path: Path) -> None:
