@@ -18,6 +18,8 @@ class Format(StrEnum):
     """Formats that a run can be exported to."""
 
     glassbench = "glassbench"
+    extxyz = "extxyz"
+    lammps = "lammps"
 
 
 def export(
@@ -28,13 +30,14 @@ def export(
 ) -> None:
     """Write a run in another format; what came with its data (roles, structures, predictions) is written, too.
 
-    glassbench: an npz file for each parent, which import --format glassbench turns into the same samples.
+    glassbench: an npz file for each parent, which import --format glassbench turns into the same samples. extxyz and
+    lammps: a file for each lineage with a frame for each parent, ready for ASE or OVITO; import --format trajectory.
     """
     # torch takes seconds to load, and what does not need it should not wait for it
+    from glassmd.exporters.frames import export_frames
     from glassmd.exporters.glassbench import export_glassbench
 
-    exporters = {Format.glassbench: export_glassbench}
-    facts = exporters[format_](run, out)
+    facts = export_glassbench(run, out) if format_ is Format.glassbench else export_frames(run, out, format_.value)
     if json_mode:
         emit(facts)
     else:

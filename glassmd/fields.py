@@ -57,6 +57,9 @@ def label_chunk(
 # GSD log chunk of a parent, (n_particles,) float32: what a published method predicts for it, in the method's own unit
 GSD_PUBLISHED: Final = "particles/published_{method}_t{time:g}"
 
+# what lineages are for, by the number that stands for it in columns of text
+ROLES: Final = (None, "train", "validation", "test")
+
 # graph, (n_particles, 1) float32: species index as the published network takes it
 NODE_INPUT: Final = "x"
 # graph, (n_particles,) int64: species index

@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 
 from glassmd.errors import RunError
 from glassmd.exporters.place import new_folder
-from glassmd.fields import label_chunk
+from glassmd.exporters.stored import bond_breaking_of, cage_name, structures_of
 from glassmd.importers.glassbench.labels import STRUCTURES
-from glassmd.ledger.run import ParentKey, StructureKey
+from glassmd.ledger.run import ParentKey
 from glassmd.mixtures import mixture_of
-from glassmd.simulation.structures import Request
-from glassmd.simulation.structures.making import read_structure
 from glassmd.storage import write_bytes
 from glassmd.stream.dataset import Run, SegmentReader, open_run
 from glassmd.stream.predictions import published_predictions
@@ -56,7 +54,7 @@ def export_glassbench(run: Path | str, out: Path | str) -> dict[str, Any]:
         raise RunError(
             f"found no labels in {source.path}", "at least one parent with replicas", "simulate or import some"
         )
-    cage = _cage(source)
+    cage = cage_name(source)
     held: set[str] = set()
     with new_folder(out) as folder:
         for number, (parent, blocks) in enumerate(waiting, 1):
@@ -101,42 +99,9 @@ def _arrays(run: Run, sample: Sample, number: int, cage: str | None) -> Arrays:
         "lineage": np.array(parent.lineage),
         "parent": np.array(parent.parent),
     }
-    arrays |= _structures(run, sample, parent, cage)
-    if (broken := _bond_breaking(run, sample, parent)) is not None:
+    arrays |= {STRUCTURES[name]: at for name, at in structures_of(run, sample, parent, cage).items()}
+    if (broken := bond_breaking_of(run, sample, parent)) is not None:
         arrays["bb_prop"] = broken
     return arrays | {
         method: values[str(sample.key)] for method, values in published_predictions([run], [sample]).items()
     }
-
-
-def _cage(run: Run) -> str | None:
-    """The name of the cages to write: the published ones, else those that most parents have."""
-    names = [
-        line.key.structure
-        for line in run.index.log
-        if isinstance(line.key, StructureKey) and line.key.structure != "inherent"
-    ]
-    published = Request("cage", published=True).name
-    return published if published in names else max(sorted(set(names)), key=names.count, default=None)
-
-
-def _structures(run: Run, sample: Sample, parent: ParentKey, cage: str | None) -> Arrays:
-    keys = [StructureKey(*parent, name) for name in ("inherent", cage) if name is not None]
-    there = [key for key in keys if run.done(key)]
-    found = read_structure(run, sample.parent, there, sample.temperature)
-    return {
-        key: found.positions(name) - sample.parent.unwrapped + sample.parent.positions
-        for name, key in STRUCTURES.items()
-        if name in found.available()
-    }
-
-
-def _bond_breaking(run: Run, sample: Sample, parent: ParentKey) -> NDArray[np.float64] | None:
-    """(n_times, n_particles) where it is stored; of several blocks nobody knows the mean."""
-    if len(sample.blocks) != 1:
-        return None
-    entry = run.entry("segments", f"{parent.name}-B{sample.blocks[0]:04d}")
-    if entry is None or "bond-breaking" not in entry.sidecar.get("targets", ()):
-        return None
-    log = entry.read([0])[0].log
-    return np.stack([log[label_chunk("bond-breaking", time)] for time in run.times]).astype(np.float64)
