@@ -46,9 +46,7 @@ _QUANTITIES: dict[Target, Quantity] = {
     "squared-displacement": Quantity("⟨|Δr|²⟩", "σ_AA²", "squared displacement ⟨|Δr|²⟩ / σ²", " / σ⁴", 1e-6, True),
     # one of thirteen neighbours lost in one of eight replicas
     "bond-breaking": Quantity("⟨n(t)/n(0)⟩", "fraction", "fraction of neighbours kept", "", 0.01, False),
-    "cage-relative": Quantity(
-        "⟨|Δr − Δr of the cage|⟩", "σ_AA", "cage-relative displacement ⟨|Δr − Δr$_{cage}$|⟩ / σ", " / σ²", 1e-6, True
-    ),
+    "cage-relative": Quantity("⟨|Δr − Δr of the cage|⟩", "σ_AA", "cage-relative ⟨|Δr|⟩ / σ", " / σ²", 1e-6, True),
 }
 
 
