@@ -24,6 +24,7 @@ from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError, SettingsError
 from glassmd.fields import GSD_IDENTITY, GSD_REPLICA, GSD_TIME
 from glassmd.importers.imported import check_state
+from glassmd.importers.labelled import has_labels, import_labelled
 from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.mixtures import Mixture
 from glassmd.trajectory import Frame, check_overlaps, encode_identity
@@ -105,7 +106,9 @@ def import_trajectories(
     taking = _Taking(sources, out, mixture, temperature, times, choice, follow)
     if follow:
         taking.wait_for_files(check)
-    taking.begin()
+    labelled = taking.begin()
+    if labelled is not None:
+        return labelled
     begun()
     quiet_since = time.monotonic()
     while True:
@@ -168,51 +171,58 @@ class _Taking:
         choice = self._choice
         return open_trajectory(path, mixture=self._mixture, types=choice.types, time_step=choice.time_step)
 
-    def begin(self) -> None:
-        """Look at the files, and make the run."""
+    def begin(self) -> RunDirectory | None:
+        """Look at the files, and make the run; or take all of it where frames come with labels."""
         with ExitStack() as stack:
             opened = [stack.enter_context(self._opened(path)) for path in self._sources]
             first = opened[0]
-            mixture = first.mixture
-            if mixture is None:
+            if first.mixture is None:
                 raise ImportDataError(
                     f"{first.path} does not say which mixture it is", "to be told", "try --mixture kob-andersen"
                 )
-            if first.time_unit != "reduced":
-                raise ImportDataError(
-                    f"{first.path} has steps and no times", "the length of a step", "try --time-step 0.005"
-                )
-            temperature = self._known_temperature(first)
-            lags = list(self._times) if self._times is not None else self._own_lags(opened)
-            check_state(str(first.path), temperature, lags)
-            if not self._follow and not any(_reaches(one, lags) for one in opened):
-                raise ImportDataError(
-                    f"found no two frames of {first.path} that lie {lags[-1]:g} apart",
-                    "a trajectory longer than the longest lag",
-                    "give shorter --times",
-                )
-            start = first[0].configuration
-            check_overlaps(first.path, start)
-            self.run = RunDirectory.create(
-                self._out,
-                mixture,
-                temperature=temperature,
-                times=lags,
-                n_particles=start.n_particles,
-                density=round(start.density, 9),
-                origin=ORIGIN,
-            )
-            if self._follow:
-                self.run.grow()
+            start = first[0]
+            check_overlaps(first.path, start.configuration)
+            if has_labels(start):
+                known = self._known_temperature(first)
+                return import_labelled(opened, self._out, first.mixture, known, ORIGIN)
+            self._make_run(opened, start.configuration, first.mixture)
             starts = [one[0].configuration for one in opened]
         for path, one in zip(self._sources, starts, strict=True):
-            if one.n_particles != start.n_particles or not np.allclose(one.box, start.box, rtol=1e-6):
+            same_box = one.box.shape == starts[0].box.shape and np.allclose(one.box, starts[0].box, rtol=1e-6)
+            if one.n_particles != starts[0].n_particles or not same_box:
                 raise ImportDataError(
                     f"{path} has other particles or another box than {self._sources[0]}",
                     "trajectories of one liquid",
                     "import them into another --out",
                 )
         self._group([_digest(one) for one in starts])
+        return None
+
+    def _make_run(self, opened: Sequence[Trajectory], start: Configuration, mixture: Mixture) -> None:
+        first = opened[0]
+        if first.time_unit != "reduced":
+            found = f"{first.path} has steps and no times"
+            raise ImportDataError(found, "the length of a step", "try --time-step 0.005")
+        temperature = self._known_temperature(first)
+        lags = list(self._times) if self._times is not None else self._own_lags(opened)
+        check_state(str(first.path), temperature, lags)
+        if not self._follow and not any(_reaches(one, lags) for one in opened):
+            raise ImportDataError(
+                f"found no two frames of {first.path} that lie {lags[-1]:g} apart",
+                "a trajectory longer than the longest lag",
+                "give shorter --times",
+            )
+        self.run = RunDirectory.create(
+            self._out,
+            mixture,
+            temperature=temperature,
+            times=lags,
+            n_particles=start.n_particles,
+            density=round(start.density, 9),
+            origin=ORIGIN,
+        )
+        if self._follow:
+            self.run.grow()
 
     def _known_temperature(self, first: Trajectory) -> float:
         if self._temperature is not None:

@@ -95,7 +95,11 @@ class DumpFrames:
 
 def _head_and_body(text: str) -> tuple[list[str], list[str]]:
     lines = text.splitlines(keepends=True)
-    n_head = 1 + next(k for k, line in enumerate(lines) if line.startswith("ITEM: ATOMS"))
+    n_head = 1 + next((k for k, line in enumerate(lines) if line.startswith("ITEM: ATOMS")), -1)
+    if not n_head:
+        raise TrajectoryError(
+            "found no line ITEM: ATOMS", "a header and as many particles as it says", "write it again"
+        )
     return lines[:n_head], lines[n_head:]
 
 

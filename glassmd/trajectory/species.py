@@ -78,11 +78,12 @@ def species_of_types(
         return species, tuple(used.index(index) if index in used else -1 for index in range(len(names))), ""
     if all(names[index] in mixture.species for index in used):
         return mixture.species, tuple(_index(mixture.species, name) for name in names), ""
+    foreign = not any(names[index] in mixture.species for index in used)
     for what, values, found in (
         ("masses", masses, _by_masses(used, masses, mixture)),
         ("numbers", counts, _by_numbers(used, counts, mixture)),
     ):
-        if found is not None:
+        if foreign and found is not None:
             told = ", ".join(f"{names[index]}={mixture.species[k]}" for index, k in zip(used, found, strict=True))
             of = " and ".join(f"{values[index]:g}" for index in used) if values is not None else ""
             order = [found[used.index(index)] if index in used else -1 for index in range(len(names))]
