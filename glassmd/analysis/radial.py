@@ -22,6 +22,9 @@ FURTHEST = 6.0
 """Largest distance, σ_AA, or half of the shortest edge."""
 
 
+_SHOULDER = 0.85
+
+
 @dataclass(frozen=True, eq=False)
 class RadialDistribution:
     """g(r).
@@ -37,7 +40,7 @@ class RadialDistribution:
     error: dict[str, FloatArray]
 
     def first_peak(self, pair: str) -> tuple[float, float]:
-        """Place and height of the first maximum, by a parabola through the bins within 0.05 σ_AA of it.
+        """Place and height of the first maximum: of a Gaussian through the bins around it where g is 85% of it.
 
         The first that, smoothed over 0.1 σ_AA, is the highest within 0.2 σ_AA and half as high as any.
         """
@@ -46,12 +49,17 @@ class RadialDistribution:
         smooth = np.convolve(g, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "same")
         surroundings = np.lib.stride_tricks.sliding_window_view(np.pad(smooth, wide), 2 * wide + 1).max(axis=1)
         k = int(np.flatnonzero((smooth == surroundings) & (smooth >= smooth.max() / 2))[0])
-        low, high = max(0, k - 2 * reach), k + 2 * reach + 1
-        k = low + int(np.argmax(g[low:high]))
-        inside = slice(max(0, k - reach), k + reach + 1)
-        bend, slope, _ = coefficients = np.polyfit(r[inside] - r[k], g[inside], 2)
-        shift = float(np.clip(-slope / (2 * bend), -0.05, 0.05)) if bend < 0 else 0.0
-        return float(r[k] + shift), float(np.polyval(coefficients, shift))
+        three = np.convolve(g, np.full(3, 1 / 3), "same")
+        first = max(0, k - 2 * reach)
+        k = first + int(np.argmax(three[first : k + 2 * reach + 1]))
+        high = three >= _SHOULDER * three[k]
+        low, end = k - int(np.argmin(high[k::-1])) + 1, k + int(np.argmin(high[k:]))
+        inside = slice(max(0, min(low, k - 2)), min(len(g), max(end, k + 3)))
+        if (g[inside] <= 0).any():
+            return float(r[k]), float(g[k])
+        bend, slope, level = np.polyfit(r[inside] - r[k], np.log(g[inside]), 2)
+        shift = float(np.clip(-slope / (2 * bend), -0.1, 0.1)) if bend < 0 else 0.0
+        return float(r[k] + shift), float(np.exp(level + slope * shift + bend * shift**2))
 
 
 class RadialSums:
