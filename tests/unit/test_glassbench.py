@@ -217,6 +217,13 @@ def test_published_predictions_are_entries_of_the_leaderboard(glassmd: Command, 
     assert "BOTAN (published)" in (tmp_path / "c" / "leaderboard.csv").read_text()
 
 
+def test_predictions_of_propensities_are_not_scored_on_other_labels(published: Run, tmp_path: Path) -> None:
+    train([published.path], tmp_path / "m", solved(input=["inherent"], target="bond-breaking"))
+    result = evaluate(tmp_path / "m", [published.path])
+    assert result["target"] == "bond-breaking"
+    assert result["published_predictions"] == {}
+
+
 def test_info_says_what_came_with_the_data(glassmd: Command, published: Run) -> None:
     facts = glassmd("info", published.path, "--json", "--verify").json
     assert facts["roles"] == {"train": 8, "test": 3}
