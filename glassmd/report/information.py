@@ -81,7 +81,7 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
         "lineages": len({key.lineage for key in counts}),
         "parents": len(counts),
         "replicas": per_parent[0] if len(per_parent) == 1 else per_parent,  # null: nobody knows
-        "replicas_total": sum(counts.values()),
+        "replicas_total": None if None in per_parent else sum(counts.values()),
         "segments": len(entries),
         "expected_segments": len(run.expected_segments),
         "complete": bool(entries) and run.complete,

@@ -11,6 +11,7 @@ from glassmd.fields import GSD_PUBLISHED
 from glassmd.ledger.run import ParentKey
 from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
+from glassmd.target import PROPENSITY
 
 __all__ = ["published_predictions", "species_predicted"]
 
@@ -18,7 +19,7 @@ FloatArray = NDArray[np.float64]
 
 
 def published_predictions(runs: Sequence[Run], samples: Sequence[Sample]) -> dict[str, dict[str, FloatArray]]:
-    """Predictions that came with the data of some samples.
+    """Predictions that came with the data of some samples: they are of propensities, and of no other target.
 
     Args:
         runs: Of the samples.
@@ -37,7 +38,7 @@ def published_predictions(runs: Sequence[Run], samples: Sequence[Sample]) -> dic
         run = by_id[sample.key.run]
         entry = run.entry("parents", ParentKey(sample.key.lineage, sample.key.parent).name)
         methods = [] if entry is None else entry.sidecar.get("predictions", [])
-        if entry is None or not methods:
+        if entry is None or not methods or sample.target != PROPENSITY:
             continue
         log = entry.read([0])[0].log
         times = {f"{shown:g}": time for shown, time in zip(run.sample_times, run.times, strict=True)}

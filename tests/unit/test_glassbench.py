@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from glassmd.fields import label_chunk
 from glassmd.importers.botan import import_botan
 from glassmd.importers.glassbench import import_glassbench
 from glassmd.metrics import pearson
+from glassmd.models.store import load_model
 from glassmd.prediction import predict
 from glassmd.settings import Settings, TrainSettings
 from glassmd.simulation import pool
@@ -121,6 +123,28 @@ def test_learners_see_the_published_positions_and_nothing_is_computed(
         predict(sample.parent, tmp_path / "m", temperature=0.44)
 
 
+def test_a_network_on_published_cages_goes_on_where_it_stopped(published: Run, tmp_path: Path) -> None:
+    small = {"width": 2, "n_layers": 1, "l_max": 1}
+    for steps in (2, 4):
+        settings = solved(model="se3", input=["cage"], hyperparameters=small, max_steps=steps, checkpoint_every=2)
+        result = train([published.path], tmp_path / "m", settings)
+        assert (result["steps"], result["inside_cage"]) == (steps, [False] * 10)
+    assert load_model(tmp_path / "m").card.cage_protocols == {"0.44": {"published": True}}
+    assert evaluate(tmp_path / "m", [published.path])["n_configurations"] == len(TEST)
+
+
+def test_published_structures_of_a_run_that_may_only_be_read(
+    published: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    run = open_run(published.path)
+    assert tmp_path / "cache" in run.home.parents
+    structure = Structures([run], ["inherent", "cage"]).of(sample_of(run, 3))
+    assert structure.available() == ("thermal", "inherent", "cage")
+    assert run.verify() == 44
+
+
 def test_a_learner_that_wants_rattling_has_cages_made(published: Run) -> None:
     assert Request("cage").settled(published) == Request("cage", published=True)
     for request in (Request("cage", rattling=True), Request("cage", replicas=8)):
@@ -193,13 +217,20 @@ def test_published_predictions_are_entries_of_the_leaderboard(glassmd: Command, 
     assert "BOTAN (published)" in (tmp_path / "c" / "leaderboard.csv").read_text()
 
 
+def test_predictions_of_propensities_are_not_scored_on_other_labels(published: Run, tmp_path: Path) -> None:
+    train([published.path], tmp_path / "m", solved(input=["inherent"], target="bond-breaking"))
+    result = evaluate(tmp_path / "m", [published.path])
+    assert result["target"] == "bond-breaking"
+    assert result["published_predictions"] == {}
+
+
 def test_info_says_what_came_with_the_data(glassmd: Command, published: Run) -> None:
     facts = glassmd("info", published.path, "--json", "--verify").json
     assert facts["roles"] == {"train": 8, "test": 3}
     assert facts["published_predictions"] == {"BOTAN": 3, "DEN": 3, "GlassMLP": 3}
     assert facts["published_structures"] == {"inherent": 11, "cage": 11}
     assert facts["targets"] == ["bond-breaking", "propensity"]
-    assert facts["replicas"] is None
+    assert (facts["replicas"], facts["replicas_total"]) == (None, None)
     assert "published_predictions" in glassmd("info", published.path).out
 
 
