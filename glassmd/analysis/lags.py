@@ -110,9 +110,10 @@ def _lags(t: FloatArray) -> FloatArray:
     few = t[:_LOOKED_AT]
     differences = np.subtract.outer(few, few)[np.tril_indices(len(few), -1)]
     found, counts = _gathered(differences)
-    from_one = (counts > 1).mean() < _REPEATED
-    usable = np.ones(len(found), bool) if from_one else found <= longest
-    found, counts = found[usable], counts[usable]
+    if (counts > 1).mean() < _REPEATED:
+        found, counts = _gathered(few[1:] - few[0])
+    else:
+        found, counts = found[found <= longest], counts[found <= longest]
     interval = np.floor(PER_DECADE * np.log10(found / found[0]) + 1e-9).astype(int)
     chosen = [np.flatnonzero(interval == k) for k in np.unique(interval)]
     return np.array([found[of[::-1][np.argmax(counts[of[::-1]])]] for of in chosen])  # of several the longest

@@ -17,6 +17,7 @@ _BINS = np.geomspace(1e-3, 10.0, 61)
 
 
 def hops_of(facts: Facts, stretches: list[Stretch]) -> dict[str, Hops]:
+    """Rates of hops and the distribution of p_hop, by species; nothing of stretches that are too short."""
     events: dict[str, list[tuple[int, float]]] = {name: [] for name in facts.names}
     shares = {name: np.zeros(len(_BINS) - 1) for name in facts.names}
     for stretch in stretches:

@@ -36,6 +36,7 @@ class Statics:
 
 
 def statics_of(source: Source) -> Statics:
+    """Sums and series over configurations that are evenly spread over a source."""
     facts = source.facts
     shape = facts.n_groups, facts.names, facts.box
     statics = Statics(RadialSums(*shape), StructureSums(*shape), [], [], [], [], [], [])

@@ -104,14 +104,15 @@ class OfTrajectories:
     def moves(self, show: Callable[[int, int], None]) -> Iterator[Moved]:
         """See :class:`glassmd.observables.source.Source`."""
         self._stretches = []
-        total = sum(len(one.plan.frames) for one in self._planned)
+        wanted = [np.union1d(one.plan.frames, one.hops) for one in self._planned]
+        total = sum(map(len, wanted))
         done = 0
         for number, one in enumerate(self._planned):
             last_use = dict(zip(one.plan.pairs[:, 0].tolist(), one.plan.pairs[:, 1].tolist(), strict=True))
             ends = np.searchsorted(one.plan.pairs[:, 1], np.arange(len(one.trajectory) + 1))
             hops, followed = set(one.hops.tolist()), []
             kept: dict[int, FloatArray] = {}
-            for k, frame in self._frames(one, np.union1d(one.plan.frames, one.hops)):
+            for k, frame in self._frames(one, wanted[number]):
                 positions = frame.configuration.unwrapped
                 for begin, _, lag in one.plan.pairs[ends[k] : ends[k + 1]].tolist():
                     moved = remove_drift(positions - kept[begin], one.trajectory.masses)
@@ -123,7 +124,7 @@ class OfTrajectories:
                 if k in hops:
                     followed.append(remove_drift(positions, one.trajectory.masses)[self._followed])
                 done += 1
-                show(min(done, total), total)
+                show(done, total)
             if followed:
                 interval = float(one.times[one.hops[1]] - one.times[one.hops[0]])
                 species = frame.configuration.species[self._followed]

@@ -28,5 +28,10 @@ def dimensions_of(positions: NDArray[np.float64]) -> int:
 
 
 def require_periodic(pbc: Any, positions: NDArray[np.float64]) -> None:
+    """Refuse open boundaries.
+
+    Raises:
+        TrajectoryError: A direction that particles are spread in is not periodic.
+    """
     if not all(pbc[: dimensions_of(positions)]):
         raise TrajectoryError(f"found boundaries {['open', 'periodic'][int(pbc[0])]}, …", "periodic ones (pp)")

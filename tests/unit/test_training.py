@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from glassmd.errors import Interrupted, ModelError, RunError
+from glassmd.errors import InputError, Interrupted, ModelError, RunError
 from glassmd.interrupt import StopRequest
 from glassmd.learners.losses import weighted_square_error
 from glassmd.metrics import pearson
@@ -161,8 +161,8 @@ def test_runs_of_other_liquids_do_not_mix(tiny_run: Run, run_copy: Path) -> None
         SampleSource([tiny_run, open_run(run_copy)])
 
 
-def test_a_file_is_no_run_directory(tiny_run: Run, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="glassmd import"):
+def test_a_file_of_a_run_is_no_trajectory(tiny_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no times"):
         train([tiny_run.file("parents", "L0000-P0000")], tmp_path / "m", SETTINGS)
 
 

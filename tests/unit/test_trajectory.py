@@ -145,11 +145,13 @@ def test_old_files_are_read_in_any_order(tmp_path: Path) -> None:
 
 def test_labels_of_old_and_new_segments_are_the_same(tmp_path: Path) -> None:
     """The first frame is the parent, whatever it says of itself."""
-    from glassmd.stream.samples import _distances
+    from glassmd.stream.reduction import Reduction
+    from glassmd.stream.samples import _values
 
     old = old_file(tmp_path / "old.gsd")
     write_frames(tmp_path / "new.gsd", old)
-    found = [_distances(read_frames(tmp_path / name), np.ones(2)) for name in ("old.gsd", "new.gsd")]
+    length = Reduction("propensity", old[0].configuration, [[1.0, 1.0], [1.0, 1.0]])
+    found = [_values(read_frames(tmp_path / name), length, np.ones(2)) for name in ("old.gsd", "new.gsd")]
     assert found[0][0] == found[1][0] == [0.5, 1.0]
     for one, other in pairwise(moved[0] for _, moved in found):
         np.testing.assert_array_equal(one, other)
