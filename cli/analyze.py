@@ -37,7 +37,7 @@ def analyze(
     """Say what a liquid does: U/N, pressure, g(r), S(q), MSD, F_s, τ_α, D, α₂, χ₄, hops, order, ageing."""
     if truncation is not None and mixture is None:
         raise InputError("found --truncation without --mixture", "both", "for example --mixture kob-andersen")
-    liquid = None if mixture is None else get_mixture(mixture, truncation or "shifted")
+    liquid = None if mixture is None else get_mixture(mixture, truncation)
     kinds = None if types is None else parse_types(types)
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file", "a folder or a new name", "choose another --out")

@@ -82,7 +82,7 @@ def import_(
     elif format_ is Format.glassbench:
         import_glassbench(source, out, times=None if times is None else times_of(times), **chosen)
     elif format_ is Format.trajectory:
-        liquid = get_mixture(mixture, truncation or "shifted") if mixture is not None else None
+        liquid = get_mixture(mixture, truncation) if mixture is not None else None
         import_trajectories(
             source,
             out,

@@ -93,7 +93,7 @@ def _option(kind: Any, flag: str, text: str) -> Any:
 
 
 _RUN_OPTIONS: dict[str, Any] = {
-    "mixture": _option(str | None, "--mixture", "Name of the mixture."),
+    "mixture": _option(str | None, "--mixture", "Name of the mixture, or a TOML file that describes one of your own."),
     "truncation": _option(str | None, "--truncation", "shifted, force-shifted, truncated or xplor."),
     "start": _option(
         list[str] | None,

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from glassmd.errors import SettingsError
-from glassmd.mixtures import Mixture, get_mixture
+from glassmd.mixtures import Mixture, MixtureTable, build_table, get_mixture, read_table
 from glassmd.storage import is_special
 from glassmd.structure import INPUTS
 from glassmd.target import Target
@@ -135,6 +135,21 @@ def _words(text: Any) -> Any:
     return [word.strip() for word in text.split(",")] if isinstance(text, str) else text
 
 
+def _mixture_said(values: Any) -> Any:
+    """Values of a run with what a mixture of one's own says: its table instead of a file, and its truncation."""
+    if not isinstance(values, Mapping):
+        return values
+    mixture = values.get("mixture")
+    if isinstance(mixture, str) and mixture.endswith(".toml"):
+        mixture = read_table(Path(mixture))
+    elif isinstance(mixture, Mapping):
+        mixture = build_table(mixture, "mixture.")
+    if not isinstance(mixture, MixtureTable):
+        return values
+    truncation = {} if mixture.truncation is None else {"truncation": mixture.truncation}
+    return {**truncation, **values, "mixture": mixture}
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
@@ -145,7 +160,9 @@ class RunSettings(_Strict):
     Lengths in σ_AA, energies and temperatures in ε_AA, times in √(mσ²/ε).
     """
 
-    mixture: str = Field("kob-andersen", description="name of the mixture")
+    mixture: str | MixtureTable = Field(
+        "kob-andersen", description="name of the mixture, or a TOML file that describes one of your own"
+    )
     truncation: str = Field(
         "shifted", description="shifted, force-shifted, truncated or xplor; part of the mixture's identity"
     )
@@ -196,6 +213,11 @@ class RunSettings(_Strict):
     )
     walltime: Positive | None = Field(None, description="stop (exit code 75) after this many seconds")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="every random number follows from it")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_mixture(cls, values: Any) -> Any:
+        return _mixture_said(values)
 
     @model_validator(mode="after")
     def _consistent(self) -> RunSettings:
@@ -434,6 +456,9 @@ def load_settings(
             raise SettingsError(f"found no settings file {path}", "a TOML file", f"try glassmd init {path}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise SettingsError(f"could not read {path}: {error}", "a TOML file", "see glassmd init") from error
+    said = values.get("mixture")
+    if path is not None and isinstance(said, str) and said.endswith(".toml"):
+        values["mixture"] = str(path.parent / said)  # beside the file that names it
     if not isinstance(values.get("train", {}), dict):
         raise SettingsError(f"found train = {values['train']!r}", "a table [train]", "see glassmd init")
     for key, value in (overrides or {}).items():

@@ -56,7 +56,11 @@ def check_same(path: Path, identity: Mapping[str, Any], wanted: Mapping[str, Any
             found, now = identity[key], wanted[key]
             if key == "mixture":
                 key = "mixture or truncation"
-                found, now = (f"{m['name']} ({m['truncation']})" for m in (found, now))
+                different = [name for name in now if found.get(name) != now[name]]
+                if found["name"] == now["name"] and different != ["truncation"]:
+                    key, found, now = f"{different[0]} of the mixture", found.get(different[0]), now[different[0]]
+                else:
+                    found, now = (f"{m['name']} ({m['truncation']})" for m in (found, now))
             raise RunError(
                 f"{path} was made with {key} {found}",
                 f"{now} as asked for now",

@@ -22,7 +22,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine
 from glassmd.errors import RunError, SettingsError
 from glassmd.ledger.run import ParentKey, RunDirectory
-from glassmd.mixtures import MIXTURES, Mixture, get_mixture
+from glassmd.mixtures import MIXTURES, Mixture, get_mixture, table_of
 from glassmd.settings import RunSettings, build_settings
 from glassmd.simulation.batch import frame_of
 from glassmd.simulation.inspection import Inspected, inspect
@@ -155,7 +155,7 @@ def _facts(lineages: Sequence[Sequence[Given]], said: Mapping[str, Any]) -> dict
         "density": round(first.configuration.density, 9),
         "lineages": len(lineages),
         "parents": min(map(len, lineages)),
-        "mixture": mixture.get("name") if mixture.get("name") in MIXTURES else None,
+        "mixture": _named(mixture),
         "truncation": mixture.get("truncation"),
         "temperature": first.identity.get("temperature"),
         "validation_lineages": 0 if few else None,
@@ -163,6 +163,13 @@ def _facts(lineages: Sequence[Sequence[Given]], said: Mapping[str, Any]) -> dict
         "seed": int.from_bytes(digest[:7], "big"),
     }
     return {key: value for key, value in facts.items() if value is not None}
+
+
+def _named(identity: Mapping[str, Any]) -> Any:
+    """The mixture of an identity as settings name it."""
+    if identity.get("own"):
+        return table_of(identity).model_dump()
+    return identity.get("name") if identity.get("name") in MIXTURES else None
 
 
 def _require_known(given: Given, said: Mapping[str, Any]) -> None:

@@ -367,7 +367,7 @@ def plan(settings: RunSettings, out: Path | str | None = None) -> dict[str, Any]
     roles = [settings.role(lineage) for lineage in range(settings.lineages)]
     return {
         "engine": f"{engine.name} {engine.version} on {engine.device}",
-        "mixture": f"{settings.mixture} ({settings.truncation})",
+        "mixture": f"{settings.liquid().name} ({settings.truncation})",
         "particles": settings.particles,
         "temperature": settings.temperature,
         "density": settings.number_density(),
