@@ -57,14 +57,14 @@ class MixtureTable(BaseModel):
 
     name: str
     dimensions: Literal[2, 3]
-    species: tuple[str, ...] = Field(min_length=1)
-    composition: tuple[int, ...]
-    masses: tuple[float, ...]
-    epsilon: tuple[tuple[float, ...], ...]
-    sigma: tuple[tuple[float, ...], ...]
-    cutoff: float | tuple[tuple[float, ...], ...]
+    species: list[str] = Field(min_length=1)
+    composition: list[int]
+    masses: list[float]
+    epsilon: list[list[float]]
+    sigma: list[list[float]]
+    cutoff: float | list[list[float]]
     density: float
-    wave_numbers: tuple[float, ...] | None = None
+    wave_numbers: list[float] | None = None
     truncation: Truncation | None = None
     source: str = ""
 
@@ -86,7 +86,7 @@ class MixtureTable(BaseModel):
         _require_positive("density", self.density)
         for key in ("epsilon", "sigma", "cutoff"):
             table = getattr(self, key)
-            if isinstance(table, tuple):
+            if isinstance(table, list):
                 _check_table(key, table, self.species)
             else:
                 _require_positive(key, table)
@@ -110,20 +110,20 @@ class MixtureTable(BaseModel):
         if known is None:
             raise SettingsError(f"found truncation {chosen!r}", f"one of {', '.join(TRUNCATIONS)}")
         sigma = np.asarray(self.sigma)
-        r_cut = np.asarray(self.cutoff) if isinstance(self.cutoff, tuple) else self.cutoff * sigma
+        r_cut = np.asarray(self.cutoff) if isinstance(self.cutoff, list) else self.cutoff * sigma
         d = self.dimensions
         estimate = round(_PEAK[d] * self.density ** (1 / d), 3)
         return Mixture(
             name=self.name,
             dimensions=d,
-            species=self.species,
-            composition=self.composition,
-            masses=self.masses,
-            epsilon=self.epsilon,
-            sigma=self.sigma,
+            species=tuple(self.species),
+            composition=tuple(self.composition),
+            masses=tuple(self.masses),
+            epsilon=tuple(map(tuple, self.epsilon)),
+            sigma=tuple(map(tuple, self.sigma)),
             cutoff_factor=float(r_cut[0, 0]),
             density=self.density,
-            wave_numbers=self.wave_numbers or (estimate,) * len(self.species),
+            wave_numbers=tuple(self.wave_numbers or [estimate] * len(self.species)),
             source=self.source,
             truncation=known,
             cutoffs=tuple(map(tuple, r_cut.tolist())),
@@ -135,9 +135,7 @@ def _check_name(table: MixtureTable) -> None:
         expected = "letters, digits and dashes, and no name of a mixture of glassmd"
         raise SettingsError(f"found name = {table.name[:80]!r}", expected, "choose another name")
     if len(set(table.species)) < len(table.species) or not all(_NAME.fullmatch(name) for name in table.species):
-        raise SettingsError(
-            f"found species {list(table.species)}", "a name for each, all different", 'such as ["A", "B"]'
-        )
+        raise SettingsError(f"found species {table.species}", "a name for each, all different", 'such as ["A", "B"]')
 
 
 def _require_positive(entry: str, value: float) -> None:
@@ -145,7 +143,7 @@ def _require_positive(entry: str, value: float) -> None:
         raise SettingsError(f"found {entry} = {value:g}", "a number above 0", f"write {entry} anew")
 
 
-def _check_table(key: str, table: tuple[tuple[float, ...], ...], species: tuple[str, ...]) -> None:
+def _check_table(key: str, table: list[list[float]], species: list[str]) -> None:
     n = len(species)
     shape = [len(row) for row in table]
     if shape != [n] * n:

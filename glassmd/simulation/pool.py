@@ -22,6 +22,7 @@ from glassmd.settings import RunSettings, continued
 from glassmd.show import shown
 from glassmd.simulation.apart import start_process, told
 from glassmd.simulation.batch import settings_of
+from glassmd.simulation.conservation import require_conserved
 from glassmd.simulation.given import Given, all_given_are_committed, commit_given, inspect_given, settled
 from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, prepare, prepared_engine, with_runtime
 from glassmd.simulation.summary import Progress, Tally, summary_of
@@ -86,12 +87,15 @@ def make_run(settings: RunSettings, out: Path, check: Callable[[], None] | None 
         EngineError: No engine for it is installed.
         InputError: Given configurations cannot be read, or are another liquid.
         RunError: `out` holds a run made with other settings.
+        SettingsError: A potential of somebody's own conserves no energy at the time step.
     """
     there, settings, given = _going_on(settings, out)
     engine = _fitting_engine(settings)
     inspected = inspect_given(given, settings, engine, check)
     prepared, chosen = {}, {}
     if there is None:
+        if settings.liquid().own:
+            require_conserved(engine, settings, check)
         prepared = prepare(engine, settings, check)
         if settings.block is None:
             most = max(settings.n_replicas(lineage) for lineage in range(settings.lineages))
