@@ -26,6 +26,7 @@ from glassmd.engines.reduced import Displacements, scattering_vectors, single
 from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
+from glassmd.mixtures.unknown import UNKNOWN
 
 __all__ = [
     "Engine",
@@ -352,6 +353,12 @@ def require_possible_minimum(configuration: Configuration, mixture: Mixture) -> 
 
 
 def _require_species(system: Configuration, mixture: Mixture) -> None:
+    if mixture.name == UNKNOWN:
+        raise EngineError(
+            "found a liquid whose potential nobody has named",
+            "a mixture that glassmd knows, or a TOML file",
+            "use --input thermal, or import the trajectories anew with --mixture",
+        )
     if system.dimensions != mixture.dimensions or system.species.max() >= len(mixture.species):
         raise EngineError(
             f"found a {system.dimensions}D configuration of species {', '.join(system.species_names)}",

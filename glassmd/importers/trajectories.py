@@ -25,6 +25,7 @@ from glassmd.errors import ImportDataError, SettingsError
 from glassmd.fields import GSD_IDENTITY, GSD_REPLICA, GSD_TIME
 from glassmd.importers.imported import check_state
 from glassmd.importers.labelled import has_labels, import_labelled
+from glassmd.importers.unknown_liquid import measured_mixture
 from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.mixtures import Mixture
 from glassmd.trajectory import Frame, check_overlaps, encode_identity
@@ -81,6 +82,7 @@ def import_trajectories(
     times: Sequence[float] | None = None,
     choice: FrameChoice | None = None,
     follow: bool = False,
+    needs_potential: bool = False,
     check: Callable[[], None] = lambda: None,
     begun: Callable[[], None] = lambda: None,
 ) -> RunDirectory:
@@ -94,6 +96,7 @@ def import_trajectories(
         times: Lag times of the labels, √(mσ²/ε).
         choice: How frames become parents and labels.
         follow: Files are still being written: go on until none has grown for a while.
+        needs_potential: Refuse files of which nobody says the mixture, instead of taking them without a potential.
         check: Called often; what it raises ends it, what was committed stays.
         begun: Called when the run is there.
 
@@ -103,7 +106,7 @@ def import_trajectories(
         RunError: `out` holds another run.
     """
     choice = choice or FrameChoice()
-    taking = _Taking(sources, out, mixture, temperature, times, choice, follow)
+    taking = _Taking(sources, out, mixture, temperature, times, choice, follow, needs_potential)
     if follow:
         taking.wait_for_files(check)
     labelled = taking.begin()
@@ -144,11 +147,13 @@ class _Taking:
         times: Sequence[float] | None,
         choice: FrameChoice,
         follow: bool,
+        needs_potential: bool,
     ) -> None:
         if not sources:
             raise ImportDataError("found no trajectories", "at least one file", "name it")
         self._sources, self._out, self._mixture, self._temperature = list(sources), out, mixture, temperature
         self._times, self._choice, self._follow = times, choice, follow
+        self._needs_potential = needs_potential
         self._lengths = [0] * len(self._sources)
         self._groups: list[list[int]] = []  # numbers of the sources of each lineage
         self.run: RunDirectory
@@ -158,14 +163,14 @@ class _Taking:
         until = time.monotonic() + self._choice.patience
         for path in self._sources:
             while complete_frames(path) < 2 and time.monotonic() < until:
+                if path.is_file() and path.stat().st_size and (kind := format_of(path)) != "gsd":
+                    raise SettingsError(
+                        f"{path} is a {kind} file",
+                        "a GSD file, which can be read while it is written",
+                        "wait until it is complete, and leave --stream out",
+                    )
                 check()
                 time.sleep(_LOOK / 10)
-            if path.is_file() and path.stat().st_size and (kind := format_of(path)) != "gsd":
-                raise SettingsError(
-                    f"{path} is a {kind} file",
-                    "a GSD file, which can be read while it is written",
-                    "wait until it is complete, and leave --stream out",
-                )
 
     def _opened(self, path: Path) -> Trajectory:
         choice = self._choice
@@ -176,16 +181,19 @@ class _Taking:
         with ExitStack() as stack:
             opened = [stack.enter_context(self._opened(path)) for path in self._sources]
             first = opened[0]
-            if first.mixture is None:
+            if first.mixture is None and self._needs_potential:
                 raise ImportDataError(
-                    f"{first.path} does not say which mixture it is", "to be told", "try --mixture kob-andersen"
+                    f"{first.path} does not say which mixture it is, and inherent or cage positions need its potential",
+                    "to be told",
+                    "try --mixture kob-andersen, or --input thermal",
                 )
+            mixture = first.mixture or measured_mixture(first)
             start = first[0]
             check_overlaps(first.path, start.configuration)
             if has_labels(start):
                 known = self._known_temperature(first)
-                return import_labelled(opened, self._out, first.mixture, known, ORIGIN)
-            self._make_run(opened, start.configuration, first.mixture)
+                return import_labelled(opened, self._out, mixture, known, ORIGIN)
+            self._make_run(opened, start.configuration, mixture)
             starts = [one[0].configuration for one in opened]
         for path, one in zip(self._sources, starts, strict=True):
             same_box = one.box.shape == starts[0].box.shape and np.allclose(one.box, starts[0].box, rtol=1e-6)

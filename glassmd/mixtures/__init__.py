@@ -15,6 +15,7 @@ from glassmd.errors import SettingsError
 from glassmd.mixtures.known import MIXTURES
 from glassmd.mixtures.mixture import TRUNCATIONS, Mixture, Truncation
 from glassmd.mixtures.table import MixtureTable, build_table, read_table, table_of
+from glassmd.mixtures.unknown import from_identity, is_unknown
 
 __all__ = [
     "MIXTURES",
@@ -23,6 +24,7 @@ __all__ = [
     "Truncation",
     "build_table",
     "get_mixture",
+    "is_unknown",
     "mixture_of",
     "read_table",
     "table_of",
@@ -85,6 +87,8 @@ def mixture_of(identity: Mapping[str, Any]) -> Mixture:
         >>> mixture_of(mixture.identity()) == mixture
         True
     """
+    if is_unknown(identity):
+        return from_identity(identity)
     if identity.get("own"):
         return table_of(identity).mixture(str(identity.get("truncation")))
     try:

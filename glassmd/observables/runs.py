@@ -13,7 +13,7 @@ from glassmd.configuration import Configuration
 from glassmd.errors import RunError
 from glassmd.fields import GSD_TIME
 from glassmd.ledger.run import Entry
-from glassmd.mixtures import mixture_of
+from glassmd.mixtures import is_unknown, mixture_of
 from glassmd.observables.source import Facts, Moved, Snapshot, Stretch
 from glassmd.stream.dataset import Run
 
@@ -62,7 +62,7 @@ class OfRuns:
             names=first.species_names,
             species=first.species,
             box=first.box,
-            mixture=self._mixture,
+            mixture=None if is_unknown(identity["mixture"]) else self._mixture,
             temperature=float(identity["temperature"]),
             time_unit="reduced",
             n_frames=len(self._parents)

@@ -19,7 +19,7 @@ from glassmd.storage import plain
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import score_samples
 from glassmd.target import quantity
-from glassmd.trajectory import read_frames
+from glassmd.trajectory.trajectory import open_trajectory
 
 __all__ = ["information"]
 
@@ -44,7 +44,7 @@ def information(path: Path | str, *, verify: bool = False) -> dict[str, Any]:
     if is_model(path):
         return {"kind": "model", "path": str(path), **_progress(path)}
     if path.is_file():
-        return _gsd(path)
+        return _file(path)
     raise RunError(f"found no run, model or GSD file at {path}", "one of these", "check the path")
 
 
@@ -181,19 +181,22 @@ def _model(path: Path) -> dict[str, Any]:
     }
 
 
-def _gsd(path: Path) -> dict[str, Any]:
-    frames = read_frames(path)
-    first = frames[0]
-    configuration = first.configuration
-    return {
-        "kind": "gsd",
-        "path": str(path),
-        "frames": len(frames),
-        "n_particles": configuration.n_particles,
-        "dimensions": configuration.dimensions,
-        "species": {name: int(configuration.of_species(name).sum()) for name in configuration.species_names},
-        "box": configuration.box.tolist(),
-        "density": configuration.density,
-        "identity": first.identity,
-        "logged": sorted({name for frame in frames for name in frame.log}),
-    }
+def _file(path: Path) -> dict[str, Any]:
+    with open_trajectory(path, of_run=True) as trajectory:
+        first = trajectory[0]
+        configuration = first.configuration
+        facts = {
+            "kind": trajectory.format.lower().replace(" ", "-"),
+            "path": str(path),
+            "frames": len(trajectory),
+            "n_particles": configuration.n_particles,
+            "dimensions": configuration.dimensions,
+            "species": {name: int(configuration.of_species(name).sum()) for name in configuration.species_names},
+            "box": configuration.box.tolist(),
+            "density": configuration.density,
+            "identity": first.identity,
+            "velocities": configuration.velocities is not None,
+            "moves": "to nearest images" if trajectory.wrapped else "by images or unwrapped positions",
+            "logged": sorted({*first.log, *trajectory[-1].log}),
+        }
+        return {**facts, **({"notes": trajectory.notes} if trajectory.notes else {})}

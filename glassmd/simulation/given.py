@@ -22,7 +22,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine
 from glassmd.errors import RunError, SettingsError
 from glassmd.ledger.run import ParentKey, RunDirectory
-from glassmd.mixtures import MIXTURES, Mixture, get_mixture, table_of
+from glassmd.mixtures import MIXTURES, Mixture, get_mixture, is_unknown, table_of
 from glassmd.settings import RunSettings, build_settings
 from glassmd.simulation.batch import frame_of
 from glassmd.simulation.inspection import Inspected, inspect
@@ -167,7 +167,7 @@ def _facts(lineages: Sequence[Sequence[Given]], said: Mapping[str, Any]) -> dict
 
 def _named(identity: Mapping[str, Any]) -> Any:
     """The mixture of an identity as settings name it."""
-    if identity.get("own"):
+    if identity.get("own") and not is_unknown(identity):
         return table_of(identity).model_dump()
     return identity.get("name") if identity.get("name") in MIXTURES else None
 

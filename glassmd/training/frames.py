@@ -27,6 +27,7 @@ def take_in(
     choice: FrameChoice | None,
     *,
     follow: bool = False,
+    needs_potential: bool = False,
     check: Callable[[], None] = lambda: None,
     begun: Callable[[], None] = lambda: None,
 ) -> Path:
@@ -43,6 +44,7 @@ def take_in(
         times=settings.times if "times" in said else None,
         choice=choice,
         follow=follow,
+        needs_potential=needs_potential,
         check=check,
         begun=begun,
     ).path
@@ -56,11 +58,18 @@ class Following(StopRequest):
         out: Of the run.
         settings: What the liquid is.
         choice: How frames become parents and labels.
+        needs_potential: Whether the learner sees more than thermal positions.
         stop: A request to stop that the training listens to.
     """
 
     def __init__(
-        self, files: Sequence[Path], out: Path, settings: RunSettings, choice: FrameChoice | None, stop: StopRequest
+        self,
+        files: Sequence[Path],
+        out: Path,
+        settings: RunSettings,
+        choice: FrameChoice | None,
+        needs_potential: bool,
+        stop: StopRequest,
     ) -> None:
         super().__init__()
         self._asked, self._ended, self._begun = stop, threading.Event(), threading.Event()
@@ -68,7 +77,16 @@ class Following(StopRequest):
 
         def follow() -> None:
             try:
-                take_in(files, out, settings, choice, follow=True, check=self._check_end, begun=self._begun.set)
+                take_in(
+                    files,
+                    out,
+                    settings,
+                    choice,
+                    follow=True,
+                    needs_potential=needs_potential,
+                    check=self._check_end,
+                    begun=self._begun.set,
+                )
             except BaseException as error:  # told by whoever asks
                 self._error = error
 

@@ -144,10 +144,11 @@ def train(
     with ExitStack() as stack:
         if files:
             place = Path(out) / "run"
+            potential = _inputs(settings) != ("thermal",)
             if follow:
-                stop = stack.enter_context(Following(files, place, settings.run, frames, stop))
+                stop = stack.enter_context(Following(files, place, settings.run, frames, potential, stop))
             else:
-                take_in(files, place, settings.run, frames, check=stop.check)
+                take_in(files, place, settings.run, frames, needs_potential=potential, check=stop.check)
             folders.append(place)
         return _train(folders, out, settings, follow, held_out, encodings, stop, show)
 
@@ -196,6 +197,11 @@ def _train(
         show(trainer.progress, None)
     told = {**summary(trainer, time.monotonic() - started), "training_seconds": time.monotonic() - prepared}
     return {**told, **_pace(trainer)} if follow else told
+
+
+def _inputs(settings: Settings) -> tuple[str, ...]:
+    """What the learner of the settings sees."""
+    return tuple(settings.train.input or model_class(settings.train.model).default_inputs)
 
 
 def _structures(runs: Sequence[Run], settings: Settings) -> Structures:

@@ -109,7 +109,7 @@ def test_lags_and_stride_follow_from_the_frames_where_nobody_says_them(tmp_path:
 def test_what_is_missing_or_too_short_is_said(tmp_path: Path, glassmd: Command) -> None:
     path = write_gsd(tmp_path / "a.gsd", long_walk())
     out = ("--out", tmp_path / "m")
-    assert_refused(glassmd("train", path, *out), "which mixture", "--mixture")
+    assert_refused(glassmd("train", path, *out), "which mixture", "inherent or cage", "--input thermal")
     assert_refused(glassmd("train", path, "--mixture=kob-andersen", *out), "no times", "--time-step")
     known = ("--mixture=kob-andersen", "--time-step=0.005")
     assert_refused(glassmd("train", path, *known, *out), "no temperature", "--temperature 0.9")
@@ -255,3 +255,19 @@ def test_a_file_that_begins_anew_under_the_same_name_is_refused(tmp_path: Path) 
     write_gsd(tmp_path / "b.gsd", long_walk(n_frames=5)).rename(path)
     thread.join()
     assert "fewer frames" in str(problem[0])
+
+
+def test_a_liquid_without_a_known_potential_is_learned_on_thermal_positions(tmp_path: Path, glassmd: Command) -> None:
+    files = [write_gsd(tmp_path / f"{k}.gsd", long_walk(k), names=("big", "small")) for k in (1, 2, 3)]
+    told = ["--temperature=0.8", "--time-step=0.005", "--times=0.25", "--stride=4", "--input=thermal"]
+    for model in ("ridge", "softness", "bapst"):
+        out = tmp_path / model
+        outcome = glassmd("train", *files, *told, "--model", model, "--max-steps=2", "--out", out, "--json")
+        assert outcome.code == 0, outcome.err
+        assert open_run(out / "run").identity["mixture"]["species"] == ["big", "small"]
+        predicted = glassmd("predict", files[0], "--model", out, "--out", tmp_path / "p.gsd", "--json")
+        assert predicted.code == 0, predicted.err
+        assert np.isfinite(predicted.json["propensity_mean"]["big"]).all()
+    run = tmp_path / "ridge" / "run"
+    assert_refused(glassmd("train", run, "--model=ridge", "--out", tmp_path / "m"), "nobody has named", "--mixture")
+    assert glassmd("analyze", run, "--json").json["energy_per_particle"] is None
