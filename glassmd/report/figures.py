@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
@@ -23,6 +24,12 @@ FloatArray = NDArray[np.float64]
 
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
 """Of every figure, as matplotlib takes it."""
+
+_LAYER = 1.0
+"""Thickness of the layer that is drawn of a box in three dimensions, σ_AA."""
+
+_EDGES = ("#000000", "#D55E00", "#56B4E9", "#CC79A7")
+"""Of species in their order; of M. Okabe & K. Ito's colours those that viridis lacks."""
 
 _RADIUS = {"A": 0.5, "B": 0.44, "C": 0.47}
 """Drawn radii, half of σ_aa; a species without one is drawn like A."""
@@ -49,21 +56,35 @@ def save_figure(figure: Figure, path: Path) -> None:
 def _slice(
     axes: Axes, configuration: Configuration, values: FloatArray, limits: tuple[float, float], title: str
 ) -> Any:
-    """Draw a layer one particle thick (all particles in 2D), coloured by `values`."""
+    """Draw a layer one particle thick (all particles in 2D), coloured by `values`; edges tell the species."""
     x = configuration.positions
-    layer = np.arange(len(x)) if x.shape[1] == 2 else np.flatnonzero(np.abs(x[:, 2]) < 0.5)
+    layer = np.arange(len(x)) if x.shape[1] == 2 else np.flatnonzero(np.abs(x[:, 2]) < _LAYER / 2)
     if x.shape[1] == 3:
-        layer = layer[np.argsort(x[layer, 2])]  # nearer ones on top
+        layer = layer[np.argsort(x[layer, 2])]  # what is nearer, at larger z, covers what is behind
     width = float(axes.get_window_extent().width) * 72 / axes.figure.dpi
     radius = np.array([_RADIUS.get(name, 0.5) for name in configuration.species_names])[configuration.species[layer]]
     size = (1.8 * radius / configuration.box[0] * width) ** 2
     drawn = axes.scatter(
         x[layer, 0], x[layer, 1], c=values[layer], s=size, cmap="viridis", vmin=limits[0], vmax=limits[1],
-        edgecolors="black", linewidths=0.3,
+        edgecolors=[_EDGES[k % len(_EDGES)] for k in configuration.species[layer]], linewidths=0.7,
     )  # fmt: skip
     half = configuration.box / 2
     axes.set(xlim=(-half[0], half[0]), ylim=(-half[1], half[1]), aspect="equal", title=title, xlabel="x / σ")
     return drawn
+
+
+def _legend(figure: Figure, configuration: Configuration) -> None:
+    """Below the figure: what the edges mean, and which part of the box is drawn."""
+    names = [name for name in configuration.species_names if configuration.of_species(name).any()]
+    marks: list[Any] = [
+        Line2D([], [], ls="", marker="o", mfc="white", mew=1.2, label=name,
+               mec=_EDGES[configuration.species_names.index(name) % len(_EDGES)])
+        for name in names
+    ]  # fmt: skip
+    if configuration.dimensions == 3:
+        told = f"a layer of {_LAYER:g} σ around z = 0, seen from larger z"
+        marks.append(Line2D([], [], ls="", label=told))
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), fontsize=8, frameon=False)
 
 
 def _limits(values: Sequence[FloatArray]) -> tuple[float, float]:
@@ -101,6 +122,7 @@ def plot_slices(
                 if column == 0:
                     place.set_ylabel("y / σ")
             figure.colorbar(drawn, ax=list(axes[:, column]), label=quantity(target).axis, shrink=0.8)
+        _legend(figure, configuration)
         save_figure(figure, path)
 
 
