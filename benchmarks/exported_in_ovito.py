@@ -1,7 +1,7 @@
 """What OVITO's readers make of exported runs: species, box and propensity; in an environment with `ovito`.
 
-    glassmd export RUN --format lammps --out FOLDER
-    QT_QPA_PLATFORM=offscreen python benchmarks/exported_in_ovito.py FOLDER/L0000.dump
+glassmd export RUN --format lammps --out FOLDER
+QT_QPA_PLATFORM=offscreen python benchmarks/exported_in_ovito.py FOLDER/L0000.dump
 """
 
 from __future__ import annotations
