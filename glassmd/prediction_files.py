@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,27 +116,25 @@ def predict_file(
     columns = None if times is None else loaded.card.check_times(times)
     _verify(snapshot)
     mixture = mixture_of(loaded.card.mixture)
-    means: list[dict[str, list[float]]] = []
-    cost: dict[str, dict[str, Any]] = {}
-    seconds = 0.0
     with open_trajectory(snapshot, mixture=mixture, types=types, of_run=True) as trajectory:
         known = _require_liquid(trajectory, loaded, temperature)
         numbers = frame_numbers(frames, len(trajectory))
+
+        def predicted(frame: Frame) -> Prediction:
+            check_overlaps(snapshot, frame.configuration)
+            found = predict(frame.configuration, loaded, temperature=known, engine=engine, device=device)
+            return found if columns is None else at_times(found, columns)
+
         with FrameWriter(out) as writer:
-            for done, number in enumerate(numbers, start=1):
+            done = _Done()
+            for number in numbers:
                 frame = trajectory[number]
-                check_overlaps(snapshot, frame.configuration)
-                prediction = predict(frame.configuration, loaded, temperature=known, engine=engine, device=device)
-                if columns is not None:
-                    prediction = at_times(prediction, columns)
+                prediction = predicted(frame)
                 log = {**frame.log, **_log_of(prediction)}
                 shown = None if trajectory.time_unit == "steps" else frame.time
-                written = Frame(frame.configuration, frame.step, log, shown)
-                writer.append(written, trajectory.original(number))
-                means.append(_means(frame.configuration, prediction, loaded.card.mixture["species"]))
-                merge_cost(cost, {name: {"share_of_label": None, **of} for name, of in prediction.input_cost.items()})
-                seconds += prediction.seconds
-                show(done, len(numbers))
+                writer.append(Frame(frame.configuration, frame.step, log, shown), trajectory.original(number))
+                done.add(frame.configuration, prediction)
+                show(len(done.means), len(numbers))
     facts = {
         "output": str(out),
         "n_particles": trajectory.n_particles,
@@ -144,16 +143,38 @@ def predict_file(
         "time_unit": prediction.time_unit,
         "target": prediction.target,
         "unit": quantity(prediction.target).unit,
-        "propensity_mean": {name: np.mean([one[name] for one in means], axis=0).tolist() for name in means[0]},
+        "propensity_mean": {
+            name: np.mean([one[name] for one in done.means], axis=0).tolist() for name in done.means[0]
+        },
         "trained_species": list(loaded.card.trained_species),
         "mixture_checked": bool(trajectory.identity),
         "inputs": list(loaded.model.inputs),
-        "input_cost": cost,
-        "prediction_seconds": seconds,
+        "input_cost": done.cost,
+        "prediction_seconds": done.seconds,
         "warnings": [*_warnings(loaded), *(note for note in trajectory.notes if "no step numbers" not in note)],
         "seconds": time.monotonic() - started,
     }
     return facts, frame.configuration, prediction
+
+
+@dataclass(eq=False)
+class _Done:
+    """What predicting some frames came to."""
+
+    means: list[dict[str, list[float]]] = field(default_factory=list)
+    cost: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def mean(self) -> dict[str, list[float]]:
+        """Over the frames, by species."""
+        return {name: np.mean([one[name] for one in self.means], axis=0).tolist() for name in self.means[0]}
+
+    def add(self, configuration: Configuration, prediction: Prediction) -> None:
+        """One more frame."""
+        self.means.append(_means(configuration, prediction, configuration.species_names))
+        of_frame = {name: {"share_of_label": None, **one} for name, one in prediction.input_cost.items()}
+        merge_cost(self.cost, of_frame)
+        self.seconds += prediction.seconds
 
 
 def _require_liquid(trajectory: Trajectory, loaded: LoadedModel, temperature: float | None) -> float | None:

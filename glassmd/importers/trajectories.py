@@ -10,12 +10,12 @@ taken twice, whoever was stopped when: names of entries follow from files and fr
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from glassmd.configuration import Configuration
 from glassmd.errors import ImportDataError, SettingsError
 from glassmd.fields import GSD_IDENTITY, GSD_REPLICA, GSD_TIME
+from glassmd.importers.frame_pairs import digest, ends_of, followed, reaches
 from glassmd.importers.imported import check_state
 from glassmd.importers.labelled import has_labels, import_labelled
 from glassmd.importers.unknown_liquid import measured_mixture
@@ -46,7 +47,6 @@ LAGS = 4
 """Lag times, unless they are given: evenly in log t from the spacing of the frames to a tenth of the shortest file."""
 
 _LOOK = 1.0  # seconds between two looks at a file that is followed
-_SAME = 1e-4  # relative
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,15 @@ def import_trajectories(
         return labelled
     begun()
     quiet_since = time.monotonic()
-    while True:
-        if taking.take(check, done=not follow):
-            quiet_since = time.monotonic()
-        if not follow:
-            break
-        if time.monotonic() - quiet_since > choice.patience:
-            taking.take(check, done=True)
-            break
-        taking.run.grow()
-        _sleep(check)
-    taking.run.grown()
+    try:
+        while follow and time.monotonic() - quiet_since <= choice.patience:
+            if taking.take(check, done=False):
+                quiet_since = time.monotonic()
+            taking.run.grow()
+            _sleep(check)
+        taking.take(check, done=True)
+    finally:
+        taking.run.grown()
     return taking.run
 
 
@@ -155,7 +153,6 @@ class _Taking:
         self._times, self._choice, self._follow = times, choice, follow
         self._needs_potential = needs_potential
         self._lengths = [0] * len(self._sources)
-        self._groups: list[list[int]] = []  # numbers of the sources of each lineage
         self.run: RunDirectory
 
     def wait_for_files(self, check: Callable[[], None]) -> None:
@@ -203,7 +200,7 @@ class _Taking:
                     "trajectories of one liquid",
                     "import them into another --out",
                 )
-        self._group([_digest(one) for one in starts])
+        self._group([digest(one) for one in starts])
         return None
 
     def _make_run(self, opened: Sequence[Trajectory], start: Configuration, mixture: Mixture) -> None:
@@ -214,7 +211,7 @@ class _Taking:
         temperature = self._known_temperature(first)
         lags = list(self._times) if self._times is not None else self._own_lags(opened)
         check_state(str(first.path), temperature, lags)
-        if not self._follow and not any(_reaches(one, lags) for one in opened):
+        if not self._follow and not any(reaches(one, lags) for one in opened):
             raise ImportDataError(
                 f"found no two frames of {first.path} that lie {lags[-1]:g} apart",
                 "a trajectory longer than the longest lag",
@@ -267,9 +264,9 @@ class _Taking:
             for entry in self.run.entries("parents")
             if entry.key.parent == 0
         }
-        for digest in digests:
-            known.setdefault(digest, max(known.values(), default=-1) + 1)
-        self._lineages = [known[digest] for digest in digests]
+        for first in digests:
+            known.setdefault(first, max(known.values(), default=-1) + 1)
+        self._lineages = [known[first] for first in digests]
         self._digests = list(digests)
         self._ensembles = {lineage for lineage in self._lineages if self._lineages.count(lineage) > 1}
 
@@ -297,8 +294,9 @@ class _Taking:
     def _take_one(self, number: int, trajectory: Trajectory, usable: int, check: Callable[[], None]) -> None:
         lineage = self._lineages[number]
         times = trajectory.times()[:usable]
-        ends = _ends(times, np.asarray(self.run.times))
-        begins = np.arange(0, len(ends), self._stride(len(trajectory)))
+        ends = ends_of(times, np.asarray(self.run.times))
+        stride = self._stride(lineage, len(trajectory))
+        begins = np.arange(0, len(ends), stride)
         if lineage in self._ensembles:
             begins, block = begins[:1], self._lineages[:number].count(lineage)
         else:
@@ -308,18 +306,28 @@ class _Taking:
             for parent, begin in enumerate(begins)
             if (ends[begin] >= 0).all() and not self.run.done(SegmentKey(lineage, parent, block))
         ]
-        for parent, start, moved in _followed(trajectory, [(p, b, ends[b]) for p, b in wanted]):
+        for parent, start, moved in followed(trajectory, [(p, b, ends[b]) for p, b in wanted]):
             check()
-            facts = {"source": f"{trajectory.path.name} frame {start.step}", "first_frame": self._digests[number]}
+            source = f"{trajectory.path.name} step {start.step}"
+            facts = {"source": source, "first_frame": self._digests[number], "stride": stride}
             self._commit(ParentKey(lineage, parent), block, start, moved, facts)
 
-    def _stride(self, count: int) -> int:
-        if self._choice.stride is not None:
-            return self._choice.stride
-        return 1 if self._follow else max(1, -(-count // PARENTS))
+    def _stride(self, lineage: int, count: int) -> int:
+        """Frames from one parent to the next: as before where the run has some of this file.
+
+        Raises:
+            ImportDataError: Another stride is asked for.
+        """
+        chosen = self._choice.stride
+        first = self.run.entry("parents", ParentKey(lineage, 0).name)
+        known = None if first is None else int(first.sidecar["stride"])
+        if known is not None and chosen not in (None, known):
+            found = f"{self.run.path} has parents every {known} frames of this trajectory"
+            raise ImportDataError(found, f"{chosen} as asked for now", f"give --stride {known} or choose another --out")
+        return known or chosen or (1 if self._follow else max(1, -(-count // PARENTS)))
 
     def _commit(
-        self, key: ParentKey, block: int, start: Frame, ends: Sequence[Configuration], facts: dict[str, str]
+        self, key: ParentKey, block: int, start: Frame, ends: Sequence[Configuration], facts: dict[str, Any]
     ) -> None:
         run = self.run
         identity = {"mixture": run.identity["mixture"], "temperature": run.identity["temperature"]}
@@ -334,45 +342,3 @@ class _Taking:
         run.commit(key, [first], {**facts, "steps": 0})
         told = {"holds": "replicas", "times": run.times, "n_replicas": 1, "replicas": [block], "steps": 0}
         run.commit(SegmentKey(*key, block), frames, {**told, **facts, "engine": ORIGIN})
-
-
-def _reaches(trajectory: Trajectory, lags: Sequence[float]) -> bool:
-    """Whether a frame has one after every lag."""
-    return bool((_ends(trajectory.times(), np.asarray(lags)) >= 0).all(axis=1).any())
-
-
-def _ends(times: FloatArray, lags: FloatArray) -> NDArray[np.int64]:
-    """(n_frames, n_lags) frame that lies each lag after each frame; −1 where there is none."""
-    if not len(times):
-        return np.zeros((0, len(lags)), np.int64)
-    wanted = times[:, None] + lags
-    found = np.searchsorted(times, wanted - _SAME * lags)
-    inside = np.minimum(found, len(times) - 1)
-    return np.where(np.abs(times[inside] - wanted) <= _SAME * lags, inside, -1)
-
-
-def _followed(
-    trajectory: Trajectory, wanted: Sequence[tuple[int, int, NDArray[np.int64]]]
-) -> Iterator[tuple[int, Frame, list[Configuration]]]:
-    """Parents and where their particles are after each lag: parent, its frame, and the ends."""
-    if not trajectory.wrapped:
-        for parent, begin, ends in wanted:
-            yield parent, trajectory[begin], [trajectory[int(end)].configuration for end in ends]
-        return
-    kept: dict[int, Frame] = {}
-    if wanted:
-        begun = wanted[0][1]
-        frames = enumerate(trajectory.frames(begun), begun)
-    for parent, begin, ends in wanted:
-        kept = {number: frame for number, frame in kept.items() if number >= begin}
-        while max(kept, default=-1) < int(ends.max()):
-            number, frame = next(frames)
-            kept[number] = frame
-        yield parent, kept[begin], [kept[int(end)].configuration for end in ends]
-
-
-def _digest(configuration: Configuration) -> str:
-    """Of a first frame, the same in every format that keeps five digits."""
-    rounded = np.round(configuration.positions, 4) + 0.0
-    order = np.lexsort([*rounded.T, configuration.species])
-    return hashlib.sha256(rounded[order].tobytes()).hexdigest()[:16]

@@ -66,8 +66,10 @@ def test_the_label_of_a_frame_is_how_far_particles_are_a_lag_later(
         assert np.allclose(sample.propensity[0], expected(one, begin, 1), atol=1e-5)
         assert np.allclose(sample.propensity[1], expected(one, begin, 3), atol=1e-5)
         assert sample.parent.dimensions == d
-    again = taken(files, tmp_path / "run", d, stride=4)
-    assert len(again.samples()) == 10
+    again = taken(files, tmp_path / "run", d)
+    assert len(again.samples()) == 10, "the stride is that of the run"
+    with pytest.raises(ImportDataError, match="every 4 frames"):
+        taken(files, tmp_path / "run", d, stride=5)
 
 
 @pytest.mark.parametrize("target", ["bond-breaking", "cage-relative"])
