@@ -6,10 +6,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from glassmd_cli.options import JsonFlag, TimeStepOption, TypesOption, console, emit, messages
+from glassmd_cli.options import (
+    JsonFlag,
+    MixtureOption,
+    TimeStepOption,
+    TruncationOption,
+    TypesOption,
+    console,
+    emit,
+    liquid_of,
+    messages,
+)
 
 from glassmd.errors import InputError
-from glassmd.mixtures import get_mixture
 from glassmd.trajectory.species import parse_types
 
 __all__ = ["analyze"]
@@ -23,21 +32,15 @@ def analyze(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for a CSV file and a figure of every curve.")
     ] = None,
-    mixture: Annotated[
-        str | None, typer.Option("--mixture", help="What trajectories hold: a name, or a TOML file.")
-    ] = None,
-    truncation: Annotated[
-        str | None, typer.Option("--truncation", help="shifted, force-shifted, truncated or xplor.")
-    ] = None,
+    mixture: MixtureOption = None,
+    truncation: TruncationOption = None,
     types: TypesOption = None,
     temperature: Annotated[float | None, typer.Option("--temperature", help="Where files do not say it.")] = None,
     time_step: TimeStepOption = None,
     json_mode: JsonFlag = False,
 ) -> None:
     """Say what a liquid does: U/N, pressure, g(r), S(q), MSD, F_s, τ_α, D, α₂, χ₄, hops, order, ageing."""
-    if truncation is not None and mixture is None:
-        raise InputError("found --truncation without --mixture", "both", "for example --mixture kob-andersen")
-    liquid = None if mixture is None else get_mixture(mixture, truncation)
+    liquid = liquid_of(mixture, truncation)
     kinds = None if types is None else parse_types(types)
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file", "a folder or a new name", "choose another --out")

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from glassmd_cli.options import JsonFlag, PatienceOption, StrideOption, TimeStepOption, TypesOption, console, emit
+from glassmd_cli.options import (
+    JsonFlag,
+    MixtureOption,
+    PatienceOption,
+    StrideOption,
+    TimeStepOption,
+    TypesOption,
+    console,
+    emit,
+)
 
 from glassmd.errors import InputError
 from glassmd.interrupt import StopRequest
@@ -46,9 +55,7 @@ def import_(
             show_default=False,
         ),
     ] = None,
-    mixture: Annotated[
-        str | None, typer.Option("--mixture", help="What trajectories hold.", show_default=False)
-    ] = None,
+    mixture: MixtureOption = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="Of trajectories.", show_default=False)
     ] = None,

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from glassmd.errors import SettingsError
+from glassmd.errors import InputError, SettingsError
+from glassmd.mixtures import Mixture, get_mixture
 from glassmd.storage import plain
 
 __all__ = [
@@ -22,14 +23,17 @@ __all__ = [
     "EngineName",
     "EngineOption",
     "JsonFlag",
+    "MixtureOption",
     "PatienceOption",
     "StrideOption",
     "TargetName",
     "TargetOption",
     "TimeStepOption",
+    "TruncationOption",
     "TypesOption",
     "console",
     "emit",
+    "liquid_of",
     "overrides_of",
     "run_options",
 ]
@@ -80,6 +84,14 @@ PatienceOption = Annotated[
     typer.Option("--patience", help="Seconds without a new frame after which a trajectory's writer is done."),
 ]
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="What computes the inputs that the model sees.")]
+MixtureOption = Annotated[
+    str | None,
+    typer.Option("--mixture", help="What files hold that do not say it: a name, or a TOML file.", show_default=False),
+]
+TruncationOption = Annotated[
+    str | None,
+    typer.Option("--truncation", help="shifted, force-shifted, truncated or xplor.", show_default=False),
+]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where it does.")]
 
 TargetOption = Annotated[
@@ -93,7 +105,9 @@ def _option(kind: Any, flag: str, text: str) -> Any:
 
 
 _RUN_OPTIONS: dict[str, Any] = {
-    "mixture": _option(str | None, "--mixture", "Name of the mixture, or a TOML file that describes one of your own."),
+    "mixture": _option(
+        str | None, "--mixture", "Name of the mixture, or a TOML file that describes one (docs/mixtures.md)."
+    ),
     "truncation": _option(str | None, "--truncation", "shifted, force-shifted, truncated or xplor."),
     "start": _option(
         list[str] | None,
@@ -145,6 +159,17 @@ def overrides_of(flags: dict[str, Any]) -> dict[str, Any]:
             raise SettingsError(f"found --set {pair}", "key=value", "for example --set time_step=0.003")
         found[key.strip()] = _value(value)
     return found
+
+
+def liquid_of(mixture: str | None, truncation: str | None) -> Mixture | None:
+    """The mixture of both options; None where neither is given.
+
+    Raises:
+        InputError: A truncation of nobody knows what, or a mixture that is none.
+    """
+    if mixture is None and truncation is not None:
+        raise InputError("found --truncation without --mixture", "both", "for example --mixture kob-andersen")
+    return None if mixture is None else get_mixture(mixture, truncation)
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:

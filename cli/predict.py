@@ -14,9 +14,12 @@ from glassmd_cli.options import (
     EngineName,
     EngineOption,
     JsonFlag,
+    MixtureOption,
+    TruncationOption,
     TypesOption,
     console,
     emit,
+    liquid_of,
     messages,
 )
 
@@ -38,6 +41,8 @@ def predict(
     frames: Annotated[
         str, typer.Option("--frames", help="Which frames: all, -1 (the last), 0,5 or a slice such as ::10.")
     ] = "-1",
+    mixture: MixtureOption = None,
+    truncation: TruncationOption = None,
     types: TypesOption = None,
     times: Annotated[str | None, typer.Option("--times", help="Some of the model's times.")] = None,
     temperature: Annotated[
@@ -57,6 +62,7 @@ def predict(
 
     if plot is not None:
         check_suffix(plot)
+    liquid = liquid_of(mixture, truncation)
     kinds = None if types is None else parse_types(types)
     chosen = None if times is None else times_of(times)
     facts, configuration, prediction = predict_file(
@@ -64,6 +70,7 @@ def predict(
         model,
         out,
         frames=frames,
+        mixture=liquid,
         types=kinds,
         show=_progress(),
         times=chosen,

@@ -10,6 +10,7 @@ from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
 
 from glassmd.engines import choose_engine
 from glassmd.interrupt import StopRequest
+from glassmd.mixtures import estimates_wave_numbers
 from glassmd.report.progress import Display
 from glassmd.report.tables import dynamics_table, key_value_table
 from glassmd.settings import Settings, load_settings
@@ -40,6 +41,9 @@ def simulate(
     if out is None:
         raise typer.BadParameter("missing; try --out RUN", param_hint="--out")
     messages().print(f"engine {choose_engine(settings.run.engine, settings.run.device)[1]}")
+    if estimates_wave_numbers(settings.run.mixture):
+        q = settings.run.liquid().wave_numbers[0]
+        messages().print(f"q of F_s is estimated from the density, {q:.4g}; wave_numbers in the mixture's file set it")
     stop = StopRequest(walltime=settings.run.walltime).install()
     with Display(messages()) as display:
         result = run_simulation(settings.run, out, stop=stop, show=display.simulation)

@@ -18,7 +18,7 @@ from glassmd.errors import RunError, SettingsError, TrajectoryError
 from glassmd.fields import label_chunk
 from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
-from glassmd.mixtures import mixture_of
+from glassmd.mixtures import Mixture, mixture_of
 from glassmd.models.store import LoadedModel, load_model
 from glassmd.prediction import Prediction, at_times, predict
 from glassmd.stream.structures import merge_cost
@@ -78,6 +78,7 @@ def predict_file(
     frames: str = "-1",
     times: list[float] | None = None,
     temperature: float | None = None,
+    mixture: Mixture | None = None,
     types: Mapping[str, str] | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
@@ -93,6 +94,7 @@ def predict_file(
         frames: Which frames of the snapshot; see :func:`frame_numbers`.
         times: Some of the model's times; all by default.
         temperature: k_B T / ε_AA; what the snapshot says by default, or the model's.
+        mixture: What the snapshot is made of; what it says by default.
         types: Species by the name of a type of the snapshot.
         engine: What computes the inputs that the model sees, as in settings.
         device: Where it does, and where a network computes.
@@ -115,8 +117,10 @@ def predict_file(
     loaded = load_model(model)
     columns = None if times is None else loaded.card.check_times(times)
     _verify(snapshot)
-    mixture = mixture_of(loaded.card.mixture)
-    with open_trajectory(snapshot, mixture=mixture, types=types, of_run=True) as trajectory:
+    if mixture is not None:
+        loaded.card.check_mixture(mixture.identity())
+    liquid = mixture_of(loaded.card.mixture)
+    with open_trajectory(snapshot, mixture=liquid, types=types, of_run=True) as trajectory:
         known = _require_liquid(trajectory, loaded, temperature)
         numbers = frame_numbers(frames, len(trajectory))
 
@@ -147,7 +151,7 @@ def predict_file(
             name: np.mean([one[name] for one in done.means], axis=0).tolist() for name in done.means[0]
         },
         "trained_species": list(loaded.card.trained_species),
-        "mixture_checked": bool(trajectory.identity),
+        "mixture_checked": bool(trajectory.identity) or mixture is not None,
         "inputs": list(loaded.model.inputs),
         "input_cost": done.cost,
         "prediction_seconds": done.seconds,

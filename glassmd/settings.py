@@ -6,7 +6,7 @@ same name wins over the file.
 
 from __future__ import annotations
 
-import tomllib
+import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from itertools import pairwise
@@ -17,8 +17,8 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from glassmd.errors import SettingsError
-from glassmd.mixtures import Mixture, MixtureTable, build_table, get_mixture, read_table
-from glassmd.storage import is_special
+from glassmd.mixtures import Mixture, MixtureTables, get_mixture, is_mixture_file, mixture_setting
+from glassmd.storage import read_toml
 from glassmd.structure import INPUTS
 from glassmd.target import Target
 from glassmd.time_unit import TimeUnit
@@ -135,19 +135,16 @@ def _words(text: Any) -> Any:
     return [word.strip() for word in text.split(",")] if isinstance(text, str) else text
 
 
-def _mixture_said(values: Any) -> Any:
-    """Values of a run with what a mixture of one's own says: its table instead of a file, and its truncation."""
-    if not isinstance(values, Mapping):
-        return values
-    mixture = values.get("mixture")
-    if isinstance(mixture, str) and mixture.endswith(".toml"):
-        mixture = read_table(Path(mixture))
-    elif isinstance(mixture, Mapping):
-        mixture = build_table(mixture, "mixture.")
-    if not isinstance(mixture, MixtureTable):
-        return values
-    truncation = {} if mixture.truncation is None else {"truncation": mixture.truncation}
-    return {**truncation, **values, "mixture": mixture}
+def _check_counts(mixture: Mixture, particles: int) -> None:
+    """Refuse so few particles that a species has none."""
+    lacking = [name for name, n in zip(mixture.species, mixture.counts(particles), strict=True) if n == 0]
+    if lacking:
+        needed = sum(mixture.composition) / min(mixture.composition)
+        raise SettingsError(
+            f"found {particles} particles of {mixture.name}, none of them {lacking[0]}",
+            "some of each species",
+            f"try --particles {math.ceil(needed)}",
+        )
 
 
 class _Strict(BaseModel):
@@ -160,11 +157,12 @@ class RunSettings(_Strict):
     Lengths in σ_AA, energies and temperatures in ε_AA, times in √(mσ²/ε).
     """
 
-    mixture: str | MixtureTable = Field(
-        "kob-andersen", description="name of the mixture, or a TOML file that describes one of your own"
+    mixture: str | MixtureTables = Field(
+        "kob-andersen", description="name of the mixture, or a TOML file that describes it (glassmd init --mixture)"
     )
     truncation: str = Field(
-        "shifted", description="shifted, force-shifted, truncated or xplor; part of the mixture's identity"
+        "shifted",
+        description="shifted, force-shifted, truncated or xplor; part of the mixture's identity; its file may say",
     )
     start: Annotated[list[str], BeforeValidator(_resolved)] | None = Field(
         None, description="run directories or GSD files whose configurations are the parents; default: equilibrate"
@@ -216,13 +214,18 @@ class RunSettings(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_mixture(cls, values: Any) -> Any:
-        return _mixture_said(values)
+    def _described(cls, values: Any) -> Any:
+        """What the file of a mixture says is taken over: it may change, or not be there, when the run goes on."""
+        if not isinstance(values, dict) or "mixture" not in values:
+            return values
+        mixture, truncation = mixture_setting(values["mixture"])
+        said = {} if truncation is None else {"truncation": truncation}
+        return {**said, **values, "mixture": mixture}
 
     @model_validator(mode="after")
     def _consistent(self) -> RunSettings:
         steps_of_times(self.times, self.time_step)
-        get_mixture(self.mixture, self.truncation)
+        _check_counts(self.liquid(), self.particles)
         held_out = min(self.lineages, self.validation_lineages + self.test_lineages)
         per_parent = (self.lineages - held_out) * self.replicas + held_out * self.held_out_replicas
         if per_parent * self.parents > _MOST_REPLICAS:
@@ -245,6 +248,10 @@ class RunSettings(_Strict):
     def liquid(self) -> Mixture:
         """The mixture with its truncation."""
         return get_mixture(self.mixture, self.truncation)
+
+    def melt(self) -> float:
+        """The temperature that lineages are melted at, ε_AA: what was asked for, else twice their own, 2 at least."""
+        return self.melt_temperature or max(2.0, 2.0 * self.temperature)
 
     def number_density(self) -> float:
         """The density asked for, or the mixture's own, σ_AA^-d."""
@@ -396,7 +403,7 @@ def build_settings(model: type[_Model], values: Mapping[str, Any], where: str) -
 def continued(made_with: RunSettings, said: Mapping[str, Any]) -> RunSettings:
     """The settings of a run that is there, under what is said now.
 
-    A wall-clock limit is of one call: it is not taken from the run.
+    A wall-clock limit is of one call: it is not taken from the run. A mixture of one's own is known by its name.
 
     Args:
         made_with: The run's.
@@ -409,6 +416,10 @@ def continued(made_with: RunSettings, said: Mapping[str, Any]) -> RunSettings:
         >>> continued(RunSettings(temperature=0.5, seed=1), {"lineages": 9}).temperature
         0.5
     """
+    said = {key: value for key, value in said.items() if (key, value) != ("mixture", made_with.liquid().name)}
+    if "mixture" in said:
+        _, truncation = mixture_setting(said["mixture"])
+        said = ({} if truncation is None else {"truncation": truncation}) | said
     return build_settings(RunSettings, {**made_with.model_dump(exclude={"walltime"}), **said}, "")
 
 
@@ -448,17 +459,9 @@ def load_settings(
     """
     values: dict[str, Any] = {}
     if path is not None:
-        if is_special(path):
-            raise SettingsError(f"{path} is no regular file", "a TOML file", "write it to a file first")
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise SettingsError(f"found no settings file {path}", "a TOML file", f"try glassmd init {path}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise SettingsError(f"could not read {path}: {error}", "a TOML file", "see glassmd init") from error
-    said = values.get("mixture")
-    if path is not None and isinstance(said, str) and said.endswith(".toml"):
-        values["mixture"] = str(path.parent / said)  # beside the file that names it
+        values = _beside(path, read_toml(path, "settings file", "see glassmd init"))
+        if {"sigma", "epsilon"} <= values.keys():
+            raise SettingsError(f"{path} describes a mixture", "the settings of a run", f"try --mixture {path}")
     if not isinstance(values.get("train", {}), dict):
         raise SettingsError(f"found train = {values['train']!r}", "a table [train]", "see glassmd init")
     for key, value in (overrides or {}).items():
@@ -470,6 +473,15 @@ def load_settings(
     else:
         run = continued(made_with, _snap_times(values, made_with.time_step))
     return Settings(run=run, train=build_settings(TrainSettings, train, "train."))
+
+
+def _beside(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a file, with the file of a mixture that it names: beside it, else in the current directory."""
+    mixture = values.get("mixture")
+    if not isinstance(mixture, str) or not is_mixture_file(mixture):
+        return values
+    beside = path.parent / mixture
+    return {**values, "mixture": str(Path(mixture) if Path(mixture).exists() and not beside.exists() else beside)}
 
 
 def _snap_times(values: dict[str, Any], time_step: float) -> dict[str, Any]:

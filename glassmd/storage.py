@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from glassmd.errors import InputError, RunError, storage_errors
+from glassmd.errors import InputError, RunError, SettingsError, storage_errors
 
 __all__ = [
     "SEAL",
@@ -29,6 +30,7 @@ __all__ = [
     "plain",
     "publish",
     "read_json",
+    "read_toml",
     "remove_leftovers",
     "sealed",
     "sealed_bytes",
@@ -171,6 +173,27 @@ def read_json(path: Path, *, error: type[InputError] = RunError, todo: str = "ch
     if not isinstance(content, dict):
         raise error(f"found {type(content).__name__} in {path}", "a JSON object", todo)
     return content
+
+
+def read_toml(path: Path, what: str, todo: str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Args:
+        path: Where it is.
+        what: It is, such as a settings file.
+        todo: What to do next.
+
+    Raises:
+        SettingsError: The file is missing, no regular one, or no TOML.
+    """
+    if is_special(path):
+        raise SettingsError(f"{path} is no regular file", "a TOML file", "write it to a file first")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"found no {what} {path}", "a TOML file", todo) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
+        raise SettingsError(f"could not read {what} {path}: {error}", "a TOML file", todo) from error
 
 
 def sha256_of(path: Path) -> str:

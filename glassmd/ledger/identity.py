@@ -9,6 +9,7 @@ from typing import Any
 
 from glassmd.errors import RunError
 from glassmd.fields import RUN_SCHEMA_VERSION
+from glassmd.mixtures import differences, get_mixture, mixture_setting
 from glassmd.settings import RunSettings
 from glassmd.storage import check_seal, read_json
 
@@ -51,21 +52,31 @@ def check_same(path: Path, identity: Mapping[str, Any], wanted: Mapping[str, Any
     Raises:
         RunError: Its liquid, output times or origin are others.
     """
-    for key in ("mixture", "temperature", "times", "n_particles", "density", "origin"):
+    _require_same_mixture(path, identity["mixture"], wanted["mixture"])
+    for key in ("temperature", "times", "n_particles", "density", "origin"):
         if identity[key] != wanted[key]:
             found, now = identity[key], wanted[key]
-            if key == "mixture":
-                key = "mixture or truncation"
-                different = [name for name in now if found.get(name) != now[name]]
-                if found["name"] == now["name"] and different != ["truncation"]:
-                    key, found, now = f"{different[0]} of the mixture", found.get(different[0]), now[different[0]]
-                else:
-                    found, now = (f"{m['name']} ({m['truncation']})" for m in (found, now))
             raise RunError(
                 f"{path} was made with {key} {found}",
                 f"{now} as asked for now",
                 "choose another --out",
             )
+
+
+def _require_same_mixture(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse another mixture, saying what is different: its file may have changed since."""
+    if found != wanted:
+        was, now = differences(found, wanted)
+        own = "leave --mixture out, which the run knows, or " if "composition" in found else ""
+        raise RunError(
+            f"{path} was made with mixture or truncation {was}", f"{now} as asked for now", f"{own}choose another --out"
+        )
+
+
+def _liquid(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of the mixture of stored settings."""
+    setting, _ = mixture_setting(settings["mixture"])
+    return get_mixture(setting, settings["truncation"]).identity()
 
 
 def grown_settings(path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +93,9 @@ def grown_settings(path: Path, stored: Mapping[str, Any], asked: Mapping[str, An
     # Runs of earlier releases lack settings that came later.
     stored = {key: field.get_default() for key, field in RunSettings.model_fields.items()} | dict(stored)
     after = dict(stored)
+    if not all(isinstance(settings["mixture"], str) for settings in (stored, asked)):
+        _require_same_mixture(path, _liquid(stored), _liquid(asked))
+        asked = {**asked, "mixture": stored["mixture"]}  # they may differ in where the numbers come from
     for key, value in asked.items():
         if key in RUNTIME or stored.get(key) == value or (key == "block" and value is None):
             continue

@@ -1,4 +1,4 @@
-"""The mixtures that come with glassmd."""
+"""Model liquids of the literature as data."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""Model liquids as data: species, pair tables, truncation, composition and density.
+"""What a model liquid is: species, pair tables, truncation, composition and density.
 
 Units are those of the A species throughout: length σ_AA, energy ε_AA, mass m_A, k_B = 1, time √(mσ²/ε).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TRUNCATIONS", "Mixture", "Truncation"]
+__all__ = ["ON_FACTOR", "TRUNCATIONS", "Mixture", "Truncation"]
 
 Truncation = Literal["shifted", "force-shifted", "truncated", "xplor"]
 """How the Lennard-Jones potential U ends at its cutoff r_c = 2.5 σ_ab.
@@ -25,7 +25,7 @@ the r_on of the scripts of Landes et al., PRE 101, 010602 (2020)).
 """
 
 TRUNCATIONS: tuple[Truncation, ...] = get_args(Truncation)
-_ON_FACTOR = 1.2  # r_on / σ_ab of `xplor`
+ON_FACTOR = 1.2  # r_on / σ_ab of `xplor`
 
 _Table = tuple[tuple[float, ...], ...]
 
@@ -42,14 +42,14 @@ class Mixture:
         masses: (n_species,) in m_A.
         epsilon: (n_species, n_species) well depths in ε_AA.
         sigma: (n_species, n_species) diameters in σ_AA.
-        cutoff_factor: r_c / σ_ab.
+        cutoff_factor: r_c / σ_ab; the smallest where each pair has a cutoff of its own.
         density: Number density in σ_AA^-d.
         wave_numbers: q of the main peak of the partial S_aa(q) per species, in 1/σ_AA, for F_s and τ_α.
-        source: Where the numbers come from.
+        source: Where the numbers come from; two mixtures that differ in it alone are one.
         truncations: Those that make sense for this mixture.
         truncation: See :data:`Truncation`.
-        cutoffs: (n_species, n_species) r_c in σ_AA of a mixture of somebody's own; None where they follow from
-            `cutoff_factor`.
+        cutoffs: (n_species, n_species) r_c in σ_AA where they do not follow from the factor; None where they do.
+        own: Whether it is somebody's own, and none of :data:`glassmd.mixtures.MIXTURES`.
 
     Example:
         >>> from glassmd.mixtures import get_mixture
@@ -70,15 +70,11 @@ class Mixture:
     cutoff_factor: float
     density: float
     wave_numbers: tuple[float, ...]
-    source: str
+    source: str = field(compare=False)
     truncations: tuple[Truncation, ...] = TRUNCATIONS
     truncation: Truncation = "shifted"
     cutoffs: _Table | None = None
-
-    @property
-    def own(self) -> bool:
-        """Whether it is somebody's own, of which nobody else knows what its identity does not say."""
-        return self.cutoffs is not None
+    own: bool = False
 
     @property
     def r_cut(self) -> NDArray[np.float64]:
@@ -95,7 +91,7 @@ class Mixture:
         """Where `xplor` begins to smooth each pair, (n_species, n_species), σ_AA; `r_cut` where nothing is smoothed."""
         if self.truncation != "xplor":
             return self.r_cut
-        return _ON_FACTOR * np.asarray(self.sigma, dtype=np.float64)
+        return ON_FACTOR * np.asarray(self.sigma, dtype=np.float64)
 
     def counts(self, n_particles: int) -> tuple[int, ...]:
         """Particles of each species among `n_particles`; rounding falls to the last species."""
@@ -104,7 +100,10 @@ class Mixture:
         return tuple(int(n) for n in np.diff(edges))
 
     def identity(self) -> dict[str, Any]:
-        """What is stored with data and models to tell two liquids apart (JSON types only)."""
+        """What is stored with data and models to tell two liquids apart (JSON types only).
+
+        That of somebody's own mixture holds what a known name says besides.
+        """
         identity = {
             "name": self.name,
             "truncation": self.truncation,
@@ -118,11 +117,7 @@ class Mixture:
         if self.truncation == "xplor":  # the others have no such length, and data without it in their identity
             identity["r_on"] = self.r_on.tolist()
         if self.own:
-            identity |= {
-                "own": True,
-                "composition": list(self.composition),
-                "density": self.density,
-                "wave_numbers": list(self.wave_numbers),
-                "source": self.source,
-            }
+            identity["composition"] = list(self.composition)
+            identity["density"] = self.density
+            identity["wave_numbers"] = list(self.wave_numbers)
         return identity

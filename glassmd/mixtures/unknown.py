@@ -57,6 +57,7 @@ def unknown_mixture(
         wave_numbers=tuple(map(float, wave_numbers)),
         source="diameters from the first peaks of g(r)",
         cutoffs=tuple(tuple(1.5 * s for s in row) for row in table),
+        own=True,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from glassmd.errors import RunError
 from glassmd.ledger.run import ParentKey
+from glassmd.mixtures import estimates_wave_numbers
 from glassmd.report.observe import Observer, is_model
 from glassmd.simulation.protocol import standing
 from glassmd.simulation.summary import dynamics_of, spread
@@ -66,6 +67,7 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
     per_parent: list[int | None] = [count or None for count in sorted(set(counts.values()))]
     chosen = set(spread(sorted(counts), MOST))
     looked_at = [entry for entry in entries if entry.key.of in chosen]
+    of_settings = None if run.settings is None else run.settings.mixture
     facts = {
         "kind": "run",
         "path": str(run.path),
@@ -73,6 +75,8 @@ def _run(run: Run, verify: bool) -> dict[str, Any]:
         "mixture": mixture["name"],
         "truncation": mixture["truncation"],
         "dimensions": mixture["dimensions"],
+        **_of_own(mixture),
+        **({"wave_numbers_estimated": True} if estimates_wave_numbers(of_settings) else {}),
         "temperature": run.identity["temperature"],
         "density": run.identity["density"],
         "n_particles": run.identity["n_particles"],
@@ -134,6 +138,26 @@ def _published(run: Run) -> dict[str, Any]:
     }
 
 
+def _of_own(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What a mixture of somebody's own is made of, by species and by pair; known ones have a name for it."""
+    if "composition" not in identity:
+        return {}
+    species = identity["species"]
+    single = ("composition", "masses", "wave_numbers")
+    return {
+        **{key: dict(zip(species, identity[key], strict=True)) for key in single},
+        **{
+            key: {
+                f"{one}-{other}": identity[key][a][b]
+                for a, one in enumerate(species)
+                for b, other in enumerate(species)
+                if a <= b
+            }
+            for key in ("epsilon", "sigma", "r_cut")
+        },
+    }
+
+
 def _label_quality(run: Run, parents: Collection[ParentKey]) -> dict[str, Any]:
     """Reliability and ceiling of labels per species and time, averaged over some parents."""
     samples = run.samples(parents)
@@ -168,6 +192,7 @@ def _model(path: Path) -> dict[str, Any]:
         "mixture": card.mixture["name"],
         "truncation": card.mixture["truncation"],
         "dimensions": card.mixture["dimensions"],
+        **_of_own(card.mixture),
         "temperatures": list(card.temperatures),
         "density": card.density,
         "times": list(card.times),

@@ -22,7 +22,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine
 from glassmd.errors import RunError, SettingsError
 from glassmd.ledger.run import ParentKey, RunDirectory
-from glassmd.mixtures import MIXTURES, Mixture, get_mixture, is_unknown, table_of
+from glassmd.mixtures import MIXTURES, Mixture, differences, get_mixture, is_unknown, mixture_of, mixture_setting
 from glassmd.settings import RunSettings, build_settings
 from glassmd.simulation.batch import frame_of
 from glassmd.simulation.inspection import Inspected, inspect
@@ -147,7 +147,9 @@ def _facts(lineages: Sequence[Sequence[Given]], said: Mapping[str, Any]) -> dict
     The seed follows from the configurations: replicas of a run's parents must not be copies of that run's own.
     """
     first = lineages[0][0]
-    mixture = first.identity.get("mixture", {})
+    mixture, truncation = None, None
+    if "mixture" in first.identity and not is_unknown(first.identity["mixture"]):
+        mixture, truncation = mixture_setting(mixture_of(first.identity["mixture"]))
     few = said.get("lineages", len(lineages)) < 3
     digest = hashlib.sha256(b"".join(lineage[0].configuration.positions.tobytes() for lineage in lineages)).digest()
     facts: dict[str, Any] = {
@@ -155,21 +157,14 @@ def _facts(lineages: Sequence[Sequence[Given]], said: Mapping[str, Any]) -> dict
         "density": round(first.configuration.density, 9),
         "lineages": len(lineages),
         "parents": min(map(len, lineages)),
-        "mixture": _named(mixture),
-        "truncation": mixture.get("truncation"),
+        "mixture": mixture,
+        "truncation": truncation,
         "temperature": first.identity.get("temperature"),
         "validation_lineages": 0 if few else None,
         "test_lineages": 0 if few else None,
         "seed": int.from_bytes(digest[:7], "big"),
     }
     return {key: value for key, value in facts.items() if value is not None}
-
-
-def _named(identity: Mapping[str, Any]) -> Any:
-    """The mixture of an identity as settings name it."""
-    if identity.get("own") and not is_unknown(identity):
-        return table_of(identity).model_dump()
-    return identity.get("name") if identity.get("name") in MIXTURES else None
 
 
 def _require_known(given: Given, said: Mapping[str, Any]) -> None:
@@ -188,7 +183,7 @@ def _require_known(given: Given, said: Mapping[str, Any]) -> None:
         raise SettingsError(
             f"found no mixture in {file}, and the composition ({counts}, {configuration.dimensions}D) is not that of "
             f"{default.name}",
-            f"the name of the mixture, one of {', '.join(MIXTURES)}",
+            f"the name of the mixture, one of {', '.join(MIXTURES)}, or a TOML file that describes it",
             f"try --mixture {' or '.join(names)}" if names else "try --mixture NAME, with the species named as its",
         )
     if "temperature" not in given.identity and "temperature" not in said:
@@ -216,7 +211,7 @@ def _require_liquid(given: Given, settings: RunSettings) -> None:
     for what, found, expected in checks:
         if found != expected:
             if what == "mixture":
-                found, expected = (f"{one['name']} ({one['truncation']})" for one in (found, expected))
+                found, expected = differences(found, expected)
             raise SettingsError(
                 f"{given.source} has {what} {found}",
                 f"{expected} as in the settings",

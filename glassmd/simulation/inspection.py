@@ -36,8 +36,8 @@ _ATTRACTIVE = 2.0
 """Mixtures cut beyond this many σ_ab hold together by themselves."""
 
 _BOUND = -0.5
-"""Largest U/N of an attractive mixture up to T = 2 and its own density, ε_AA. Measured at T = 1.9: Kob-Andersen -4.7,
-`wahnstrom` -3.9, `kob-andersen-2d` -1.5, the ternary one -1.4."""
+"""Largest U/N of a known attractive mixture up to T = 2 and its own density, ε_AA. Measured at T = 1.9: Kob-Andersen
+-4.7, `wahnstrom` -3.9, `kob-andersen-2d` -1.5, the ternary one -1.4."""
 
 _HOT = 5.0
 """Largest U/N in units of 1 + T at a mixture's own density; `wca`, which has most, has 1.0 at T = 1.9 and 4."""
@@ -125,7 +125,12 @@ def _require_dense_liquid(found: dict[str, Any], source: str, mixture: Mixture, 
     energy, neighbours, density = found["energy_per_particle"], found["neighbours"], found["density"]
     # Repulsion grows as r^-12 when a liquid is compressed.
     highest = _HOT * (1 + temperature) * max(1.0, density / mixture.density) ** (12 / mixture.dimensions)
-    if mixture.cutoff_factor > _ATTRACTIVE and temperature <= 2 and density <= 1.05 * mixture.density:
+    if (
+        not mixture.own
+        and mixture.cutoff_factor > _ATTRACTIVE
+        and temperature <= 2
+        and density <= 1.05 * mixture.density
+    ):
         highest = _BOUND
     if neighbours < 1 or not energy <= highest or not np.isfinite(found["pressure"]):  # nor NaN
         raise SettingsError(

@@ -76,7 +76,7 @@ def equilibrate_lineages(
 
 def _protocol(settings: RunSettings) -> Protocol:
     return Protocol(
-        melt_temperature=settings.melt_temperature or max(2.0, 2.0 * settings.temperature),
+        melt_temperature=settings.melt(),
         melt_time=settings.melt_time,
         tau_alphas=settings.tau_alphas,
         max_time=settings.max_equilibration_time,

@@ -87,15 +87,14 @@ def make_run(settings: RunSettings, out: Path, check: Callable[[], None] | None 
         EngineError: No engine for it is installed.
         InputError: Given configurations cannot be read, or are another liquid.
         RunError: `out` holds a run made with other settings.
-        SettingsError: A potential of somebody's own conserves no energy at the time step.
+        SettingsError: The potential of a mixture of one's own conserves no energy at this time step.
     """
     there, settings, given = _going_on(settings, out)
     engine = _fitting_engine(settings)
     inspected = inspect_given(given, settings, engine, check)
     prepared, chosen = {}, {}
     if there is None:
-        if settings.liquid().own:
-            require_conserved(engine, settings, check)
+        require_conserved(engine, settings, check)
         prepared = prepare(engine, settings, check)
         if settings.block is None:
             most = max(settings.n_replicas(lineage) for lineage in range(settings.lineages))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ from glassmd.engines import choose_engine, get_engine, gpu_count
 from glassmd.engines.base import Engine
 from glassmd.engines.thermostat import Thermostat
 from glassmd.ledger.run import RUNTIME, RunDirectory
+from glassmd.mixtures import Mixture
 from glassmd.settings import RunSettings
 from glassmd.simulation.batch import Check, settings_of
 from glassmd.simulation.equilibrium_run import moved
 from glassmd.simulation.start import draw_velocities, random_start
 
 __all__ = [
-    "available_cores", "default_workers", "engine_of", "gpus_of", "prepare", "prepared_engine", "typical_liquid",
-    "with_runtime",
+    "available_cores", "default_workers", "engine_of", "gpus_of", "melted", "prepare", "prepared_engine",
+    "typical_liquid", "with_runtime",
 ]  # fmt: skip
 
 _MOST = 64
@@ -73,21 +75,42 @@ def with_runtime(run: RunDirectory, settings: RunSettings) -> RunSettings:
     return settings_of(run).model_copy(update={key: getattr(settings, key) for key in RUNTIME})
 
 
-def typical_liquid(engine: Engine, settings: RunSettings, check: Check | None = None) -> Configuration:
-    """A liquid of the run's size, density and temperature: of the right speed, not in equilibrium."""
-    mixture, generator = settings.liquid(), np.random.default_rng(0)
-    liquid = random_start(mixture, settings.particles, settings.number_density(), generator)
-    hot = max(2.0, settings.temperature)
-    liquid = liquid.with_velocities(draw_velocities(liquid, mixture, hot, generator))
-    for temperature, time_step, steps in (
-        (hot, 0.2 * settings.time_step, 200),
-        (hot, settings.time_step, 300),
-        (settings.temperature, settings.time_step, 300),
-    ):
+def melted(
+    engine: Engine,
+    mixture: Mixture,
+    n_particles: int,
+    density: float,
+    stages: Sequence[tuple[float, float, int]],
+    check: Check | None = None,
+) -> Configuration:
+    """A lattice that was melted: of the right speed, not in equilibrium.
+
+    Args:
+        engine: Evolves it.
+        mixture: What liquid.
+        n_particles: N.
+        density: σ_AA^-d.
+        stages: Temperature, time step and steps of each, one after the other.
+        check: Called about once a second; what it raises ends it.
+
+    Raises:
+        EngineError: It came apart.
+    """
+    generator = np.random.default_rng(0)
+    liquid = random_start(mixture, n_particles, density, generator)
+    liquid = liquid.with_velocities(draw_velocities(liquid, mixture, stages[0][0], generator))
+    for temperature, time_step, steps in stages:
         bath = Thermostat(temperature, 0.1, (1,))
         (end,) = engine.evolve([liquid], mixture, steps=[steps], time_step=time_step, thermostat=bath, check=check)
         liquid = moved(liquid, end.positions, end.velocities).with_images_zero()
     return liquid
+
+
+def typical_liquid(engine: Engine, settings: RunSettings, check: Check | None = None) -> Configuration:
+    """A liquid of the run's size, density and temperature: of the right speed, not in equilibrium."""
+    hot, step = max(2.0, settings.temperature), settings.time_step
+    stages = (hot, 0.2 * step, 200), (hot, step, 300), (settings.temperature, step, 300)
+    return melted(engine, settings.liquid(), settings.particles, settings.number_density(), stages, check)
 
 
 def prepare(engine: Engine, settings: RunSettings, check: Check | None = None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from glassmd.errors import RunError
 from glassmd.learners.part import FOLDS
 from glassmd.ledger.run import ParentKey
+from glassmd.mixtures import differences
 from glassmd.simulation.structures import Request
 from glassmd.stream.dataset import Run, SegmentReader
 from glassmd.stream.pairs import PairChanges, pair_changes_of
@@ -55,8 +56,9 @@ class SampleSource:
         first = runs[0]
         for other in runs[1:]:
             if other.identity["mixture"] != first.identity["mixture"]:
+                here, there = differences(other.identity["mixture"], first.identity["mixture"])
                 raise RunError(
-                    f"{other.path} has another mixture than {first.path}",
+                    f"{other.path} has another mixture than {first.path}: {here}, not {there}",
                     "one mixture for all data",
                     "train them apart",
                 )
