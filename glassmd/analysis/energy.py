@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
+from glassmd.analysis.spatial import pairs_within
 from glassmd.configuration import Configuration
 from glassmd.mixtures import Mixture
 from glassmd.pair_potential import pair_potential
@@ -39,13 +38,8 @@ def energy_of(configuration: Configuration, mixture: Mixture) -> Energy:
         >>> round(found.per_particle, 6), round(abs(found.virial_pressure), 6)
         (-0.5, 0.0)
     """
-    from vesin import NeighborList  # imports torch, which a simulating worker does without
-
     n, d = configuration.positions.shape
-    points, box = np.zeros((n, 3)), np.eye(3)
-    points[:, :d], box[range(d), range(d)] = configuration.positions, configuration.box
-    search = NeighborList(cutoff=float(mixture.r_cut.max()), full_list=False, n_threads=1)
-    i, j, r = search.compute(points, box, [True, True, d == 3], "ijd")
+    i, j, r = pairs_within(configuration, float(mixture.r_cut.max()))
     u = pair_potential(r, configuration.species[i], configuration.species[j], mixture)
     virial = -float((r * u.slope).sum()) / (d * configuration.volume)
     return Energy(float(u.energy.sum()) / n, virial)

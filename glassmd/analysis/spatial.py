@@ -31,7 +31,7 @@ from vesin import NeighborList
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError
 
-__all__ = ["PairSums", "correlation_length", "jackknife", "pair_sums"]
+__all__ = ["PairSums", "correlation_length", "jackknife", "pair_sums", "pairs_within"]
 
 FloatArray = NDArray[np.float64]
 
@@ -176,7 +176,7 @@ def _sums_of_one(
     """The sums of :class:`PairSums` for one configuration."""
     p = np.asarray(values, np.float64)[:, mask]
     n_shells = len(edges) - 1
-    i, j, r = _pairs(configuration, mask, float(edges[-1]))
+    i, j, r = pairs_within(configuration, float(edges[-1]), mask)
     which = np.minimum((r / edges[1]).astype(np.int64), n_shells - 1)
 
     def by_shell(weights: FloatArray | None = None) -> FloatArray:
@@ -194,12 +194,22 @@ def _sums_of_one(
     }
 
 
-def _pairs(
-    configuration: Configuration, mask: NDArray[np.bool_], cutoff: float
+def pairs_within(
+    configuration: Configuration, cutoff: float, mask: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
-    """Every pair of chosen particles within `cutoff` once, and its distance."""
+    """Every pair of particles within a distance once, by cells.
+
+    Args:
+        configuration: Which.
+        cutoff: The distance, σ_AA.
+        mask: (n_particles,) the particles that count; all by default.
+
+    Returns:
+        (n_pairs,) numbers of both among those that count, and their distance, σ_AA.
+    """
     d = configuration.dimensions
-    points, box = configuration.positions[mask], np.diag(configuration.box)
+    points, box = configuration.positions, np.diag(configuration.box)
+    points = points if mask is None else points[mask]
     if d == 2:  # vesin knows three dimensions: a plane without periodicity across it
         points = np.column_stack([points, np.zeros(len(points))])
         box = np.diag([*configuration.box, 1.0])

@@ -61,6 +61,7 @@ class OfRuns:
         self.facts = Facts(
             names=first.species_names,
             species=first.species,
+            masses=np.asarray(self._mixture.masses, np.float64),
             box=first.box,
             mixture=None if is_unknown(identity["mixture"]) else self._mixture,
             temperature=float(identity["temperature"]),

@@ -24,6 +24,7 @@ class Facts:
     Attributes:
         names: Of the species.
         species: (n_particles,) int32 index into them.
+        masses: Of the species, m_A.
         box: (d,) edges, σ_AA.
         mixture: Or None where nobody says.
         temperature: ε_AA, or None.
@@ -38,6 +39,7 @@ class Facts:
 
     names: tuple[str, ...]
     species: NDArray[np.int32]
+    masses: FloatArray
     box: FloatArray
     mixture: Mixture | None
     temperature: float | None

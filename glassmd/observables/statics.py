@@ -53,9 +53,7 @@ def statics_of(source: Source) -> Statics:
             statics.energies.append(energy.per_particle)
             statics.virials.append(energy.virial_pressure)
         if configuration.velocities is not None and facts.time_unit == "reduced":
-            masses = np.ones(configuration.n_particles)
-            if facts.mixture is not None:
-                masses = np.asarray(facts.mixture.masses)[configuration.species]
+            masses = facts.masses[configuration.species]
             n, d = configuration.velocities.shape
             relative = configuration.velocities - (masses @ configuration.velocities) / masses.sum()
             statics.kinetic.append(float(masses @ (relative**2).sum(axis=1)) / (d * (n - 1)))

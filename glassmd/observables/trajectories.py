@@ -13,7 +13,7 @@ from glassmd.analysis.lags import LagPlan, plan_lags
 from glassmd.configuration import Configuration
 from glassmd.errors import TrajectoryError
 from glassmd.observables.source import Facts, Moved, Snapshot, Stretch
-from glassmd.trajectory import Frame
+from glassmd.trajectory import Frame, check_overlaps
 from glassmd.trajectory.trajectory import Trajectory
 
 __all__ = ["OfTrajectories"]
@@ -55,6 +55,8 @@ class OfTrajectories:
     def __init__(self, trajectories: Sequence[Trajectory], temperature: float | None) -> None:
         first = trajectories[0][0].configuration
         _require_same(trajectories, first)
+        for trajectory in trajectories:
+            check_overlaps(trajectory.path, trajectory[0].configuration)
         alive = max(4, _KEPT // (first.positions.nbytes * 2))
         self._planned: list[_Planned] = []
         lags: FloatArray | None = None
@@ -75,6 +77,7 @@ class OfTrajectories:
         self.facts = Facts(
             names=first.species_names,
             species=first.species,
+            masses=_masses_of_species(trajectories[0], first),
             box=first.box,
             mixture=trajectories[0].mixture,
             temperature=temperature if temperature is not None else trajectories[0].temperature,
@@ -161,6 +164,11 @@ class OfTrajectories:
                     displacement = frame.configuration.unwrapped - start.unwrapped
                     yield start, remove_drift(displacement, one.trajectory.masses)
                 begun[k] = frame.configuration
+
+
+def _masses_of_species(trajectory: Trajectory, first: Configuration) -> FloatArray:
+    of = [trajectory.masses[first.species == k] for k in range(len(first.species_names))]
+    return np.array([float(masses.mean()) if len(masses) else 1.0 for masses in of])
 
 
 def _require_same(trajectories: Sequence[Trajectory], first: Configuration) -> None:

@@ -116,6 +116,12 @@ def test_units_that_are_not_reduced(glassmd: Command, tmp_path: Path) -> None:
     refused(glassmd, path, "0.06 particles", "reduced units", "real units")
 
 
+def test_positions_outside_of_a_box_that_is_not_theirs(glassmd: Command, tmp_path: Path) -> None:
+    smaller = replace(WALK, box=WALK.box * 0.8)
+    for name, write in (("a.gsd", write_gsd), ("a.dump", write_dump), ("a.xyz", write_xyz)):
+        refused(glassmd, write(tmp_path / name, smaller), "overlapping particles", "check the box and the units")
+
+
 def test_wrapped_positions_of_particles_that_may_have_gone_half_a_box(glassmd: Command, tmp_path: Path) -> None:
     far = walk(step=0.6)
     for name, columns in (("a.dump", "id type x y z"), ("b.dump", "id type xs ys zs")):
