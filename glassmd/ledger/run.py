@@ -92,6 +92,9 @@ class RunDirectory:
             RunError: There is none, or a newer program wrote it.
         """
         path = Path(path)
+        if path.is_file():
+            todo = f"try glassmd import {path} --format … --out RUN first"
+            raise RunError(f"{path} is a file", "a run directory", todo)
         if not (path / "run.json").is_file():
             raise RunError(
                 f"found no run in {path}",

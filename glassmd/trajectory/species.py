@@ -72,7 +72,10 @@ def species_of_types(
     """
     used = [index for index, count in enumerate(counts) if count]
     if types is not None:
-        return _as_said(path, names, used, mixture, types)
+        said = _as_said(path, names, used, mixture, types)
+        if mixture is not None:
+            _refuse_swapped(names, used, counts, mixture, said[1])
+        return said
     if mixture is None:
         species = tuple(names[index] for index in used)
         return species, tuple(used.index(index) if index in used else -1 for index in range(len(names))), ""
@@ -93,6 +96,21 @@ def species_of_types(
         f"{path} has {some}",
         f"the species {', '.join(mixture.species)} of {mixture.name}",
         f"say which is which: --types {names[used[0]]}={mixture.species[0]},…, or choose another --mixture",
+    )
+
+
+def _refuse_swapped(
+    names: Sequence[str], used: Sequence[int], counts: Sequence[int], mixture: Mixture, order: Sequence[int]
+) -> None:
+    """Refuse an assignment that is not the mixture's composition where another one is."""
+    fits = _by_numbers(used, counts, mixture)
+    if fits is None or fits == [order[index] for index in used]:
+        return
+    told = ", ".join(f"{counts[index]} {mixture.species[order[index]]}" for index in used)
+    right = ",".join(f"{names[index]}={mixture.species[k]}" for index, k in zip(used, fits, strict=True))
+    parts = ":".join(map(str, mixture.composition))
+    raise SettingsError(
+        f"found {told} by --types", f"{parts}, the composition of {mixture.name}", f"try --types {right}"
     )
 
 

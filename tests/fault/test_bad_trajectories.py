@@ -30,6 +30,7 @@ def test_a_wrong_map_of_types(glassmd: Command, tmp_path: Path) -> None:
     refused(glassmd, path, "--types", "types 1, 2", options=(*KNOWN, "--types=1=A"))
     refused(glassmd, path, "species C", "A, B", options=(*KNOWN, "--types=1=A,2=C"))
     refused(glassmd, path, "1A", "TYPE=SPECIES", options=(*KNOWN, "--types=1A"))
+    refused(glassmd, path, "64 B, 16 A by --types", "--types 1=A,2=B", options=(*KNOWN, "--types=1=B,2=A"))
     half = replace(WALK, species=np.arange(80) % 2)
     path = write_dump(tmp_path / "b.dump", half)
     refused(glassmd, path, "40 of type 1, 40 of type 2", "--types 1=A")
