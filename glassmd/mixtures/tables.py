@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from glassmd.errors import SettingsError
+from glassmd.mixtures.unknown import UNKNOWN
 from glassmd.storage import read_toml
 
 __all__ = ["MixtureTables", "estimates_wave_numbers", "is_mixture_file", "mixture_tables", "read_mixture_file"]
@@ -138,10 +139,10 @@ def _unusable(error: ValidationError, where: str) -> SettingsError:
 
 
 def _check_names(tables: MixtureTables, where: str) -> None:
-    if not _NAME.fullmatch(tables.name) or is_mixture_file(tables.name):
+    if not _NAME.fullmatch(tables.name) or is_mixture_file(tables.name) or tables.name == UNKNOWN:
         raise SettingsError(
             f"found name = {tables.name!r:.80} in {where}",
-            "letters, digits, dots, dashes and underscores, no name of a file",
+            f"letters, digits, dots, dashes and underscores, no name of a file, not {UNKNOWN}",
             'for example name = "my-liquid"',
         )
     wrong = [name for name in tables.species if not _SPECIES.fullmatch(name)]

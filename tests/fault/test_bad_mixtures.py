@@ -62,6 +62,7 @@ SIGMA = "[1.0, 0.9],\n    [0.9, 0.8],"
         ('"half-and-half"', '"kob-andersen"', ("name = 'kob-andersen'", "another composition, masses, epsilon, sigma",
                                                'name = "my-kob-andersen"')),
         ('"half-and-half"', '"../x"', ("name = '../x'", "letters, digits")),
+        ('"half-and-half"', '"unknown"', ("name = 'unknown'", "not unknown")),  # of liquids without a potential
         ('"half-and-half"', '"x.toml"', ("name = 'x.toml'", "no name of a file")),
         ('"half-and-half"', "3", ("name = 3", "a valid string")),
         ("dimensions = 3", "dimensions: 3", ("could not read mixture file", "liquid.toml")),

@@ -12,7 +12,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines import get_engine
 from glassmd.engines.base import Engine
 from glassmd.errors import EngineError, SettingsError
-from glassmd.mixtures import Mixture, get_mixture
+from glassmd.mixtures import MIXTURES, Mixture, get_mixture
 from glassmd.settings import RunSettings
 from glassmd.simulation import conservation
 from glassmd.simulation.conservation import hottest, measure_conservation, require_conserved
@@ -65,6 +65,12 @@ def test_a_harmonic_well_wavers_as_the_formula_says() -> None:
 @pytest.mark.parametrize("truncation", KA.truncations)
 def test_kob_andersen_is_accepted_at_its_usual_step(engine: Engine, truncation: str) -> None:
     require_conserved(engine, own(get_mixture("kob-andersen", truncation)))
+
+
+@needs_lammps
+@pytest.mark.parametrize("name", MIXTURES)
+def test_every_known_mixture_would_be_accepted_at_the_usual_step(name: str) -> None:
+    require_conserved(get_engine("lammps"), own(get_mixture(name)))
 
 
 def test_light_particles_need_a_shorter_step_and_the_error_names_it(engine: Engine) -> None:
