@@ -28,7 +28,7 @@ from glassmd.importers.imported import check_state
 from glassmd.importers.labelled import has_labels, import_labelled
 from glassmd.importers.unknown_liquid import measured_mixture
 from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
-from glassmd.mixtures import Mixture
+from glassmd.mixtures import Mixture, is_unknown, mixture_of
 from glassmd.trajectory import Frame, check_overlaps, encode_identity
 from glassmd.trajectory.formats import format_of
 from glassmd.trajectory.gsd_reading import complete_frames
@@ -91,7 +91,7 @@ def import_trajectories(
     Args:
         sources: Files of one liquid.
         out: Run directory.
-        mixture: What they hold; by default what they say themselves.
+        mixture: What they hold; by default what they say themselves, or what the run in `out` holds.
         temperature: ε_AA; by default what they say themselves, or that of their velocities.
         times: Lag times of the labels, √(mσ²/ε).
         choice: How frames become parents and labels.
@@ -177,6 +177,9 @@ class _Taking:
         """Look at the files, and make the run; or take all of it where frames come with labels."""
         with ExitStack() as stack:
             opened = [stack.enter_context(self._opened(path)) for path in self._sources]
+            if opened[0].mixture is None and (of_run := self._mixture_of_run()) is not None:
+                self._mixture = of_run
+                opened = [stack.enter_context(self._opened(path)) for path in self._sources]
             first = opened[0]
             if first.mixture is None and self._needs_potential:
                 raise ImportDataError(
@@ -202,6 +205,13 @@ class _Taking:
                 )
         self._group([digest(one) for one in starts])
         return None
+
+    def _mixture_of_run(self) -> Mixture | None:
+        """What the run holds that goes on; None where there is none, or where it does not know either."""
+        if not (self._out / "run.json").exists():
+            return None
+        identity = RunDirectory.open(self._out).identity["mixture"]
+        return None if is_unknown(identity) else mixture_of(identity)
 
     def _make_run(self, opened: Sequence[Trajectory], start: Configuration, mixture: Mixture) -> None:
         first = opened[0]

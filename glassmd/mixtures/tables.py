@@ -31,6 +31,11 @@ _PACKING = (0.05, 5.0)
 """Volume of spheres of diameter σ_aa in that of the box: glass formers have 0.55 to 0.95, what is given in other units
 powers of ten more or less."""
 
+_MOST_PARTS = 10**9
+
+_WAVE_NUMBERS = (0.05, 4.0)
+"""In units of 2π ρ^(1/d): main peaks lie at 0.7 to 1.2 of it. Far beyond, sums over wave vectors fill the memory."""
+
 
 class MixtureTables(BaseModel):
     """What a file says of a mixture, and what settings hold of one: see :func:`mixture_tables`."""
@@ -40,12 +45,16 @@ class MixtureTables(BaseModel):
     name: Annotated[str, Strict()] = Field(description="letters, digits, dots, dashes and underscores")
     dimensions: Literal[2, 3] = Field(description="2 or 3")
     species: list[Annotated[str, Strict()]] = Field(description="names of letters; the first is the unit")
-    composition: list[Annotated[int, Strict(), Field(ge=1)]] = Field(description="parts of each species: [80, 20]")
+    composition: list[Annotated[int, Strict(), Field(ge=1, le=_MOST_PARTS)]] = Field(
+        description="parts of each species: [80, 20]"
+    )
     masses: list[_Number] = Field(description="of each species")
     epsilon: _Rows = Field(description="depths of all pairs: a row per species")
     sigma: _Rows = Field(description="diameters of all pairs: a row per species")
     cutoff: _Rows | _Number = Field(description="r_c in σ_ab (a number), or in σ_AA for each pair (a row per species)")
-    truncation: Annotated[str, Strict()] = Field(description="shifted, force-shifted, truncated or xplor")
+    truncation: Annotated[str, Strict()] = Field(
+        "shifted", description="shifted, force-shifted, truncated or xplor; default: shifted"
+    )
     density: _Number = Field(description="number density")
     wave_numbers: list[_Number] | None = Field(None, description="q of F_s of each species; default: estimated")
     source: Annotated[str, Strict()] = Field("", description="where the numbers come from")
@@ -85,7 +94,7 @@ def mixture_tables(values: Mapping[str, Any], where: str) -> MixtureTables:
 
     Raises:
         SettingsError: An unknown or missing key, a wrong shape, an entry that is not positive and finite, tables that
-            are not symmetric, other units than the first species', a density of no liquid.
+            are not symmetric, other units than the first species', a density or wave numbers of no liquid.
 
     Example:
         >>> tables = mixture_tables(
@@ -105,6 +114,7 @@ def mixture_tables(values: Mapping[str, Any], where: str) -> MixtureTables:
     _check_symmetry(tables, where)
     _check_units(tables, where)
     _check_density(tables, where)
+    _check_wave_numbers(tables, where)
     return tables
 
 
@@ -220,3 +230,15 @@ def _check_density(tables: MixtureTables, where: str) -> None:
             f"particles per σ^{d} of {tables.species[0]}, 0.5 to 1 of the box filled in a supercooled liquid",
             f"for example density = {0.6 / share:.3g}",
         )
+
+
+def _check_wave_numbers(tables: MixtureTables, where: str) -> None:
+    unit = 2 * math.pi * tables.density ** (1 / tables.dimensions)
+    least, most = (factor * unit for factor in _WAVE_NUMBERS)
+    for a, q in enumerate(tables.wave_numbers or []):
+        if not least <= q <= most:
+            raise SettingsError(
+                f"found wave_numbers[{a}] = {q:g} in {where}",
+                f"q in 1/σ of {tables.species[0]}, {least:.2g} to {most:.3g} at this density",
+                f"peaks lie near {unit:.2g}; leave wave_numbers out to have them estimated",
+            )

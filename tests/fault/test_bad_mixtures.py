@@ -64,6 +64,9 @@ SIGMA = "[1.0, 0.9],\n    [0.9, 0.8],"
         ('"half-and-half"', '"../x"', ("name = '../x'", "letters, digits")),
         ('"half-and-half"', '"unknown"', ("name = 'unknown'", "not unknown")),  # of liquids without a potential
         ('"half-and-half"', '"x.toml"', ("name = 'x.toml'", "no name of a file")),
+        ("[50, 50]", "[100000000000000000000000, 1]", ("composition[0]", "less than or equal to")),
+        ("# wave_numbers = [7.6, 7.6]", "wave_numbers = [7.6, 1e6]", ("wave_numbers[1] = 1e+06", "leave wave_numbers")),
+        ("# wave_numbers = [7.6, 7.6]", "wave_numbers = [0.1, 7.6]", ("wave_numbers[0] = 0.1", "leave wave_numbers")),
         ('"half-and-half"', "3", ("name = 3", "a valid string")),
         ("dimensions = 3", "dimensions: 3", ("could not read mixture file", "liquid.toml")),
         ("dimensions = 3", "x = " + "[" * 9999, ("could not read mixture file", "liquid.toml")),

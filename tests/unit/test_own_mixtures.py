@@ -117,6 +117,12 @@ def test_an_own_mixture_comes_back_from_its_identity_and_from_its_setting(change
     assert identity["r_cut"] == mixture.r_cut.tolist()
 
 
+def test_a_truncation_that_nobody_says_is_shifted() -> None:
+    silent = {key: value for key, value in values().items() if key != "truncation"}
+    assert get_mixture(mixture_tables(silent, "here")) == own(truncation="shifted")
+    assert RunSettings(mixture=silent).truncation == "shifted"
+
+
 def test_where_the_numbers_come_from_makes_no_other_liquid() -> None:
     assert own(source="a paper") == own(source="another one")
     assert own(source="a paper").identity() == own().identity()

@@ -273,3 +273,23 @@ def test_a_liquid_without_a_known_potential_is_learned_on_thermal_positions(tmp_
     run = tmp_path / "ridge" / "run"
     assert_refused(glassmd("train", run, "--model=ridge", "--out", tmp_path / "m"), "nobody has named", "--mixture")
     assert glassmd("analyze", run, "--json").json["energy_per_particle"] is None
+
+
+def test_a_run_of_trajectories_knows_its_mixture_when_the_file_is_gone(tmp_path: Path, glassmd: Command) -> None:
+    liquid, example = tmp_path / "liquid.toml", Path(__file__).parents[2] / "examples" / "own_mixture.toml"
+    liquid.write_text(example.read_text().replace("[50, 50]", "[80, 20]"))
+    files = [write_gsd(tmp_path / f"{k}.gsd", long_walk(k)) for k in (1, 2, 3)]
+    told = ["--temperature=0.8", "--time-step=0.005", "--times=0.25", "--stride=4", "--model=ridge", "--input=thermal"]
+    command = ["train", "--stream", *files[:2], *told, "--patience=0.5", "--out", tmp_path / "m"]
+    first = glassmd(*command, "--mixture", liquid)
+    assert first.code == 0, first.err
+    liquid.unlink()
+    again = glassmd(*command)
+    assert again.code == 0, again.err
+    imported = ["import", *files, "--format=trajectory", *told[:4], "--out", tmp_path / "m" / "run"]
+    assert glassmd(*imported).code == 0
+    run = open_run(tmp_path / "m" / "run")
+    assert run.identity["mixture"]["name"] == "half-and-half"
+    assert {entry.key.lineage for entry in run.entries("parents")} == {0, 1, 2}
+    other = glassmd(*imported, "--mixture=kob-andersen")
+    assert_refused(other, "half-and-half (force-shifted)", "kob-andersen (shifted)", "leave --mixture out")
