@@ -9,6 +9,7 @@ import freud
 import numpy as np
 from numpy.typing import NDArray
 
+from glassmd.analysis.groups import mean_and_error
 from glassmd.configuration import Configuration
 
 __all__ = ["RadialDistribution", "RadialSums"]
@@ -55,7 +56,8 @@ class RadialDistribution:
         high = three >= _SHOULDER * three[k]
         low, end = k - int(np.argmin(high[k::-1])) + 1, k + int(np.argmin(high[k:]))
         inside = slice(max(0, min(low, k - 2)), min(len(g), max(end, k + 3)))
-        if (g[inside] <= 0).any():
+        if (g[inside] <= 0).any():  # of a lattice, or of too few pairs: no Gaussian
+            k = inside.start + int(np.argmax(g[inside]))
             return float(r[k]), float(g[k])
         bend, slope, level = np.polyfit(r[inside] - r[k], np.log(g[inside]), 2)
         shift = float(np.clip(-slope / (2 * bend), -0.1, 0.1)) if bend < 0 else 0.0
@@ -110,13 +112,9 @@ class RadialSums:
     def result(self) -> RadialDistribution:
         """What has been summed up."""
         partial, error = {}, {}
-        known = self._counts > 0
         for pair, sums in self._sums.items():
             if pair is not None and not sums.any():
                 continue
             name = "total" if pair is None else "".join(self._names[k] for k in pair)
-            means = sums[known] / self._counts[known][:, None]
-            partial[name] = sums.sum(axis=0) / max(1.0, self._counts.sum())
-            enough = len(means) >= 3
-            error[name] = means.std(axis=0, ddof=1) / np.sqrt(len(means)) if enough else np.full(sums.shape[1], np.nan)
+            partial[name], error[name] = mean_and_error(sums, self._counts)
         return RadialDistribution(np.asarray(self._one.bin_centers, np.float64), partial, error)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.analysis.dynamics import allowed_wave_vectors
+from glassmd.analysis.groups import mean_and_error
 from glassmd.configuration import Configuration
 
 __all__ = ["StructureFactor", "StructureSums"]
@@ -112,16 +113,10 @@ class StructureSums:
     def result(self) -> StructureFactor:
         """What has been summed up."""
         partial, error = {}, {}
-        known, there = self._counts > 0, self._there
         total = np.zeros_like(next(iter(self._sums.values())))
         for (a, b), sums in self._sums.items():
             total += sums if a == b else 2 * sums
         named = {self._names[a] + self._names[b]: sums for (a, b), sums in self._sums.items()}
         for name, sums in {**named, "total": total}.items():
-            means = (sums[known] / self._counts[known][:, None])[:, there]
-            partial[name] = sums.sum(axis=0)[there] / max(1.0, self._counts.sum())
-            enough = len(means) >= 3
-            error[name] = (
-                means.std(axis=0, ddof=1) / np.sqrt(len(means)) if enough else np.full(int(there.sum()), np.nan)
-            )
-        return StructureFactor(self._moduli[there], partial, error)
+            partial[name], error[name] = mean_and_error(sums[:, self._there], self._counts)
+        return StructureFactor(self._moduli[self._there], partial, error)

@@ -8,6 +8,7 @@ samples of them.
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import minimum_image
-from glassmd.errors import RunError
 from glassmd.exporters.place import new_folder
-from glassmd.exporters.stored import bond_breaking_of, cage_name, structures_of
+from glassmd.exporters.stored import bond_breaking_of, cage_name, labelled, structures_of
 from glassmd.fields import ROLES, label_chunk
 from glassmd.ledger.run import ParentKey
-from glassmd.stream.dataset import Run, SegmentReader, open_run
+from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample
 from glassmd.trajectory import Frame
 from glassmd.trajectory.writing import FrameWriter
@@ -47,28 +47,22 @@ def export_frames(run: Path | str, out: Path | str, kind: Literal["extxyz", "lam
         StorageError: The disk is full or not writable.
     """
     source, out = open_run(run), Path(out)
-    reader = SegmentReader(source)
-    of_lineage: dict[int, list[Any]] = {}
-    for parent, blocks in reader.waiting():
-        of_lineage.setdefault(parent.lineage, []).append((parent, blocks))
-    if not of_lineage:
-        raise RunError(
-            f"found no labels in {source.path}", "at least one parent with replicas", "simulate or import some"
-        )
     cage = cage_name(source)
     held: set[str] = set()
+    files = 0
     with new_folder(out) as folder:
-        for lineage, parents in of_lineage.items():
+        for lineage, parents in groupby(labelled(source), key=lambda found: found[0].lineage):
+            files += 1
             with FrameWriter(folder / f"L{lineage:04d}{_ENDINGS[kind]}") as writer:
-                for parent, blocks in parents:
-                    columns = _columns(source, reader.sample(parent, blocks), parent, cage)
+                for parent, sample in parents:
+                    columns = _columns(source, sample, parent, cage)
                     held |= set(columns)
-                    writer.append(Frame(reader.sample(parent, blocks).parent, parent.parent, columns))
+                    writer.append(Frame(sample.parent, parent.parent, columns))
     return {
         "run": str(source.path),
         "format": kind,
         "out": str(out),
-        "files": len(of_lineage),
+        "files": files,
         "columns": sorted(name.removeprefix("particles/") for name in held),
     }
 

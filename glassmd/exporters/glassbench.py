@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glassmd.errors import RunError
 from glassmd.exporters.place import new_folder
-from glassmd.exporters.stored import bond_breaking_of, cage_name, structures_of
+from glassmd.exporters.stored import bond_breaking_of, cage_name, labelled, structures_of
 from glassmd.importers.glassbench.labels import STRUCTURES
 from glassmd.ledger.run import ParentKey
 from glassmd.mixtures import mixture_of
 from glassmd.storage import write_bytes
-from glassmd.stream.dataset import Run, SegmentReader, open_run
+from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.predictions import published_predictions
 from glassmd.stream.samples import Sample
 
@@ -48,17 +47,10 @@ def export_glassbench(run: Path | str, out: Path | str) -> dict[str, Any]:
         StorageError: The disk is full or not writable.
     """
     source, out = open_run(run), Path(out)
-    reader = SegmentReader(source)
-    waiting = list(reader.waiting())
-    if not waiting:
-        raise RunError(
-            f"found no labels in {source.path}", "at least one parent with replicas", "simulate or import some"
-        )
     cage = cage_name(source)
     held: set[str] = set()
     with new_folder(out) as folder:
-        for number, (parent, blocks) in enumerate(waiting, 1):
-            sample = reader.sample(parent, blocks)
+        for number, (_, sample) in enumerate(labelled(source), 1):
             arrays = _arrays(source, sample, number, cage)
             held |= set(arrays)
             write_bytes(folder / _name(source, sample, number), _npz(arrays))
@@ -66,7 +58,7 @@ def export_glassbench(run: Path | str, out: Path | str) -> dict[str, Any]:
         "run": str(source.path),
         "format": "glassbench",
         "out": str(out),
-        "files": len(waiting),
+        "files": number,
         "keys": sorted(held),
     }
 

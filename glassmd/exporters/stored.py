@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from glassmd.errors import RunError
 from glassmd.fields import label_chunk
 from glassmd.ledger.run import ParentKey, StructureKey
 from glassmd.simulation.structures import Request
 from glassmd.simulation.structures.making import read_structure
-from glassmd.stream.dataset import Run
+from glassmd.stream.dataset import Run, SegmentReader
 from glassmd.stream.samples import Sample
 
-__all__ = ["bond_breaking_of", "cage_name", "structures_of"]
+__all__ = ["bond_breaking_of", "cage_name", "labelled", "structures_of"]
 
 FloatArray = NDArray[np.float64]
 
 
+def labelled(run: Run) -> Iterator[tuple[ParentKey, Sample]]:
+    """Every parent of a run that has labels, in the order of their keys.
+
+    Raises:
+        RunError: There is none.
+        SegmentError: A file of the run is damaged.
+    """
+    reader = SegmentReader(run)
+    waiting = list(reader.waiting())
+    if not waiting:
+        raise RunError(f"found no labels in {run.path}", "at least one parent with replicas", "simulate or import some")
+    for parent, blocks in waiting:
+        yield parent, reader.sample(parent, blocks)
+
+
 def cage_name(run: Run) -> str | None:
     """The name of the cages to write: the published ones, else those that most parents have."""
+    run.poll()
     names = [
         line.key.structure
         for line in run.index.log

@@ -133,9 +133,24 @@ class OfTrajectories:
                 species = frame.configuration.species[self._followed]
                 self._stretches.append(Stretch(species, np.stack(followed), interval))
 
+    def _frames(self, one: _Planned, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
+        """Some frames in their order, unwrapped, at the times that they were taken to be at.
+
+        Raises:
+            TrajectoryError: One is at another time.
+        """
+        for k, frame in self._read(one, wanted):
+            if frame.time is None or not np.isclose(frame.time, one.times[k], rtol=1e-6, atol=1e-9):
+                raise TrajectoryError(
+                    f"frame {k} of {one.trajectory.path} is at {frame.time:g}",
+                    f"{one.times[k]:g}, at the interval of the first frames and the last",
+                    "write frames at equal intervals, or steps that say where they are (a GSD file, a dump)",
+                )
+            yield k, frame
+
     @staticmethod
-    def _frames(one: _Planned, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
-        """Some frames in their order, unwrapped: where images tell how, no others are read."""
+    def _read(one: _Planned, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
+        """Where images tell how positions go on, no other frames are read."""
         if not one.trajectory.wrapped:
             yield from ((k, one.trajectory[k]) for k in wanted.tolist())
             return
@@ -177,9 +192,10 @@ def _require_same(trajectories: Sequence[Trajectory], first: Configuration) -> N
         same_box = found.box.shape == first.box.shape and np.allclose(found.box, first.box, rtol=1e-6)
         counts = [np.bincount(one.species, minlength=len(one.species_names)).tolist() for one in (found, first)]
         same_species = found.species_names == first.species_names and counts[0] == counts[1]
+        same_species &= other.identity == trajectories[0].identity  # of files of glassmd: mixture and temperature
         if not (same_box and same_species and other.time_unit == trajectories[0].time_unit):
             raise TrajectoryError(
-                f"{other.path} has other particles, another box or another unit of time than {trajectories[0].path}",
+                f"{other.path} has another liquid, box or unit of time than {trajectories[0].path}",
                 "trajectories of one liquid",
                 "analyze them apart",
             )

@@ -105,7 +105,7 @@ def analysis_table(found: Observables, title: str) -> Table:
     temperature = "" if found.temperature is None else f", T = {found.temperature:.4g}"
     head = (
         f"{title}: {liquid} in {len(facts.box)}D, N = {len(facts.species)}, ρ = {facts.density:.4g}{temperature}, "
-        f"{facts.n_frames:,} frames"
+        f"{facts.n_frames:,} frame{'s' if facts.n_frames != 1 else ''}"
     )
     table = Table(title=head, title_justify="left")
     table.add_column("")

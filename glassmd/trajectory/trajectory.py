@@ -130,7 +130,7 @@ class Trajectory:
         """(n_frames,) times of all frames, in :attr:`time_unit`.
 
         Where a frame must be read for its step and the first ones and the last lie at equal intervals, the others are
-        taken to; :meth:`frames` says so if they do not.
+        taken to: whoever reads them sees whether they do.
 
         Raises:
             TrajectoryError: They do not increase.

@@ -180,7 +180,7 @@ def test_the_install_line_where_ase_is_missing(
 def test_trajectories_that_do_not_belong_together(glassmd: Command, tmp_path: Path) -> None:
     first = write_gsd(tmp_path / "a.gsd", WALK)
     second = write_gsd(tmp_path / "b.gsd", walk(n=90))
-    assert_refused(glassmd("analyze", first, second, *KNOWN, "--json"), "other particles", "analyze them apart")
+    assert_refused(glassmd("analyze", first, second, *KNOWN, "--json"), "another liquid", "analyze them apart")
 
 
 def test_options_that_contradict_a_run_or_each_other(glassmd: Command, tmp_path: Path, run_copy: Path) -> None:

@@ -112,6 +112,16 @@ def liquid() -> Configuration:
     return Configuration(one.box, one.species, at)
 
 
+def test_the_first_peak_of_a_lattice_is_its_shortest_distance() -> None:
+    grid = np.stack(np.meshgrid(*[np.arange(6)] * 3), -1).reshape(-1, 3) * 1.0
+    crystal = Configuration([6.0] * 3, np.zeros(len(grid)), grid, ("A",))
+    sums = RadialSums(1, ("A",), crystal.box)
+    sums.add(0, crystal)
+    r, g = sums.result().first_peak("AA")
+    assert r == pytest.approx(1.0, abs=0.02)
+    assert g > 10
+
+
 @needs_lammps
 def test_the_structure_factor_is_freuds(tiny_run: Run) -> None:
     liquids = [sample.parent for sample in tiny_run.stream()]
