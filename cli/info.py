@@ -16,11 +16,11 @@ __all__ = ["info"]
 
 
 def info(
-    path: Annotated[Path, typer.Argument(metavar="RUN|MODEL|FILE.gsd", help="What to describe.")],
+    path: Annotated[Path, typer.Argument(metavar="RUN|MODEL|FILE", help="What to describe.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check every committed file of a run.")] = False,
     json_mode: JsonFlag = False,
 ) -> None:
-    """Say what a run, a model or a GSD file holds, and how far one is that is being made."""
+    """Say what a run, a model or a file of configurations holds, and how far one is that is being made."""
     # torch takes seconds to load, and what does not need it should not wait for it
     from glassmd.report.information import information
 

@@ -112,7 +112,7 @@ _RUN_OPTIONS: dict[str, Any] = {
     "start": _option(
         list[str] | None,
         "--start",
-        "Run directory or GSD file whose configurations are the parents, instead of equilibrating; "
+        "Run directory or file (GSD, LAMMPS, XYZ) whose configurations are the parents, instead of equilibrating; "
         "a file that does not say its liquid needs --temperature. Repeatable.",
     ),
     "particles": _option(int | None, "--particles", "Particles in the box."),

@@ -5,7 +5,7 @@
     GlassmdError                 one root: `except GlassmdError` catches all of them
     ├── InputError               what the user gave cannot be used               exit code 2
     │   ├── SettingsError        an unknown key, a value out of range
-    │   ├── TrajectoryError      a GSD file that is damaged or holds no periodic liquid
+    │   ├── TrajectoryError      a file that is damaged or holds no periodic liquid
     │   ├── RunError             a run directory that is missing, foreign or made with other settings
     │   │   └── SegmentError     a committed file that does not match its checksum
     │   ├── ModelError           a model that is missing, damaged or does not fit the data
@@ -81,7 +81,7 @@ class SettingsError(InputError):
 
 
 class TrajectoryError(InputError):
-    """A GSD file that is damaged or does not hold a periodic liquid."""
+    """A file that is damaged or does not hold a periodic liquid."""
 
 
 class RunError(InputError):

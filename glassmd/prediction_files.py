@@ -120,7 +120,7 @@ def predict_file(
     if mixture is not None:
         loaded.card.check_mixture(mixture.identity())
     liquid = mixture_of(loaded.card.mixture)
-    with open_trajectory(snapshot, mixture=liquid, types=types, of_run=True) as trajectory:
+    with open_trajectory(snapshot, mixture=liquid, types=types, snapshots=True) as trajectory:
         known = _require_liquid(trajectory, loaded, temperature)
         numbers = frame_numbers(frames, len(trajectory))
 
@@ -147,9 +147,7 @@ def predict_file(
         "time_unit": prediction.time_unit,
         "target": prediction.target,
         "unit": quantity(prediction.target).unit,
-        "propensity_mean": {
-            name: np.mean([one[name] for one in done.means], axis=0).tolist() for name in done.means[0]
-        },
+        "propensity_mean": done.mean(),
         "trained_species": list(loaded.card.trained_species),
         "mixture_checked": bool(trajectory.identity) or mixture is not None,
         "inputs": list(loaded.model.inputs),

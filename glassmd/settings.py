@@ -165,7 +165,7 @@ class RunSettings(_Strict):
         description="shifted, force-shifted, truncated or xplor; part of the mixture's identity; its file may say",
     )
     start: Annotated[list[str], BeforeValidator(_resolved)] | None = Field(
-        None, description="run directories or GSD files whose configurations are the parents; default: equilibrate"
+        None, description="run directories or files whose configurations are the parents; default: equilibrate"
     )
     particles: Annotated[int, Field(ge=10)] = Field(1000, description="particles in the box")
     temperature: Positive = Field(0.64, description="temperature of the liquid")

@@ -1,4 +1,4 @@
-"""What a run, a model or a GSD file holds."""
+"""What a run, a model or a file of configurations holds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["information"]
 
 
 def information(path: Path | str, *, verify: bool = False) -> dict[str, Any]:
-    """Describe a run directory, a model directory or a GSD file (JSON types only).
+    """Describe a run directory, a model directory or a file of configurations (JSON types only).
 
     What is being made has its `progress`, as :func:`glassmd.report.observe.observe` gives it.
 
@@ -46,7 +46,7 @@ def information(path: Path | str, *, verify: bool = False) -> dict[str, Any]:
         return {"kind": "model", "path": str(path), **_progress(path)}
     if path.is_file():
         return _file(path)
-    raise RunError(f"found no run, model or GSD file at {path}", "one of these", "check the path")
+    raise RunError(f"found no run, model or file at {path}", "one of these", "check the path")
 
 
 def _progress(path: Path) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _model(path: Path) -> dict[str, Any]:
 
 
 def _file(path: Path) -> dict[str, Any]:
-    with open_trajectory(path, of_run=True) as trajectory:
+    with open_trajectory(path, snapshots=True) as trajectory:
         first = trajectory[0]
         configuration = first.configuration
         facts = {

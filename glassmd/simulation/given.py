@@ -1,8 +1,8 @@
-"""Parents that somebody else made: configurations of run directories and GSD files.
+"""Parents that somebody else made: configurations of run directories and of files of any format.
 
 A lineage of a run directory stays a lineage, with its parents in their order and the evidence for its
-equilibrium; the frames of one GSD file are taken for parents of one lineage, because nobody knows better and
-configurations of one liquid must not end up on both sides of a split. Whoever gives a GSD file or imported data
+equilibrium; the frames of one file are taken for parents of one lineage, because nobody knows better and
+configurations of one liquid must not end up on both sides of a split. Whoever gives a file or imported data
 vouches for their equilibrium: they are committed as *unchecked*, with what the engine sees of them. A crystal is
 refused all the same, and what is no liquid of this mixture and temperature (:mod:`glassmd.simulation.inspection`).
 """
@@ -20,14 +20,15 @@ import numpy as np
 from glassmd.analysis.crystallinity import crystalline_fraction
 from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine
-from glassmd.errors import RunError, SettingsError
+from glassmd.errors import RunError, SettingsError, TrajectoryError
 from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.mixtures import MIXTURES, Mixture, differences, get_mixture, is_unknown, mixture_of, mixture_setting
 from glassmd.settings import RunSettings, build_settings
 from glassmd.simulation.batch import frame_of
 from glassmd.simulation.inspection import Inspected, inspect
 from glassmd.simulation.protocol import Protocol, standing
-from glassmd.trajectory import check_overlaps, read_frames
+from glassmd.trajectory import check_overlaps
+from glassmd.trajectory.trajectory import Trajectory, open_trajectory
 
 __all__ = ["Given", "all_given_are_committed", "commit_given", "given_lineages", "inspect_given", "settled"]
 
@@ -72,16 +73,38 @@ def _of_run(path: Path) -> Iterator[list[Given]]:
     yield from by_lineage.values()
 
 
-def _of_file(path: Path) -> list[Given]:
+def _of_file(path: Path, mixture: Mixture | None) -> list[Given]:
+    with open_trajectory(path, snapshots=True) as trajectory:
+        if trajectory.identity or mixture is None or trajectory.species_names == mixture.species:
+            return _frames_of(trajectory)
+    with _opened_as(path, mixture) as trajectory:
+        return _frames_of(trajectory)
+
+
+def _opened_as(path: Path, mixture: Mixture) -> Trajectory:
+    """A file that names its species otherwise than the mixture that it is said to hold."""
+    try:
+        return open_trajectory(path, mixture=mixture, snapshots=True)
+    except TrajectoryError as error:
+        names = ", ".join(mixture.species)
+        raise TrajectoryError(error.found, error.expected, f"name the types of the file {names}") from error
+
+
+def _frames_of(trajectory: Trajectory) -> list[Given]:
     found = []
-    for number, frame in enumerate(read_frames(path)):
-        check_overlaps(path, frame.configuration)
-        found.append(Given(frame.configuration.with_images_zero(), f"{path.name} frame {number}", frame.identity or {}))
+    for number in range(len(trajectory)):
+        configuration = trajectory[number].configuration.with_velocities(None).with_images_zero()
+        check_overlaps(trajectory.path, configuration)
+        found.append(Given(configuration, f"{trajectory.path.name} frame {number}", trajectory.identity))
     return found
 
 
-def given_lineages(paths: Iterable[str]) -> list[list[Given]]:
-    """The lineages of run directories and GSD files, in order, each with its parents.
+def given_lineages(paths: Iterable[str], mixture: Mixture | None = None) -> list[list[Given]]:
+    """The lineages of run directories and files, in order, each with its parents.
+
+    Args:
+        paths: Run directories; GSD files, LAMMPS dumps or data, extended XYZ.
+        mixture: What files hold that do not say it, where somebody does.
 
     Raises:
         InputError: Something that cannot be read.
@@ -89,9 +112,9 @@ def given_lineages(paths: Iterable[str]) -> list[list[Given]]:
     """
     lineages: list[list[Given]] = []
     for path in map(Path, paths):
-        lineages += _of_run(path) if path.is_dir() else [_of_file(path)]
+        lineages += _of_run(path) if path.is_dir() else [_of_file(path, mixture)]
     if not lineages:
-        raise RunError("found no configuration to start from", "run directories or GSD files", "check --start")
+        raise RunError("found no configuration to start from", "run directories or files", "check --start")
     first = lineages[0][0]
     for one in (given for lineage in lineages for given in lineage):
         same_box = np.allclose(one.configuration.box, first.configuration.box, rtol=1e-6)
@@ -126,7 +149,7 @@ def settled(settings: RunSettings, stored: RunSettings | None = None) -> tuple[R
     said = settings.model_dump(include=settings.model_fields_set)
     if stored is not None and stored.start == settings.start:
         return build_settings(RunSettings, {**stored.model_dump(), **said}, ""), []
-    lineages = given_lineages(settings.start)
+    lineages = given_lineages(settings.start, settings.liquid() if {"mixture", "truncation"} & said.keys() else None)
     _require_known(lineages[0][0], said)
     settings = build_settings(RunSettings, {**_facts(lineages, said), **said}, "")
     if len(lineages) < settings.lineages:
@@ -184,7 +207,7 @@ def _require_known(given: Given, said: Mapping[str, Any]) -> None:
             f"found no mixture in {file}, and the composition ({counts}, {configuration.dimensions}D) is not that of "
             f"{default.name}",
             f"the name of the mixture, one of {', '.join(MIXTURES)}, or a TOML file that describes it",
-            f"try --mixture {' or '.join(names)}" if names else "try --mixture NAME, with the species named as its",
+            f"try --mixture {' or '.join(names)}" if names else "try --mixture NAME",
         )
     if "temperature" not in given.identity and "temperature" not in said:
         raise SettingsError(f"found no temperature in {file}", "the temperature of the liquid", "try --temperature T")

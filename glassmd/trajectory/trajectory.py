@@ -42,7 +42,8 @@ class Trajectory:
         mixture: What it holds; by default what a file of glassmd says itself, else unknown.
         types: Species by the name of a type.
         time_step: Of one step, √(mσ²/ε); by default the file's own times, else times are in steps.
-        of_run: Take a file of a run, whose frames are a parent and its replicas.
+        snapshots: Frames that do not follow from each other will do: a parent of a run and its replicas, or
+            configurations in which other particles are of a species.
 
     Attributes:
         identity: Mixture and temperature as a file of glassmd says them itself; empty else.
@@ -64,12 +65,12 @@ class Trajectory:
         mixture: Mixture | None = None,
         types: Mapping[str, str] | None = None,
         time_step: float | None = None,
-        of_run: bool = False,
+        snapshots: bool = False,
     ) -> None:
         self._source, self.path, self.format = source, source.path, source.format
         first = source.read(0)
         self.identity = said = identity_of(first.log) or {}
-        if GSD_REPLICA in first.log and not of_run:
+        if GSD_REPLICA in first.log and not snapshots:
             raise TrajectoryError(
                 f"{self.path} is a file of a run: its frames are replicas, and no trajectory",
                 "the run directory",
@@ -77,7 +78,7 @@ class Trajectory:
             )
         self.mixture = mixture or (mixture_of(said["mixture"]) if "mixture" in said else None)
         self.temperature: float | None = said.get("temperature")
-        self._first, self._time_step = first, time_step
+        self._first, self._time_step, self._snapshots = first, time_step, snapshots
         counts = np.bincount(first.types, minlength=len(first.type_names))
         masses = None if first.masses is None else _mass_of_types(first, len(counts))
         self.species_names, order, note = species_of_types(
@@ -140,9 +141,9 @@ class Trajectory:
             few = [self._time(self._source.read(k), k) for k in range(min(len(self), _SAMPLED))]
             last = self._time(self._source.read(len(self) - 1), len(self) - 1)
             even = np.linspace(few[0], last, len(self))
-            if np.allclose(even[: len(few)], few, rtol=0, atol=1e-6 * max(abs(last), 1e-9)):
-                return even
-            found = np.array([self._time(self._source.read(k), k) for k in range(len(self))])
+            found = even
+            if not np.allclose(even[: len(few)], few, rtol=0, atol=1e-6 * max(abs(last), 1e-9)):
+                found = np.array([self._time(self._source.read(k), k) for k in range(len(self))])
         else:
             counted = np.arange(len(self)) if self._counted else steps
             found = np.asarray(counted, np.float64) * (self._time_step or 1.0)
@@ -202,7 +203,8 @@ class Trajectory:
                 "write a trajectory at constant volume",
             )
         species = self._order[raw.types]
-        if not (raw.type_names == self._first.type_names and np.array_equal(raw.types, self._first.types)):
+        same = self._snapshots or np.array_equal(raw.types, self._first.types)
+        if raw.type_names != self._first.type_names or not same:
             raise TrajectoryError(f"frame {number} of {self.path} has other types", "those of the first frame")
         positions = raw.positions[:, :d] - (raw.lowest[:d] + self._box / 2)
         if follow is not None:
@@ -293,7 +295,7 @@ def open_trajectory(
     mixture: Mixture | None = None,
     types: Mapping[str, str] | None = None,
     time_step: float | None = None,
-    of_run: bool = False,
+    snapshots: bool = False,
 ) -> Trajectory:
     """Open a trajectory: GSD, LAMMPS dump or data, extended XYZ, by its content.
 
@@ -302,7 +304,8 @@ def open_trajectory(
         mixture: What it holds; by default what a file of glassmd says itself, else unknown.
         types: Species by the name of a type, such as `{"1": "A", "2": "B"}`.
         time_step: Of one step, √(mσ²/ε), for files that have steps and no times.
-        of_run: Take a file of a run, too, whose frames are a parent and its replicas.
+        snapshots: Frames that do not follow from each other will do: a parent of a run and its replicas, or
+            configurations in which other particles are of a species.
 
     Raises:
         TrajectoryError: It cannot be read, or holds no liquid in an orthorhombic periodic box.
@@ -312,7 +315,7 @@ def open_trajectory(
         raise SettingsError(f"found time step {time_step}", "a number above 0", "for example --time-step 0.005")
     source = open_source(Path(path))
     try:
-        return Trajectory(source, mixture, types, time_step, of_run)
+        return Trajectory(source, mixture, types, time_step, snapshots)
     except BaseException:
         source.close()
         raise

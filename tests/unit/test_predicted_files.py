@@ -14,7 +14,7 @@ import glassmd as package
 from glassmd.configuration import Configuration
 from glassmd.mixtures import get_mixture
 from glassmd.stream.dataset import Run
-from glassmd.trajectory import Frame, read_frames
+from glassmd.trajectory import Frame, read_frames, write_frames
 from glassmd.trajectory.trajectory import open_trajectory
 from glassmd.trajectory.writing import FrameWriter
 from tests.conftest import Outcome, needs_lammps
@@ -108,6 +108,23 @@ def test_what_a_gsd_file_holds_besides_is_kept_and_types_get_their_names(
             assert frame.log["mine"].tolist() == [0, 1, 2]
             assert frame.configuration.step == WALK.steps[k]
     assert read_frames(out)[0].log["particles/propensity_t0.1"].shape == (64,)
+
+
+def test_snapshots_of_other_liquids_are_no_trajectory_but_are_predicted(
+    tmp_path: Path, glassmd: Command, tiny_model: Path
+) -> None:
+    """Independent configurations in one file: a particle of one is no particle of the next."""
+    shape = {"box": WALK.box, "species_names": ("A", "B"), "positions": WALK.positions[0] - WALK.box / 2}
+    liquids = [Configuration(species=species, **shape) for species in (WALK.species, WALK.species[::-1].copy())]
+    write_frames(tmp_path / "two.gsd", [Frame(liquid, step) for step, liquid in enumerate(liquids)])
+    outcome = glassmd("analyze", tmp_path / "two.gsd")
+    assert outcome.code == 2
+    assert "other types" in outcome.err
+    out = tmp_path / "out.gsd"
+    outcome = glassmd("predict", tmp_path / "two.gsd", "--model", tiny_model, "--frames", "all", "--out", out)
+    assert outcome.code == 0, outcome.err
+    for liquid, frame in zip(liquids, read_frames(out), strict=True):
+        np.testing.assert_array_equal(frame.configuration.species, liquid.species)
 
 
 @needs_lammps
