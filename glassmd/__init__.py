@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from glassmd.structure import Structure as Structure
     from glassmd.training.session import train as train
     from glassmd.training.session import train_stream as train_stream
-    from glassmd.trajectory import read_configuration as read_configuration
     from glassmd.trajectory.objects import from_ase as from_ase
     from glassmd.trajectory.objects import from_snapshot as from_snapshot
     from glassmd.trajectory.objects import to_ase as to_ase
     from glassmd.trajectory.trajectory import open_trajectory as open_trajectory
+    from glassmd.trajectory.trajectory import read_configuration as read_configuration
 
 _HOME = {
     "Configuration": "configuration",
@@ -58,7 +58,7 @@ _HOME = {
     "open_run": "stream.dataset",
     "open_trajectory": "trajectory.trajectory",
     "predict": "prediction",
-    "read_configuration": "trajectory",
+    "read_configuration": "trajectory.trajectory",
     "simulate": "simulation.pool",
     "to_ase": "trajectory.objects",
     "to_graph": "graphs",

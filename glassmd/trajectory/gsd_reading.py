@@ -16,10 +16,9 @@ from glassmd.configuration import Configuration
 from glassmd.errors import InputError, TrajectoryError
 from glassmd.storage import is_special
 from glassmd.trajectory.frame import Frame
-from glassmd.trajectory.overlaps import check_overlaps
 from glassmd.trajectory.raw import RawFrame
 
-__all__ = ["GsdSource", "complete_frames", "read_configuration", "read_frames"]
+__all__ = ["GsdSource", "complete_frames", "read_frames"]
 
 _BYTES_OF_A_POSITION = 12
 
@@ -241,10 +240,3 @@ def read_frames(
             log = {name: np.asarray(value) for name, value in raw.log.items()}
             found[index] = Frame(_configuration(path, raw, species_names), int(raw.configuration.step or 0), log)
     return [found[index % count] for index in asked]
-
-
-def read_configuration(path: Path | str, frame: int = -1, species_names: Sequence[str] | None = None) -> Configuration:
-    """Read one frame (the last by default) and refuse overlapping particles; see :func:`read_frames`."""
-    found = read_frames(path, species_names, [frame])[0].configuration
-    check_overlaps(Path(path), found)
-    return found

@@ -17,11 +17,12 @@ from glassmd.mixtures import Mixture, mixture_of
 from glassmd.trajectory.formats import open_source
 from glassmd.trajectory.frame import Frame, identity_of
 from glassmd.trajectory.gsd_reading import GsdSource
+from glassmd.trajectory.overlaps import check_overlaps
 from glassmd.trajectory.raw import FrameSource, RawFrame
 from glassmd.trajectory.species import species_of_types
 from glassmd.trajectory.unwrapping import NearestImages
 
-__all__ = ["Trajectory", "open_trajectory"]
+__all__ = ["Trajectory", "open_trajectory", "read_configuration"]
 
 _SAME_BOX = 1e-6  # relative: single precision
 _LIQUID = (0.2, 3.0)
@@ -319,3 +320,24 @@ def open_trajectory(
     except BaseException:
         source.close()
         raise
+
+
+def read_configuration(
+    path: Path | str, frame: int = -1, *, mixture: Mixture | None = None, types: Mapping[str, str] | None = None
+) -> Configuration:
+    """One frame of a file, the last by default, without particles that overlap; see :func:`open_trajectory`.
+
+    Args:
+        path: GSD, LAMMPS dump or data, extended XYZ.
+        frame: From the end if negative.
+        mixture: What it holds; by default what a file of glassmd says itself, else unknown.
+        types: Species by the name of a type, such as `{"1": "A", "2": "B"}`.
+
+    Raises:
+        TrajectoryError: It cannot be read, has no such frame, or holds no liquid in an orthorhombic periodic box.
+        SettingsError: The mixture or the types are not those of the file.
+    """
+    with open_trajectory(path, mixture=mixture, types=types, snapshots=True) as trajectory:
+        found = trajectory[frame].configuration
+    check_overlaps(Path(path), found)
+    return found

@@ -17,7 +17,9 @@ import glassmd
 from glassmd.configuration import Configuration, minimum_image
 from glassmd.errors import InputError, SettingsError
 from glassmd.mixtures import get_mixture
-from glassmd.trajectory import Frame, read_configuration, read_frames, write_frames
+from glassmd.trajectory import Frame, read_frames, write_frames
+from glassmd.trajectory.trajectory import read_configuration
+from glassmd.trajectory.writing import FrameWriter
 
 PACKAGE = Path(glassmd.__file__).parent
 
@@ -62,11 +64,13 @@ def test_a_file_gives_back_what_was_written_in_two_and_three_dimensions(tmp_path
     np.testing.assert_array_equal(read_frames(again)[0].configuration.positions, after.positions)
 
 
-def test_the_last_frame_is_read_by_default(tmp_path: Path) -> None:
-    frames = [Frame(Configuration([9] * 3, [0, 1], [[0, 0, 0], [1 + k, 0, 0]]), k) for k in range(3)]
-    write_frames(tmp_path / "x.gsd", frames)
-    assert read_configuration(tmp_path / "x.gsd").positions[1, 0] == 3.0
-    assert read_configuration(tmp_path / "x.gsd", frame=0).positions[1, 0] == 1.0
+@pytest.mark.parametrize("name", ["x.gsd", "x.dump.gz", "x.xyz"])
+def test_the_last_frame_is_read_by_default(tmp_path: Path, name: str) -> None:
+    with FrameWriter(tmp_path / name) as file:
+        for k in range(3):
+            file.append(Frame(Configuration([2] * 3, [0, 1], [[0.5, 0.5, 0], [0.5, 0.1 * k, 0.9]]), k))
+    assert read_configuration(tmp_path / name).positions[1, 1] == pytest.approx(0.2)
+    assert read_configuration(tmp_path / name, frame=0).positions[1, 1] == 0.0
 
 
 @pytest.mark.parametrize(
