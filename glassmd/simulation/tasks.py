@@ -233,6 +233,8 @@ class Agenda:
                     break
                 at += 1
         for task in self._waiting.pop(key, ()):
+            if task.key not in self._tasks:  # of several writers one is heard late: what followed is there already
+                continue
             insort(self._ready, (self._rank[task.key], task), key=lambda pair: pair[0])
 
     def of_lineages(self, lineages: Container[int]) -> int:

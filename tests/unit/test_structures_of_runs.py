@@ -11,7 +11,7 @@ import pytest
 from glassmd.engines import get_engine
 from glassmd.errors import InputError, Interrupted, RunError, SegmentError
 from glassmd.interrupt import StopRequest
-from glassmd.ledger.run import ParentKey, RunDirectory
+from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.mixtures import get_mixture
 from glassmd.settings import RunSettings
 from glassmd.simulation import pool
@@ -191,6 +191,17 @@ def test_structures_are_asked_for_before_and_while_a_run_is_simulated(tiny_run, 
     agenda.look()
     assert len(agenda) == TINY.lineages * TINY.parents
     assert [task.key.parent for task in agenda.ready()] == sorted(task.key.parent for task in agenda.ready())
+
+
+def test_what_follows_may_be_heard_of_before_what_it_follows(tmp_path):
+    """Of two writers, the one that made the parent may be read before it did, and the other one after it went on."""
+    agenda = Agenda(pool.make_run(TINY, tmp_path / "run"))
+    parent, block = ParentKey(0, 0), SegmentKey(0, 0, 0)
+    before = len(agenda)
+    agenda.finished(block)
+    agenda.finished(parent)
+    assert len(agenda) == before - 2
+    assert not {parent, block} & {task.key for task in agenda.ready()}
 
 
 @needs_lammps
