@@ -1,4 +1,9 @@
-"""Is the liquid the same at the end of a trajectory as at its beginning?"""
+"""Is the liquid the same at the end of a trajectory as at its beginning?
+
+A liquid that has been quenched slows down quickly at first, then ever more slowly: a trajectory may end in what looks
+like equilibrium. So that its parts are looked at in two ways, whether they are in an order (Kendall's τ), and whether
+the first is none of those that follow (Student's t against the second half).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kendalltau
+from scipy.stats import t as student
 
 from glassmd.analysis.moves import Dynamics
 
@@ -68,17 +74,24 @@ class Ageing:
         second_over_first: Mean squared displacement of the second half over that of the first at the lags compared,
             geometric mean; 1 in equilibrium, below 1 where the liquid slows down.
         drift: Of ln ⟨Δr²⟩ over the parts.
+        chance_of_first: That the first part would be as far from the second half if all were alike, by Student's t.
         lags: Shortest and longest lag compared.
     """
 
     second_over_first: float
     drift: Drift
+    chance_of_first: float
     lags: tuple[float, float]
+
+    @property
+    def chance(self) -> float:
+        """That either is as it is in a liquid that does not age."""
+        return min(1.0, 2 * min(self.drift.chance, self.chance_of_first))
 
     @property
     def ageing(self) -> bool:
         """Whether the liquid relaxes ever more slowly, or ever faster: it is in no equilibrium."""
-        return self.drift.significant and abs(float(np.log(self.second_over_first))) > MATTERS
+        return self.chance < SIGNIFICANT and abs(float(np.log(self.second_over_first))) > MATTERS
 
 
 def ageing_of(dynamics: Dynamics, species: str, duration: float, parts: int) -> Ageing | None:
@@ -95,7 +108,7 @@ def ageing_of(dynamics: Dynamics, species: str, duration: float, parts: int) -> 
     """
     sums = dynamics.sums[species]
     count, square = (sums[name].reshape(-1, parts, len(dynamics.lags)).sum(axis=0) for name in ("count", "squared"))
-    usable = (dynamics.lags <= LONGEST * duration) & (count > 0).all(axis=0)
+    usable = (dynamics.lags <= LONGEST * duration) & (square > 0).all(axis=0)
     if parts < 4 or not usable.any():
         return None
     longest = dynamics.lags[usable].max()
@@ -104,5 +117,13 @@ def ageing_of(dynamics: Dynamics, species: str, duration: float, parts: int) -> 
     drift = drift_of(np.arange(parts), level)
     assert drift is not None, "four parts or more"
     half = parts // 2
-    ratio = float(np.exp(level[parts - half :].mean() - level[:half].mean()))
-    return Ageing(ratio, drift, (float(dynamics.lags[usable].min()), float(longest)))
+    late = level[parts - half :]
+    ratio = float(np.exp(late.mean() - level[:half].mean()))
+    return Ageing(ratio, drift, _chance_of(float(level[0]), late), (float(dynamics.lags[usable].min()), float(longest)))
+
+
+def _chance_of(value: float, others: NDArray[np.float64]) -> float:
+    """That one more of some values lies as far from their mean."""
+    n = len(others)
+    scatter = float(others.std(ddof=1)) * np.sqrt(1 + 1 / n)
+    return float(2 * student.sf(abs(value - others.mean()) / scatter, n - 1)) if scatter > 0 else 1.0

@@ -17,7 +17,7 @@ their self part; fluctuations between beginnings (and replicas), in the ensemble
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,10 +99,11 @@ class MoveSums:
                 inside**2,
             )
 
-    def result(self, lags: FloatArray) -> Dynamics:
-        """What the sums say."""
+    def result(self, lags: FloatArray, understated: FloatArray | None = None) -> Dynamics:
+        """What the sums say; see :class:`Dynamics`."""
         return Dynamics(
             lags,
+            np.ones(len(lags)) if understated is None else understated,
             self._d,
             {name: dict(zip(_QUANTITIES, sums, strict=True)) for name, sums in self._sums.items()},
             self._particles,
@@ -116,6 +117,8 @@ class Dynamics:
 
     Attributes:
         lags: (n_lags,) in √(mσ²/ε) or steps.
+        understated: (n_lags,) by how much the scatter of groups understates errors, as they share motion
+            (:func:`glassmd.analysis.groups.understatement`); 1 where they do not.
         dimensions: d.
         sums: By species and quantity, (n_groups, n_lags).
         particles: By species.
@@ -123,6 +126,7 @@ class Dynamics:
     """
 
     lags: FloatArray
+    understated: FloatArray
     dimensions: int
     sums: Mapping[str, Mapping[str, FloatArray]]
     particles: Mapping[str, int]
@@ -146,7 +150,7 @@ class Dynamics:
         """The same over some of the groups."""
         chosen = list(groups)
         sums = {name: {what: of[chosen] for what, of in by.items()} for name, by in self.sums.items()}
-        return Dynamics(self.lags, self.dimensions, sums, self.particles, self.wave_numbers)
+        return replace(self, sums=sums)
 
     def mean(self, species: str, quantity: str) -> FloatArray:
         """(n_lags,) mean of a quantity, such as `distance`, `squared` or `self_scattering`; NaN where there is none."""
@@ -163,10 +167,16 @@ class Dynamics:
         with np.errstate(invalid="ignore", divide="ignore"):
             centre = np.nanmean(np.where(known >= 3, means, 0.0), axis=0)
             scatter = np.nansum((means - centre) ** 2, axis=0) / np.maximum(known - 1, 1)
-            return np.where(known >= 3, np.sqrt(scatter / np.maximum(known, 1)), np.nan)
+            return np.where(known >= 3, self.understated * np.sqrt(scatter / np.maximum(known, 1)), np.nan)
 
-    def jackknife(self, quantity: Callable[[Dynamics], float | None]) -> tuple[float | None, float | None]:
+    def jackknife(
+        self, quantity: Callable[[Dynamics], float | None], lag: Callable[[float], float] | None = None
+    ) -> tuple[float | None, float | None]:
         """A number made of these averages and its standard error, from leaving out each group in turn.
+
+        Args:
+            quantity: The number.
+            lag: The longest lag that a number is made of; by default the longest there is.
 
         Returns:
             Both, or None: the number where it cannot be told, the error below three groups or where it cannot be told
@@ -182,7 +192,9 @@ class Dynamics:
             return value, None
         spread = np.array(without, np.float64)
         n = len(spread)
-        return value, float(np.sqrt((n - 1) / n * ((spread - spread.mean()) ** 2).sum()))
+        longest = float(self.lags[-1]) if lag is None else lag(value)
+        error = float(np.interp(longest, self.lags, self.understated) * np.sqrt((n - 1) * spread.var()))
+        return value, error if np.isfinite(error) else None
 
     def non_gaussian(self, species: str) -> FloatArray:
         """(n_lags,) α₂."""

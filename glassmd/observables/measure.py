@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.analysis.ageing import Ageing, Drift, ageing_of, drift_of
+from glassmd.analysis.groups import understatement
 from glassmd.analysis.moves import Dynamics, MoveSums
 from glassmd.analysis.scattering import StructureFactor
 from glassmd.analysis.spatial import jackknife, pair_sums
@@ -49,7 +50,7 @@ def measure(source: Source, show: Show | None = None, wave_numbers: dict[str, fl
         sums = MoveSums(facts.n_groups, len(facts.lags), counts, facts.names, facts.box, chosen)
         for move in source.moves(show or (lambda done, total: None)):
             sums.add(*move)
-        dynamics = sums.result(facts.lags)
+        dynamics = sums.result(facts.lags, _understated(facts))
     kinetic = float(np.mean(statics.kinetic)) if statics.kinetic else None
     temperature = facts.temperature if facts.temperature is not None else kinetic
     energy, pressure = _energy(facts, statics, temperature)
@@ -63,7 +64,7 @@ def measure(source: Source, show: Show | None = None, wave_numbers: dict[str, fl
         radial=radial,
         structure=structure,
         dynamics=dynamics,
-        tau_alpha=_by_species(dynamics, tau_alpha),
+        tau_alpha=_by_species(dynamics, tau_alpha, lambda tau: tau),
         diffusion=_by_species(dynamics, diffusion_coefficient),
         hops=hops_of(facts, source.stretches()),
         mobility={},
@@ -77,10 +78,20 @@ def measure(source: Source, show: Show | None = None, wave_numbers: dict[str, fl
     return replace(found, warnings=tuple(warnings_of(found)))
 
 
-def _by_species(dynamics: Dynamics | None, quantity: Callable[..., float | None]) -> dict[str, Mean]:
+def _understated(facts: Facts) -> FloatArray | None:
+    """Parts of a trajectory share motion, lineages do not."""
+    if not facts.parts:
+        return None
+    shape = facts.duration, facts.parts, facts.n_groups // facts.parts
+    return np.array([understatement(float(lag), *shape) for lag in facts.lags])
+
+
+def _by_species(
+    dynamics: Dynamics | None, quantity: Callable[..., float | None], lag: Callable[[float], float] | None = None
+) -> dict[str, Mean]:
     if dynamics is None:
         return {}
-    return {name: Mean(*dynamics.jackknife(partial(quantity, species=name))) for name in dynamics.species}
+    return {name: Mean(*dynamics.jackknife(partial(quantity, species=name), lag)) for name in dynamics.species}
 
 
 def _energy_drift(facts: Facts, statics: Statics) -> tuple[Drift | None, str]:

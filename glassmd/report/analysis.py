@@ -74,7 +74,7 @@ def analysis_facts(found: Observables, files: Sequence[Path] = ()) -> dict[str, 
         else {
             "ageing": found.ageing.ageing,
             "second_over_first": found.ageing.second_over_first,
-            "chance": found.ageing.drift.chance,
+            "chance": found.ageing.chance,
             "lags": list(found.ageing.lags),
         },
         "files": [str(path) for path in files],

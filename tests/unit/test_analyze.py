@@ -12,6 +12,7 @@ import pytest
 from glassmd.analysis.ageing import ageing_of, drift_of
 from glassmd.analysis.crystallinity import crystalline_fraction
 from glassmd.analysis.energy import energy_of
+from glassmd.analysis.groups import understatement
 from glassmd.analysis.lags import plan_lags
 from glassmd.analysis.moves import MoveSums
 from glassmd.analysis.radial import RadialSums
@@ -29,12 +30,12 @@ Command = Callable[..., Outcome]
 LIQUID = get_mixture("kob-andersen")
 
 
-def of_walk(one: Walk, lags: np.ndarray, parts: int = 10, slower: float = 1.0) -> MoveSums:
-    """Sums over a walk whose steps shrink by a factor `slower` from the first part to the last."""
+def of_walk(one: Walk, lags: np.ndarray, parts: int = 10, scale: np.ndarray | float = 1.0) -> MoveSums:
+    """Sums over a walk, whose steps are multiplied by one number, or by one for each frame."""
     n_frames, n, _ = one.positions.shape
     sums = MoveSums(parts, len(lags), [n], ["A"], one.box, {"A": 7.25})
-    shrink = slower ** np.linspace(0, 1, n_frames)
-    steps = np.diff(one.positions, axis=0, prepend=one.positions[:1]) * shrink[:, None, None]
+    scales = np.broadcast_to(scale, n_frames)
+    steps = np.diff(one.positions, axis=0, prepend=one.positions[:1]) * scales[:, None, None]
     at = steps.cumsum(axis=0)
     for k, lag in enumerate(lags.astype(int)):
         for begin in range(n_frames - lag):
@@ -62,6 +63,24 @@ def test_a_random_walk_diffuses_is_gaussian_and_scatters_as_one(d: int) -> None:
     assert 0 < error < 0.3 * value
 
 
+def test_errors_of_long_lags_are_what_other_trajectories_differ_by() -> None:
+    """Though their displacements overlap; as if they did not, errors would be half of that."""
+    lags = np.array([10.0, 16.0, 25.0, 40.0, 50.0])
+    shares = np.array([understatement(lag, 99.0, 10) for lag in lags])
+    values, errors, squares, of_squares = [], [], [], []
+    for seed in range(24):
+        found = of_walk(walk(n=20, n_frames=100, step=0.25, seed=seed), lags).result(lags, shares)
+        value, error = found.jackknife(lambda part: float(np.polyfit(lags, part.mean("A", "squared"), 1)[0]))
+        values.append(value)
+        errors.append(error)
+        squares.append(found.mean("A", "squared"))
+        of_squares.append(found.error("A", "squared"))
+    assert shares[-1] > 2
+    assert 0.6 < np.std(values) / np.sqrt(np.mean(np.square(errors))) < 1.4
+    ratios = np.std(squares, axis=0) / np.sqrt(np.mean(np.square(of_squares), axis=0))
+    assert np.all((ratios > 0.6) & (ratios < 1.4))
+
+
 def test_where_particles_stay_in_their_cages_there_is_no_diffusion_coefficient_and_no_relaxation() -> None:
     one, lags = walk(n=100, n_frames=120, step=0.1), np.arange(1.0, 41.0)
     random = np.random.default_rng(4)
@@ -73,13 +92,19 @@ def test_where_particles_stay_in_their_cages_there_is_no_diffusion_coefficient_a
 
 def test_a_liquid_that_slows_down_ages_and_one_that_does_not_does_not() -> None:
     one, lags = walk(n=100, n_frames=400), np.array([1.0, 2.0, 5.0, 10.0, 20.0])
-    same = ageing_of(of_walk(one, lags).result(lags), "A", 399.0, 10)
-    slows = ageing_of(of_walk(one, lags, slower=0.5).result(lags), "A", 399.0, 10)
+    frame = np.arange(400)
+    same, slows, slowed = (
+        ageing_of(of_walk(one, lags, scale=scale).result(lags), "A", 399.0, 10)
+        for scale in (1.0, 0.5 ** (frame / 400), 1 + 1.5 * (frame < 40))
+    )
     assert same is not None
     assert slows is not None
+    assert slowed is not None
     assert not same.ageing
     assert slows.ageing
     assert slows.second_over_first < 0.6  # steps 0.5^(3/4) and 0.5^(1/4) of the first in the middle of the halves
+    assert slowed.ageing, "what comes to rest in the first part, as a liquid that was quenched nearly does"
+    assert not slowed.drift.significant
     assert drift_of(np.arange(20), np.random.default_rng(1).normal(size=20)).significant is False
 
 
