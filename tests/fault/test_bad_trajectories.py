@@ -71,6 +71,17 @@ def test_steps_out_of_order_or_twice(glassmd: Command, tmp_path: Path) -> None:
         refused(glassmd, write(tmp_path / name, one), "frame 7", "each once", "restart")
 
 
+def test_all_frames_at_one_time(glassmd: Command, tmp_path: Path) -> None:
+    class Stuck(Walk):
+        @property
+        def steps(self) -> list[int]:
+            return [50] * len(self.positions)
+
+    one = Stuck(WALK.box, WALK.species, WALK.positions, WALK.velocities)
+    for name, write in (("a.gsd", write_gsd), ("a.dump", write_dump), ("a.xyz", write_xyz)):
+        refused(glassmd, write(tmp_path / name, one), "frame 1", "each once", "restart")
+
+
 def test_a_frame_cut_in_the_middle_of_the_file(glassmd: Command, tmp_path: Path) -> None:
     path = write_dump(tmp_path / "a.dump", WALK)
     lines = path.read_text().splitlines(keepends=True)
