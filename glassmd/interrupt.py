@@ -18,6 +18,19 @@ _SIGNALS = signal.SIGTERM, signal.SIGINT
 _AGAIN = 2.0, 1.0
 """Seconds until a stop is tried again that something swallowed, and from then on."""
 
+_IMPORT, _LOOK = 3.0, 0.05
+"""Seconds that an import is given to end, and between two looks whether it has: what is compiled may import modules of
+its own, torch does, and end the process with SIGABRT where one raises."""
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported where a signal came."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
 
 class StopRequest:
     """A request to stop that long work polls with :meth:`check`.
@@ -36,6 +49,7 @@ class StopRequest:
         self._deadline = None if walltime is None else time.monotonic() + walltime
         self._parent = parent_process
         self._signal: str | None = None
+        self._signalled = 0.0
 
     def install(self) -> StopRequest:
         """Listen to SIGTERM and SIGINT. Call after importing gsd, lammps or hoomd, which set handlers too.
@@ -49,11 +63,13 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._signal is None:
+            self._signalled = time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, *_AGAIN)
         self._signal = signal.Signals(number).name
 
     def _unheard(self, number: int, frame: FrameType | None) -> None:
-        raise StoppedAtOnce(self._signal)
+        if not (_importing(frame) and time.monotonic() - self._signalled < _IMPORT):
+            raise StoppedAtOnce(self._signal)
 
     @property
     def reason(self) -> str | None:
@@ -83,7 +99,7 @@ class StoppedAtOnce(BaseException):
 
 @contextmanager
 def stop_at_once() -> Iterator[None]:
-    """SIGTERM and SIGINT raise :class:`StoppedAtOnce` inside the block, wherever it is.
+    """SIGTERM and SIGINT raise :class:`StoppedAtOnce` inside the block, wherever it is; an import ends first.
 
     For work that leaves nothing half done wherever it ends, because whatever it writes appears whole or not at all.
     What can go on later asks :class:`StopRequest` instead, whose handlers take the place of these. Other
@@ -93,15 +109,21 @@ def stop_at_once() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may listen
         return
+    asked: tuple[int, float] | None = None
     stopped = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        if not stopped or number == signal.SIGALRM:
-            if not stopped:
-                signal.setitimer(signal.ITIMER_REAL, *_AGAIN)
-            stopped = True
-            raise StoppedAtOnce(signal.Signals(number).name)
+        nonlocal asked, stopped
+        if asked is not None and number != signal.SIGALRM:
+            return
+        first = asked = asked or (number, time.monotonic())
+        if not stopped and _importing(frame) and time.monotonic() - first[1] < _IMPORT:
+            signal.setitimer(signal.ITIMER_REAL, _LOOK)
+            return
+        if not stopped:
+            signal.setitimer(signal.ITIMER_REAL, *_AGAIN)
+        stopped = True
+        raise StoppedAtOnce(signal.Signals(first[0]).name)
 
     before = {number: signal.signal(number, on_signal) for number in (*_SIGNALS, signal.SIGALRM)}
     try:

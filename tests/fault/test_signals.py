@@ -306,3 +306,39 @@ def test_handlers_are_put_back_where_nothing_stopped() -> None:
     with stop_at_once():
         assert signal.getsignal(signal.SIGTERM) is not before[0]
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)] == before
+
+
+SLOW_TO_IMPORT = """
+import os, signal, time
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep({seconds})
+complete = True
+"""
+
+IMPORTS = """
+import sys
+from glassmd.interrupt import {imported}
+sys.path.insert(0, {folder!r})
+try:
+    {listening}
+    import slow_to_import
+    while True:
+        pass
+except StoppedAtOnce as stopped:
+    print(slow_to_import.complete, stopped)
+"""
+
+
+@pytest.mark.parametrize(
+    ("imported", "listening", "seconds"),
+    [
+        ("StoppedAtOnce, stop_at_once", "block = stop_at_once(); block.__enter__()", 0.3),
+        ("StoppedAtOnce, StopRequest", "StopRequest().install()", 2.3),  # as long as nobody asks, plus some
+    ],
+)
+def test_an_import_is_not_interrupted(tmp_path: Path, imported: str, listening: str, seconds: float) -> None:
+    """Compiled modules import others, and an exception in one of those ends the process with SIGABRT."""
+    (tmp_path / "slow_to_import.py").write_text(SLOW_TO_IMPORT.format(seconds=seconds))
+    code = IMPORTS.format(imported=imported, folder=str(tmp_path), listening=listening)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (found.stdout.strip(), found.returncode) == ("True SIGTERM", 0), found.stderr

@@ -40,9 +40,12 @@ def liquid(mixture: Mixture, generator: np.random.Generator, n: int = 70) -> tup
 
 
 def check_same(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
-    """Equal to 1e-5 of each column's largest value (or of 1, if that is larger)."""
+    """Equal to 1e-4 of each column's largest value (or of 1, if that is larger).
+
+    Voronoi cells, which freud finds in single precision, differ by up to 3e-5 in one of twenty liquids.
+    """
     scale = np.maximum(np.abs(expected).max(axis=0), 1.0)
-    assert np.abs((found - expected) / scale).max() < 1e-5
+    assert np.abs((found - expected) / scale).max() < 1e-4
 
 
 @EACH
