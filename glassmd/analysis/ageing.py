@@ -1,8 +1,8 @@
 """Is the liquid the same at the end of a trajectory as at its beginning?
 
 A liquid that has been quenched slows down quickly at first, then ever more slowly: a trajectory may end in what looks
-like equilibrium. So that its parts are looked at in two ways, whether they are in an order (Kendall's τ), and whether
-the first is none of those that follow (Student's t against the second half).
+like equilibrium. Its parts are therefore looked at in two ways: whether they are in an order (Kendall's τ), and whether
+the first differs from those of the second half (Student's t).
 """
 
 from __future__ import annotations

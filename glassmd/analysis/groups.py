@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["mean_and_error", "understatement"]
+__all__ = ["ENOUGH", "mean_and_error", "understatement"]
 
 FloatArray = NDArray[np.float64]
 

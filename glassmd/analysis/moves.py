@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.analysis.dynamics import allowed_wave_vectors
+from glassmd.analysis.groups import ENOUGH
 
 __all__ = ["OVERLAP_LENGTH", "Dynamics", "MoveSums"]
 
@@ -165,9 +166,9 @@ class Dynamics:
         means = np.where(count > 0, sums[quantity] / np.maximum(count, 1), np.nan)
         known = np.isfinite(means).sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            centre = np.nanmean(np.where(known >= 3, means, 0.0), axis=0)
+            centre = np.nanmean(np.where(known >= ENOUGH, means, 0.0), axis=0)
             scatter = np.nansum((means - centre) ** 2, axis=0) / np.maximum(known - 1, 1)
-            return np.where(known >= 3, self.understated * np.sqrt(scatter / np.maximum(known, 1)), np.nan)
+            return np.where(known >= ENOUGH, self.understated * np.sqrt(scatter / np.maximum(known, 1)), np.nan)
 
     def jackknife(
         self, quantity: Callable[[Dynamics], float | None], lag: Callable[[float], float] | None = None
@@ -185,7 +186,7 @@ class Dynamics:
         value = quantity(self)
         counts = next(iter(self.sums.values()))["count"].sum(axis=1)
         filled = np.flatnonzero(counts > 0).tolist()
-        if value is None or len(filled) < 3:
+        if value is None or len(filled) < ENOUGH:
             return value, None
         without = [quantity(self.of_groups([g for g in filled if g != left_out])) for left_out in filled]
         if any(one is None for one in without):

@@ -8,6 +8,7 @@ import numpy as np
 
 from glassmd.analysis.crystallinity import crystalline_fraction
 from glassmd.analysis.energy import energy_of
+from glassmd.analysis.groups import mean_and_error
 from glassmd.analysis.radial import RadialSums
 from glassmd.analysis.scattering import StructureSums
 from glassmd.observables.result import Mean
@@ -70,7 +71,6 @@ def mean_of(values: list[float], groups: list[int]) -> Mean:
     """Mean, and standard error from the scatter of groups."""
     if not values:
         return Mean(None, None)
-    y, g = np.asarray(values), np.asarray(groups)
-    of_groups = [float(y[g == group].mean()) for group in np.unique(g)]
-    error = float(np.std(of_groups, ddof=1) / np.sqrt(len(of_groups))) if len(of_groups) >= 3 else None
-    return Mean(float(y.mean()), error)
+    counts = np.bincount(groups)
+    (mean,), (error,) = mean_and_error(np.bincount(groups, values)[:, None], counts)
+    return Mean(float(mean), float(error) if np.isfinite(error) else None)
