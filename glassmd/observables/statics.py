@@ -71,6 +71,6 @@ def mean_of(values: list[float], groups: list[int]) -> Mean:
     """Mean, and standard error from the scatter of groups."""
     if not values:
         return Mean(None, None)
-    counts = np.bincount(groups)
-    (mean,), (error,) = mean_and_error(np.bincount(groups, values)[:, None], counts)
+    sums, counts = np.bincount(groups, values).astype(np.float64), np.bincount(groups).astype(np.float64)
+    (mean,), (error,) = mean_and_error(sums[:, None], counts)
     return Mean(float(mean), float(error) if np.isfinite(error) else None)
