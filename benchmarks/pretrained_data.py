@@ -1,0 +1,104 @@
+"""The liquids that the models which come with glassmd are trained on.
+
+    python benchmarks/pretrained_data.py FOLDER [STATE...] [--workers 2] [--list]
+
+One run directory per state, named by truncation and temperature, such as `force-shifted-0.64`. Without names all of
+them are made in the order of the table, the hot ones first. Stopped, it goes on where it was; with `--device gpu` on a
+GPU. Every run is what `glassmd simulate` makes of the same settings, which `--list` prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import glassmd
+from glassmd.settings import RunSettings
+
+PER_DECADE = 5
+LONGEST = 4
+"""Output times are τ_α × 10^(k/5), from 0.1 √(mσ²/ε) up to k = 4, which is 6.3 τ_α."""
+
+
+@dataclass(frozen=True)
+class State:
+    """One temperature of one truncation.
+
+    Attributes:
+        truncation: Of Kob and Andersen's mixture.
+        temperature: ε_AA.
+        tau_alpha: √(mσ²/ε), of A at its own wave number, rounded: the unit of the output times.
+        parents: Per lineage.
+        replicas: Per parent of a training lineage.
+        held_out_replicas: Per parent of the two others.
+        lineages: All of them.
+    """
+
+    truncation: str
+    temperature: float
+    tau_alpha: float
+    parents: int = 4
+    replicas: int = 4
+    held_out_replicas: int = 16
+    lineages: int = 10
+
+    @property
+    def name(self) -> str:
+        """Of its run directory."""
+        return f"{self.truncation}-{self.temperature:g}"
+
+    def times(self) -> list[float]:
+        """Output times, multiples of the time step."""
+        step = 0.005
+        found = [self.tau_alpha * 10 ** (k / PER_DECADE) for k in range(-30, LONGEST + 1)]
+        return [round(round(time / step) * step, 3) for time in found if time >= 0.0975]
+
+    def settings(self, **others: object) -> RunSettings:
+        """Of its simulation."""
+        told = {
+            "truncation": self.truncation,
+            "temperature": self.temperature,
+            "particles": 1000,
+            "lineages": self.lineages,
+            "parents": self.parents,
+            "replicas": self.replicas,
+            "held_out_replicas": self.held_out_replicas,
+            "times": self.times(),
+            "seed": round(1000 * self.temperature) + 100_000 * (self.truncation == "shifted"),
+        }
+        return RunSettings(**{**told, **others})  # type: ignore[arg-type]
+
+
+STATES = (
+    State("force-shifted", 1.0, 1.26),
+    State("force-shifted", 0.8, 2.55),
+    State("force-shifted", 0.64, 8.4),
+    State("force-shifted", 0.56, 25.0),
+    State("force-shifted", 0.5, 105.0, replicas=3, held_out_replicas=8),
+    State("shifted", 0.8, 2.55, parents=2),
+    State("shifted", 0.64, 8.4, parents=2),
+    State("shifted", 0.56, 25.0, parents=2),
+)
+
+
+def main() -> None:
+    """Make what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("states", nargs="*", default=[state.name for state in STATES])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--list", action="store_true", help="print what would be made")
+    asked = parser.parse_args()
+    known = {state.name: state for state in STATES}
+    for name in asked.states:
+        settings = known[name].settings(workers=asked.workers, device=asked.device)
+        if asked.list:
+            print(name, settings.model_dump_json(exclude_unset=True))
+            continue
+        print(name, glassmd.simulate(settings, asked.folder / name), flush=True)
+
+
+if __name__ == "__main__":
+    main()
