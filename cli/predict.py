@@ -23,9 +23,11 @@ from glassmd_cli.options import (
     messages,
 )
 
+from glassmd.models.reading import read_card
 from glassmd.report.tables import key_value_table
 from glassmd.settings import times_of
 from glassmd.show import Counted, shown
+from glassmd.trajectory.formats import format_of
 from glassmd.trajectory.species import parse_types
 
 __all__ = ["predict"]
@@ -56,15 +58,17 @@ def predict(
 
     A model that was trained with another --target predicts that one, under its own name.
     """
-    # torch takes seconds to load, and what does not need it should not wait for it
+    # torch takes seconds to load: what is wrong without it is said before
+    format_of(snapshot)
+    read_card(model)
+    liquid = liquid_of(mixture, truncation)
+    kinds = None if types is None else parse_types(types)
+    chosen = None if times is None else times_of(times)
     from glassmd.prediction_files import predict_file
     from glassmd.report.figures import check_suffix, plot_propensity
 
     if plot is not None:
         check_suffix(plot)
-    liquid = liquid_of(mixture, truncation)
-    kinds = None if types is None else parse_types(types)
-    chosen = None if times is None else times_of(times)
     facts, configuration, prediction = predict_file(
         snapshot,
         model,

@@ -13,7 +13,7 @@ from glassmd.comparison.entries import Entry, entries_of
 from glassmd.comparison.folds import Fold, folds_of
 from glassmd.comparison.trainings import Training
 from glassmd.errors import InputError, RunError
-from glassmd.models.store import CARD_FILE
+from glassmd.models.reading import CARD_FILE
 from glassmd.settings import TrainSettings, build_settings
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample, at_times

@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -17,14 +16,10 @@ from glassmd.errors import ModelError, storage_errors
 from glassmd.learners import make_model
 from glassmd.learners.base import PropensityModel
 from glassmd.models.card import CARD_VERSION, ModelCard
-from glassmd.storage import SEAL, check_seal, read_json, remove_leftovers, sealed, write_bytes, write_json
+from glassmd.models.reading import AGAIN, CARD_FILE, WEIGHTS_FILE, read_card
+from glassmd.storage import remove_leftovers, sealed, write_bytes, write_json
 
-__all__ = ["CARD_FILE", "WEIGHTS_FILE", "LoadedModel", "load_model", "save_model"]
-
-CARD_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
-_AGAIN = "train or import the model again, or check the path"
-_LARGEST = 64 * 2**20  # bytes of a card; real ones have thousands
+__all__ = ["LoadedModel", "load_model", "save_model"]
 
 
 class LoadedModel(NamedTuple):
@@ -77,22 +72,7 @@ def load_model(directory: str | Path) -> LoadedModel:
         ModelError: It is missing, incomplete, damaged or was written by a newer program.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        raise ModelError(
-            f"found no model directory {directory}",
-            f"one with {CARD_FILE} and {WEIGHTS_FILE}",
-            "try glassmd train … --out MODEL, or check the path",
-        )
-    content = _read_card(directory / CARD_FILE)
-    checksum = content.pop("weights_sha256", None)
-    try:
-        card = ModelCard.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the card"
-        raise ModelError(
-            f"found {directory / CARD_FILE} with {where}: {first['msg']}", "a model card", _AGAIN
-        ) from error
+    card, checksum = read_card(directory)
     tensors = _read_weights(directory / WEIGHTS_FILE, checksum)
     try:
         model = make_model(card.model, **card.hyperparameters)
@@ -103,7 +83,7 @@ def load_model(directory: str | Path) -> LoadedModel:
     except Exception as error:  # what hyperparameters of a wrong kind raise, each learner in its own way
         reason = (str(error).splitlines() or [repr(error)])[-1].strip()
         raise ModelError(
-            f"found weights in {directory} that do not fit its {CARD_FILE}: {reason}", f"a {card.model} model", _AGAIN
+            f"found weights in {directory} that do not fit its {CARD_FILE}: {reason}", f"a {card.model} model", AGAIN
         ) from error
     return LoadedModel(model.eval(), card)
 
@@ -119,33 +99,18 @@ def _check_card(model: PropensityModel, card: ModelCard) -> None:
         )
 
 
-def _read_card(path: Path) -> dict[str, Any]:
-    if path.is_file() and path.stat().st_size > _LARGEST:
-        raise ModelError(f"found {path} of {path.stat().st_size} bytes", "a model card", _AGAIN)
-    content = read_json(path, error=ModelError, todo=_AGAIN)
-    schema = content.get("schema_version")
-    if type(schema) is not int or not 1 <= schema <= CARD_VERSION:
-        raise ModelError(
-            f"found schema version {schema!r:.60} in {path}", f"1 to {CARD_VERSION}", "install a newer glassmd"
-        )
-    if schema > 1:
-        check_seal(path, content, error=ModelError, todo=_AGAIN)
-        del content[SEAL]
-    return content
-
-
 def _read_weights(path: Path, checksum: object) -> dict[str, Tensor]:
     try:
         weights = path.read_bytes()
     except OSError as error:
         raise ModelError(
-            f"could not read {path}: {error.strerror}", f"{WEIGHTS_FILE} beside {CARD_FILE}", _AGAIN
+            f"could not read {path}: {error.strerror}", f"{WEIGHTS_FILE} beside {CARD_FILE}", AGAIN
         ) from error
     if hashlib.sha256(weights).hexdigest() != checksum:
         raise ModelError(
-            f"found {path} with another checksum than {CARD_FILE} says", "the weights it was written with", _AGAIN
+            f"found {path} with another checksum than {CARD_FILE} says", "the weights it was written with", AGAIN
         )
     try:
         return load(weights)
     except (SafetensorError, ValueError) as error:
-        raise ModelError(f"could not read {path}: {error}", "a safetensors file", _AGAIN) from error
+        raise ModelError(f"could not read {path}: {error}", "a safetensors file", AGAIN) from error
