@@ -52,6 +52,9 @@ def predict(
     ] = None,
     engine: EngineOption = EngineName.auto,
     device: DeviceOption = DeviceName.auto,
+    force: Annotated[
+        bool, typer.Option("--force", help="Predict liquids, too, that are unlike all that the model has seen.")
+    ] = False,
     json_mode: JsonFlag = False,
 ) -> None:
     """Write frames with what a model predicts of every particle, its propensity, ready to colour by in OVITO.
@@ -81,6 +84,7 @@ def predict(
         temperature=temperature,
         engine=engine.value,
         device=device.value,
+        force=force,
     )
     if plot is not None:
         found = prediction.times, prediction.propensity, prediction.time_unit, prediction.target
@@ -90,6 +94,8 @@ def predict(
         messages().print(
             "the snapshot does not say which mixture and truncation it is: whether they are the model's is unknown"
         )
+    for warning in facts["warnings"]:
+        messages().print(f"warning: {warning}", markup=False)
     if json_mode:
         emit(facts)
     else:

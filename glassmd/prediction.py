@@ -21,6 +21,7 @@ from glassmd.errors import EngineError, ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
 from glassmd.mixtures import mixture_of
+from glassmd.models.guard import Guarded, TemperatureFrom, guard
 from glassmd.models.store import LoadedModel, load_model
 from glassmd.settings import RunSettings
 from glassmd.simulation.structures import (
@@ -52,6 +53,9 @@ class Prediction:
         std: (n_times, n_particles) float64, in the same unit: how far the truth is expected from the prediction,
             particle by particle where the model says so, else by species and time on validation lineages; NaN where it
             was never validated.
+        temperature: That it is for, ε_AA.
+        temperature_from: Who says so: `told`, `velocities`, `structure` or `model`.
+        warnings: What the training had not seen of a liquid like this, in words.
         input_cost: By input: what computing it took; see :attr:`glassmd.stream.structures.Structures.cost`.
         seconds: What the prediction took besides.
         time_unit: Of the times, the model's.
@@ -61,6 +65,9 @@ class Prediction:
     times: list[float]
     propensity: NDArray[np.float64]
     std: NDArray[np.float64]
+    temperature: float = float("nan")
+    temperature_from: TemperatureFrom = "model"
+    warnings: list[str] = field(default_factory=list)
     input_cost: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
     time_unit: TimeUnit = REDUCED
@@ -75,6 +82,7 @@ def predict(
     temperature: float | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
+    force: bool = False,
     check: Callable[[], None] | None = None,
 ) -> Prediction:
     """Predict the propensity of every particle, or what else the model was trained on.
@@ -83,21 +91,31 @@ def predict(
         configuration: Of the model's mixture and dimension.
         model: A loaded model, which stays on the device that it computes on, or its directory.
         structure: The configuration with the inputs that the model sees; computed with the engine by default.
-        temperature: k_B T / ε_AA; that of the model's training by default.
+        temperature: k_B T / ε_AA; by default what the velocities or the structure tell, or that of the model's
+            training where it knows one only.
         engine: What computes the inputs, as in settings.
         device: Where it does, and where a network computes; `auto` takes the CPU where a GPU has no room.
+        force: Predict liquids, too, that are unlike all of the model's training.
         check: Called about once a second while they are computed; what it raises ends it.
 
     Raises:
-        ModelError: The model does not fit the configuration, or the temperature is needed.
+        ModelError: The model does not fit the configuration, has seen nothing like it, or the temperature is needed.
         EngineError: Inputs are needed and there is no engine, or it failed.
     """
     loaded = model if isinstance(model, LoadedModel) else load_model(Path(model))
     _require_fit(configuration, loaded)
     where = torch_device(device, loaded.model)
     cost: dict[str, dict[str, Any]] = {}
+    told = structure.temperature if structure is not None and temperature is None else temperature
+    guarded = guard(loaded.card, configuration, told)
+    if guarded.outside and not force:
+        raise ModelError(
+            f"found {guarded.outside[0].found}",
+            f"{guarded.outside[0].expected}, which the model has seen",
+            "train a model on such liquids; --force predicts all the same",
+        )
     if structure is None:
-        known = temperature if temperature is not None else _only_temperature(loaded)
+        known = guarded.temperature
         requests = requests_for(loaded.model.inputs, _cage(loaded, known))
         if any(request.published for request in requests):
             raise ModelError(
@@ -120,10 +138,30 @@ def predict(
                 f"found no room on the GPU for {configuration.n_particles:,} particles", "some", "try --device cpu"
             ) from error
         values, spread = _computed(loaded, data, torch.device("cpu"))
-    std = _residual(configuration, loaded) if spread is None else spread
+    std = _widened(_residual(configuration, loaded) if spread is None else spread, values, guarded)
     seconds = time.monotonic() - started
     card = loaded.card
-    return Prediction(list(card.times), values, std, cost, seconds, card.time_unit, card.target)
+    return Prediction(
+        times=list(card.times),
+        propensity=values,
+        std=std,
+        temperature=guarded.temperature,
+        temperature_from=guarded.temperature_from,
+        warnings=guarded.warnings(),
+        input_cost=cost,
+        seconds=seconds,
+        time_unit=card.time_unit,
+        target=card.target,
+    )
+
+
+def _widened(std: NDArray[np.float64], values: NDArray[np.float64], guarded: Guarded) -> NDArray[np.float64]:
+    """(n_times, n_particles) spreads where the training had nothing like it.
+
+    In proportion to how much farther a particle's surroundings are than any; and, beyond the temperatures of the
+    training, by as much of the prediction as ln T is beyond them.
+    """
+    return np.hypot(std * np.maximum(guarded.distance, 1.0), guarded.extrapolated * values)
 
 
 @torch.no_grad()
@@ -175,7 +213,7 @@ def predict_samples(
     for sample in samples:
         if check is not None:
             check()
-        one = predict(sample.parent, loaded, structure=structures.of(sample), device=settings.device)
+        one = predict(sample.parent, loaded, structure=structures.of(sample), device=settings.device, force=True)
         found.append(replace(at_times(one, columns), times=times))
     return found, structures.cost
 
@@ -201,17 +239,6 @@ def _require_fit(configuration: Configuration, loaded: LoadedModel) -> None:
         raise ModelError(
             f"found species {list(configuration.species_names)}", f"{card.mixture['species']} as the model"
         )
-
-
-def _only_temperature(loaded: LoadedModel) -> float:
-    known = loaded.card.temperatures
-    if len(known) != 1:
-        raise ModelError(
-            f"found no temperature of the snapshot, and a model trained at {', '.join(f'{t:g}' for t in known)}",
-            "the temperature of the liquid",
-            f"try --temperature {known[0]:g}",
-        )
-    return known[0]
 
 
 def _residual(configuration: Configuration, loaded: LoadedModel) -> NDArray[np.float64]:

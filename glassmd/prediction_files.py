@@ -82,6 +82,7 @@ def predict_file(
     types: Mapping[str, str] | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
+    force: bool = False,
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict[str, Any], Configuration, Prediction]:
     """Write frames with `log/particles/propensity_t<time>` (and `_std`) of every particle, ready to colour by.
@@ -98,6 +99,7 @@ def predict_file(
         types: Species by the name of a type of the snapshot.
         engine: What computes the inputs that the model sees, as in settings.
         device: Where it does, and where a network computes.
+        force: Predict liquids, too, that are unlike all of the model's training.
         show: Told how many frames of how many are done.
 
     Returns:
@@ -126,7 +128,7 @@ def predict_file(
 
         def predicted(frame: Frame) -> Prediction:
             check_overlaps(snapshot, frame.configuration)
-            found = predict(frame.configuration, loaded, temperature=known, engine=engine, device=device)
+            found = predict(frame.configuration, loaded, temperature=known, engine=engine, device=device, force=force)
             return found if columns is None else at_times(found, columns)
 
         with FrameWriter(out) as writer:
@@ -139,6 +141,7 @@ def predict_file(
                 writer.append(Frame(frame.configuration, frame.step, log, shown), trajectory.original(number))
                 done.add(frame.configuration, prediction)
                 show(len(done.means), len(numbers))
+    notes = [note for note in trajectory.notes if "no step numbers" not in note]
     facts = {
         "output": str(out),
         "n_particles": trajectory.n_particles,
@@ -153,7 +156,9 @@ def predict_file(
         "inputs": list(loaded.model.inputs),
         "input_cost": done.cost,
         "prediction_seconds": done.seconds,
-        "warnings": [*_warnings(loaded), *(note for note in trajectory.notes if "no step numbers" not in note)],
+        "temperature": prediction.temperature,
+        "temperature_from": prediction.temperature_from,
+        "warnings": [*_warnings(loaded), *done.warnings, *notes],
         "seconds": time.monotonic() - started,
     }
     return facts, frame.configuration, prediction
@@ -166,6 +171,7 @@ class _Done:
     means: list[dict[str, list[float]]] = field(default_factory=list)
     cost: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
 
     def mean(self) -> dict[str, list[float]]:
         """Over the frames, by species."""
@@ -177,6 +183,7 @@ class _Done:
         of_frame = {name: {"share_of_label": None, **one} for name, one in prediction.input_cost.items()}
         merge_cost(self.cost, of_frame)
         self.seconds += prediction.seconds
+        self.warnings += [one for one in prediction.warnings if one not in self.warnings]
 
 
 def _require_liquid(trajectory: Trajectory, loaded: LoadedModel, temperature: float | None) -> float | None:

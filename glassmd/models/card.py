@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from glassmd.errors import ModelError
+from glassmd.models.domain import Domain
 from glassmd.target import PROPENSITY, Target
 from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit, shown_time
 
@@ -40,6 +41,8 @@ class ModelCard(BaseModel):
         cage_protocols: By temperature, :class:`glassmd.simulation.structures.CageProtocol` as numbers: how the
             cage positions were measured that it was trained on.
         tau_alphas: By temperature, √(mσ²/ε): the unit of the times; empty where that is √(mσ²/ε) itself.
+        domain: What the training data were like, which snapshots are compared with; cards of earlier versions, and of
+            models whose data nobody had, do not say.
         provenance: How it was trained, free.
         glassmd_version: Version that wrote it.
 
@@ -67,6 +70,7 @@ class ModelCard(BaseModel):
     residual_std: dict[str, list[_Number]] | None = None
     cage_protocols: dict[str, dict[str, Any]] = {}
     tau_alphas: dict[str, _Positive] = {}
+    domain: Domain | None = None
     provenance: dict[str, Any] = {}
     glassmd_version: str = ""
 

@@ -81,12 +81,17 @@ class Structures:
         """
         run = self._run_of(sample.key)
         parent = ParentKey(sample.key.lineage, sample.key.parent)
-        temperature = sample.temperature if np.isfinite(sample.temperature) else float(run.identity["temperature"])
+        temperature = self.temperature(sample)
         if not self.requests:
             return Structure(sample.parent, mixture_of(run.identity["mixture"]), temperature)
         keys = [request.key(parent) for request in self._settled(run)]
         self.count(sample.key)
         return read_structure(run, sample.parent, keys, temperature)
+
+    def temperature(self, sample: Sample) -> float:
+        """Of a sample, ε_AA: its own, or its run's where it does not say."""
+        known = np.isfinite(sample.temperature)
+        return sample.temperature if known else float(self._run_of(sample.key).identity["temperature"])
 
     def count(self, key: SampleKey) -> None:
         """Somebody has the structures of a sample: they are part of :attr:`cost`."""

@@ -25,7 +25,9 @@ from glassmd.learners.base import PropensityModel
 from glassmd.learners.fitting.fit import Fit
 from glassmd.learners.fitting.stepped import Stepping
 from glassmd.learners.part import Advance, Taken, Tensors, of_prefix, with_prefix
+from glassmd.mixtures import mixture_of
 from glassmd.models.card import ModelCard
+from glassmd.models.domain import Domain, measured_domain
 from glassmd.models.store import save_model
 from glassmd.settings import TrainSettings
 from glassmd.storage import claim, remove_leftovers
@@ -64,6 +66,7 @@ RESUMABLE = (
 
 _UNSAVED = 60.0  # seconds of taking samples in after which what was done is saved
 _TAKING = 10.0  # seconds of taking samples in after which a learner on a stream goes on learning
+_TYPICAL = 100  # samples that show what a liquid is like: their means are known to a few percent of their scatter
 _SLOW = 0.1  # seconds of encoding a sample from which on a process of its own is worth its start
 
 
@@ -138,6 +141,7 @@ class Trainer:
         self.validated: dict[str, Any] = {"step": -1, "basis": None}
         self.went_back: int | None = None
         self._behind = False
+        self._domain: Domain | None = None
         self._saved = time.monotonic()
         self._steps_here, self._busy = 0, 0.0
         self.progress = TrainingProgress(waited=self.pace.waited)
@@ -404,6 +408,7 @@ class Trainer:
             self.validation.cross_validate(self._unseen)
         self.journal.validation(self.step, self.validation.scores, self.validation.loss(self.species), last=True)
         self._tell_scores()
+        self._domain = self._measured_domain()
         self._save_model()
         if self._own is not None:
             self._own.remove()
@@ -487,6 +492,7 @@ class Trainer:
             trained_species=self.species,
             residual_std=self.validation.residual,
             cage_protocols=self.structures.cage_protocols(),
+            domain=self._domain,
             provenance={
                 "steps": self.best["step"],
                 "seed": self.seed,
@@ -501,6 +507,12 @@ class Trainer:
                 "input_cost": self.structures.cost,
             },
         )
+
+    def _measured_domain(self) -> Domain:
+        """What the samples are like that were learned from, evenly chosen over the lineages where they are many."""
+        samples = (self.taken.sample(key) for key in self.taken.some(_TYPICAL))
+        liquids = ((one.parent, self.structures.temperature(one)) for one in samples)
+        return measured_domain(liquids, mixture_of(self.source.mixture))
 
     # ---- telling --------------------------------------------------------------------------------------------
 
