@@ -41,6 +41,7 @@ _FEW = 5
 
 _UNKNOWN_SCATTER = 2.0
 _RIDGE = 0.05  # of the correlation matrix: descriptors that say nearly the same
+_LIMIT = 8.0  # of z: what a pair that all but overlaps adds to an energy has no bounds
 _GROUPS = 5  # of samples, each measured by what the others are like
 
 # by how much a number may leave the range of the training: without a word, and with one
@@ -190,7 +191,7 @@ class Domain(BaseModel):
         where = np.log(self.temperatures)
         mean = _interpolated(at, where, np.array(known.mean))
         spread = np.exp(_interpolated(at, where, np.log(known.spread)))
-        return np.asarray((columns - mean) / spread)
+        return np.clip((columns - mean) / spread, -_LIMIT, _LIMIT)
 
 
 def measured_domain(samples: Iterable[tuple[Configuration, float]], mixture: Mixture) -> Domain:
@@ -244,7 +245,11 @@ def _species(by_temperature: Sequence[Sequence[FloatArray]]) -> SpeciesDomain:
     mean = np.array([np.vstack(of).mean(axis=0) for of in by_temperature])
     spread = np.array([np.vstack(of).std(axis=0) for of in by_temperature])
     spread = np.maximum(spread, 1e-6 * np.abs(mean) + 1e-9)
-    z = [(one - m) / s for of, m, s in zip(by_temperature, mean, spread, strict=True) for one in of]
+    z = [
+        np.clip((one - m) / s, -_LIMIT, _LIMIT)
+        for of, m, s in zip(by_temperature, mean, spread, strict=True)
+        for one in of
+    ]
     rows = np.vstack(z)
     correlation = _correlation(rows)
     # each mean was taken from the same samples, of which there are k: they scatter around it by √(1 − 1/k) too little
@@ -259,7 +264,8 @@ def _species(by_temperature: Sequence[Sequence[FloatArray]]) -> SpeciesDomain:
         spread=spread.tolist(),
         correlation=correlation.tolist(),
         scatter=np.maximum(scatter, _LEAST_SCATTER).tolist(),
-        far=float(np.quantile(_unseen_distances(z), _FAR)),
+        # a quantile beyond the last of few rows is not known
+        far=float(np.quantile(_unseen_distances(z), _FAR)) * (1 + rows.shape[1] / len(rows)),
     )
 
 

@@ -68,7 +68,7 @@ def test_several_frames_of_a_foreign_file_are_predicted_into_any_format(
 ) -> None:
     source = write_dump(tmp_path / "a.dump", WALK, "id type xu yu zu vx vy vz v_p")
     out = tmp_path / f"out{ending}"
-    outcome = glassmd("predict", source, "--model", tiny_model, "--frames=::2", "--out", out, "--json")
+    outcome = glassmd("predict", source, "--model", tiny_model, "--frames=::2", "--force", "--out", out, "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json["frames"] == [0, 2, 4]
     assert any("by their numbers" in warning for warning in outcome.json["warnings"])
@@ -95,7 +95,7 @@ def test_what_a_gsd_file_holds_besides_is_kept_and_types_get_their_names(
             frame.bonds.N, frame.bonds.types, frame.bonds.typeid, frame.bonds.group = 1, ["bond"], [0], [[0, 5]]
             frame.log["mine"] = np.arange(3.0)
             new.append(frame)
-    options = ["--model", tiny_model, "--types=big=A,small=B", "--frames=all", "--out", out]
+    options = ["--model", tiny_model, "--types=big=A,small=B", "--frames=all", "--force", "--out", out]
     outcome = glassmd("predict", tmp_path / "b.gsd", *options, "--json")
     assert outcome.code == 0, outcome.err
     with gsd.hoomd.open(out, "r") as file:
@@ -121,7 +121,9 @@ def test_snapshots_of_other_liquids_are_no_trajectory_but_are_predicted(
     assert outcome.code == 2
     assert "other types" in outcome.err
     out = tmp_path / "out.gsd"
-    outcome = glassmd("predict", tmp_path / "two.gsd", "--model", tiny_model, "--frames", "all", "--out", out)
+    outcome = glassmd(
+        "predict", tmp_path / "two.gsd", "--model", tiny_model, "--frames", "all", "--force", "--out", out
+    )
     assert outcome.code == 0, outcome.err
     for liquid, frame in zip(liquids, read_frames(out), strict=True):
         np.testing.assert_array_equal(frame.configuration.species, liquid.species)
@@ -130,7 +132,8 @@ def test_snapshots_of_other_liquids_are_no_trajectory_but_are_predicted(
 @needs_lammps
 def test_a_prediction_in_extended_xyz_opens_in_ase(tmp_path: Path, glassmd: Command, tiny_model: Path) -> None:
     out = tmp_path / "out.xyz"
-    outcome = glassmd("predict", write_xyz(tmp_path / "a.xyz", WALK), "--model", tiny_model, "--out", out)
+    source = write_xyz(tmp_path / "a.xyz", WALK)
+    outcome = glassmd("predict", source, "--model", tiny_model, "--force", "--out", out)
     assert outcome.code == 0, outcome.err
     atoms = ase.io.read(out)
     assert atoms.cell.lengths() == pytest.approx(WALK.box)
