@@ -48,12 +48,12 @@ function withError(value, error) {
   return `${value.toFixed(digitsFor(error))} ± ${error.toFixed(digitsFor(error))}`;
 }
 
-/* Three to six round numbers between two ends. */
+/* Two to six round numbers between two ends: as many labels as have room. */
 function roundNumbers(low, high) {
   if (high - low < 1e-6 * Math.abs(high)) return [[low, Number(low.toPrecision(3)).toString()]]; // they are all the same
   const rough = (high - low) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((one) => one >= rough * 0.999);
+  const step = [1, 2, 5, 10].map((m) => m * power).find((one) => one >= 0.75 * rough);
   const found = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high * (1 + 1e-9); k++) found.push(k * step);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
@@ -187,7 +187,7 @@ function describe() {
   find("shown-count").textContent = `${shown.length} of ${n} particles`;
   const { axis, position, side } = state.cut;
   find("cut").hidden = axis === null;
-  if (axis !== null) write(find("shown-part"), `shown: ${AXES[axis]} ${SIGNS[side]} ${position.toFixed(2)} σ`);
+  if (axis !== null) write(find("shown-part"), `shown: ${AXES[axis]} ${SIGNS[side]} ${position.toFixed(2).replace("-", "−")} σ`);
 }
 
 function fillPage() {
@@ -327,7 +327,8 @@ function loadK3D() {
   return library;
 }
 
-const nextPicture = () => new Promise((done) => requestAnimationFrame(done));
+/* Once what belongs to the next picture is done, observers of sizes included. */
+const nextPicture = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 
 function fail(reason) {
   const problem = find("problem");
@@ -345,6 +346,8 @@ async function begin() {
   const made = new K3D(ThreeJsProvider, find("drawing"), {
     menuVisibility: false,
     gridVisible: false,
+    gridAutoFit: false,
+    grid: [-1, 1].flatMap((sign) => corner(sign).map((one) => one + sign)), // K3D's camera sees as far as five of these
     cameraAutoFit: false,
     cameraMode: "orbit",
     cameraUpAxis: flat ? "none" : "z",

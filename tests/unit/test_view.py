@@ -219,6 +219,18 @@ def high_left_and_right(picture: NDArray[np.uint8]) -> tuple[float, float]:
     return float(high[left].mean()), float(high[right].mean())
 
 
+@pytest.mark.parametrize("spacing", [1, 4])
+def test_all_particles_are_seen_however_far_the_camera_is(page: Page, spacing: int, tmp_path: Path) -> None:
+    """As many pixels have a colour as their discs have."""
+    on = lattice(2, 10, ("A",))
+    at = Configuration(spacing * on.box, on.species, spacing * on.positions, ("A",))
+    values = np.random.default_rng(1).random((1, 100))
+    opened(page, tmp_path / "v.html", at, Prediction([1.0], values, values))
+    pixels = HEIGHT / (1.06 * at.box[1])  # of one σ
+    seen = len(particles_in(page.screenshot())[0])
+    assert seen == pytest.approx(100 * np.pi * (0.5 * pixels) ** 2, rel=0.15)
+
+
 @pytest.mark.parametrize("d", [2, 3])
 def test_high_is_bright_where_it_is_high_and_the_time_is_chosen(page: Page, d: int, tmp_path: Path) -> None:
     at = lattice(d)
