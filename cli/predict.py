@@ -40,6 +40,10 @@ def predict(
     model: Annotated[Path, typer.Option("--model", help="Model directory.")],
     out: Annotated[Path | None, typer.Option("--out", help="File to write: .gsd, .xyz, .dump, .dump.gz.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draw a slice of the box.")] = None,
+    view: Annotated[
+        Path | None,
+        typer.Option("--view", help="Also write a page (.html) that turns the last frame in any browser, offline."),
+    ] = None,
     frames: Annotated[
         str, typer.Option("--frames", help="Which frames: all, -1 (the last), 0,5 or a slice such as ::10.")
     ] = "-1",
@@ -67,11 +71,15 @@ def predict(
     liquid = liquid_of(mixture, truncation)
     kinds = None if types is None else parse_types(types)
     chosen = None if times is None else times_of(times)
-    from glassmd.prediction_files import predict_file
     from glassmd.report.figures import check_suffix, plot_propensity
+    from glassmd.report.view import check_view, write_view
 
     if plot is not None:
         check_suffix(plot)
+    if view is not None:
+        check_view(view)
+    from glassmd.prediction_files import predict_file
+
     facts, configuration, prediction = predict_file(
         snapshot,
         model,
@@ -90,6 +98,9 @@ def predict(
         found = prediction.times, prediction.propensity, prediction.time_unit, prediction.target
         plot_propensity(plot, configuration, *found)
         facts["plot"] = str(plot)
+    if view is not None:
+        write_view(view, configuration, prediction, snapshot.name)
+        facts["view"] = str(view)
     if not facts["mixture_checked"]:
         messages().print(
             "the snapshot does not say which mixture and truncation it is: whether they are the model's is unknown"

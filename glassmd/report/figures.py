@@ -18,12 +18,25 @@ from glassmd.errors import InputError, storage_errors
 from glassmd.target import PROPENSITY, Target, quantity
 from glassmd.time_unit import REDUCED, TimeUnit, shown_time, time_axis
 
-__all__ = ["STYLE", "check_suffix", "plot_propensity", "plot_scores", "plot_slices", "save_figure"]
+__all__ = [
+    "COLOURS",
+    "STYLE",
+    "check_suffix",
+    "colour_limits",
+    "drawn_radius",
+    "plot_propensity",
+    "plot_scores",
+    "plot_slices",
+    "save_figure",
+]
 
 FloatArray = NDArray[np.float64]
 
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 150}
 """Of every figure, as matplotlib takes it."""
+
+COLOURS = "viridis"
+"""matplotlib's name of the colours of propensities: equal steps look equal, and the lightness alone tells them."""
 
 _LAYER = 1.0
 """Thickness of the layer that is drawn of a box in three dimensions, σ_AA."""
@@ -32,7 +45,12 @@ _EDGES = ("#000000", "#D55E00", "#56B4E9", "#CC79A7")
 """Of species in their order; of M. Okabe & K. Ito's colours those that viridis lacks."""
 
 _RADIUS = {"A": 0.5, "B": 0.44, "C": 0.47}
-"""Drawn radii, half of σ_aa; a species without one is drawn like A."""
+"""Half of σ_aa."""
+
+
+def drawn_radius(species: str) -> float:
+    """Radius that particles of a species are drawn with, σ_AA; one that is not known is drawn like A."""
+    return _RADIUS.get(species, _RADIUS["A"])
 
 
 def check_suffix(path: Path) -> None:
@@ -62,10 +80,10 @@ def _slice(
     if x.shape[1] == 3:
         layer = layer[np.argsort(x[layer, 2])]  # what is nearer, at larger z, covers what is behind
     width = float(axes.get_window_extent().width) * 72 / axes.figure.dpi
-    radius = np.array([_RADIUS.get(name, 0.5) for name in configuration.species_names])[configuration.species[layer]]
+    radius = np.array([drawn_radius(name) for name in configuration.species_names])[configuration.species[layer]]
     size = (1.8 * radius / configuration.box[0] * width) ** 2
     drawn = axes.scatter(
-        x[layer, 0], x[layer, 1], c=values[layer], s=size, cmap="viridis", vmin=limits[0], vmax=limits[1],
+        x[layer, 0], x[layer, 1], c=values[layer], s=size, cmap=COLOURS, vmin=limits[0], vmax=limits[1],
         edgecolors=[_EDGES[k % len(_EDGES)] for k in configuration.species[layer]], linewidths=0.7,
     )  # fmt: skip
     half = configuration.box / 2
@@ -87,7 +105,8 @@ def _legend(figure: Figure, configuration: Configuration) -> None:
     figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), fontsize=8, frameon=False)
 
 
-def _limits(values: Sequence[FloatArray]) -> tuple[float, float]:
+def colour_limits(values: Sequence[FloatArray]) -> tuple[float, float]:
+    """Ends of a colour scale: the 2nd and the 98th percentile of all the values, so that a few spend no colours."""
     low, high = np.percentile(np.concatenate(values), [2, 98])
     return float(low), float(max(high, low + 1e-9))
 
@@ -115,7 +134,7 @@ def plot_slices(
         axes = figure.subplots(len(rows), len(times), squeeze=False, sharex=True, sharey=True)
         figure.draw_without_rendering()
         for column, time in enumerate(times):
-            limits = _limits([values[column] for _, values in rows])
+            limits = colour_limits([values[column] for _, values in rows])
             for row, (title, values) in enumerate(rows):
                 place = axes[row, column]
                 drawn = _slice(place, configuration, values[column], limits, f"{title}, t = {shown_time(time, unit)}")

@@ -19,6 +19,7 @@ from glassmd.storage import claim
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.source import SampleSource
 from tests.conftest import TINY, Outcome, needs_lammps
+from tests.fault.refusals import assert_refused
 from tests.sidecars import rename_run, rewrite
 from tests.unit.test_importers import botan_file
 
@@ -104,7 +105,12 @@ def test_a_prediction_never_replaces_its_snapshot(glassmd: Command, tiny_model: 
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [(("--plot", "x.xyz"), "an ending of"), (("--times", "foo"), "found times 'foo'")],
+    [
+        (("--plot", "x.xyz"), "an ending of"),
+        (("--view", "x.png"), "an ending of .html"),
+        (("--view", "/dev/null/x.html"), "could not write /dev/null/x.html"),
+        (("--times", "foo"), "found times 'foo'"),
+    ],
 )
 def test_options_are_checked_before_anything_is_written(
     glassmd: Command, tiny_model: Path, tiny_run: Run, tmp_path: Path, option: tuple[str, str], words: str
@@ -114,6 +120,16 @@ def test_options_are_checked_before_anything_is_written(
     assert outcome.code == 2
     assert words in outcome.err
     assert not out.exists()
+
+
+def test_a_view_without_what_draws_it_is_refused_before_anything_is_predicted(
+    glassmd: Command, tiny_model: Path, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glassmd.prediction_files.predict_file", lambda *arguments, **options: pytest.fail("predicted"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    snapshot = tiny_run.file("parents", "L0000-P0000")
+    outcome = glassmd("predict", snapshot, "--model", tiny_model, "--view", tmp_path / "v.html")
+    assert_refused(outcome, "found no K3D", 'pip install "glassmd[view]"')
 
 
 def test_a_model_has_one_trainer_at_a_time(glassmd: Command, tiny_run: Run, tmp_path: Path) -> None:

@@ -94,7 +94,9 @@ def test_predict_writes_what_ovito_colours_by(
     glassmd: Command, tiny_model: Path, tiny_run: Run, tmp_path: Path
 ) -> None:
     snapshot, out, plot = tiny_run.file("parents", "L0001-P0000"), tmp_path / "p.gsd", tmp_path / "p.png"
-    outcome = glassmd("predict", snapshot, "--model", tiny_model, "--out", out, "--plot", plot, "--json")
+    page = tmp_path / "pages" / "p.html"
+    drawn = ("--plot", plot, "--view", page)
+    outcome = glassmd("predict", snapshot, "--model", tiny_model, "--out", out, *drawn, "--json")
     assert {"output", "n_particles", "times", "propensity_mean", "seconds"} <= set(outcome.json)
     assert len(outcome.json["propensity_mean"]["B"]) == 2
     with gsd.hoomd.open(str(out)) as file:
@@ -105,6 +107,8 @@ def test_predict_writes_what_ovito_colours_by(
     with gsd.hoomd.open(str(snapshot)) as file:
         np.testing.assert_array_equal(positions, file[0].particles.position)
     assert plot.stat().st_size > 10_000
+    assert (outcome.json["plot"], outcome.json["view"]) == (str(plot), str(page))
+    assert "<title>L0001-P0000.gsd: predicted propensity</title>" in page.read_text(encoding="utf-8")
     one = glassmd("predict", snapshot, "--model", tiny_model, "--out", out, "--times", "0.5")
     assert one.code == 0
     assert "propensity_mean" in one.out
