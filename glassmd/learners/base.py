@@ -135,8 +135,13 @@ class PropensityModel(nn.Module, ABC):
         """
         return None
 
-    def initialise(self, graph: Data) -> None:
-        """Adapt fresh weights to graphs like `graph` before training; a network that needs nothing does nothing."""
+    def initialise(self, graph: Data, *others: Data) -> None:
+        """Adapt fresh weights to graphs like these before training; a network that needs nothing does nothing.
+
+        Args:
+            graph: Of the first sample.
+            others: Of the first samples of other runs, which may have other temperatures.
+        """
 
     @property
     def n_parameters(self) -> int:

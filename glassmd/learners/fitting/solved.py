@@ -16,7 +16,11 @@ from glassmd.learners.part import Advance, Labelled, Part, Taken, Tensors, of_pr
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 
-__all__ = ["Solvable", "Solved", "SolvedModel", "Sums", "Together"]
+__all__ = ["Kind", "Solvable", "Solved", "SolvedModel", "Sums", "Together", "species_of"]
+
+
+Kind = int | tuple[int, float]
+"""Of particles whose values are counted from the same sample: a species, or a species at a temperature."""
 
 
 class Sums(ABC):
@@ -28,9 +32,13 @@ class Sums(ABC):
 
     exact: bool = True
 
+    def kinds(self, sample: Labelled) -> set[Kind]:
+        """The kinds of its particles that count; species by default."""
+        return {*species_of(sample)}
+
     @abstractmethod
-    def anchored(self, sample: Labelled, species: Collection[int]) -> Self:
-        """Count the values of some species from those of a sample; nothing of these species has been added yet."""
+    def anchored(self, sample: Labelled, kinds: Collection[Any]) -> Self:
+        """Count the values of some kinds from those of a sample; nothing of these kinds has been added yet."""
 
     @abstractmethod
     def added(self, sample: Labelled, sign: int = 1) -> Self:
@@ -63,9 +71,9 @@ class Together(Sums):
     def __getitem__(self, name: str) -> Any:
         return self.parts[name]
 
-    def anchored(self, sample: Labelled, species: Collection[int]) -> Together:
+    def anchored(self, sample: Labelled, kinds: Collection[Any]) -> Together:
         """See :class:`Sums`."""
-        return Together(**{name: part.anchored(sample, species) for name, part in self.parts.items()})
+        return Together(**{name: part.anchored(sample, kinds) for name, part in self.parts.items()})
 
     def added(self, sample: Labelled, sign: int = 1) -> Together:
         """See :class:`Sums`."""
@@ -107,9 +115,9 @@ class Solvable(PropensityModel):
             variance: As in :meth:`solve`; unknown by default.
         """
         sums = self.no_sums()
-        anchored: set[int] = set()
+        anchored: set[Kind] = set()
         for sample in samples:
-            new = species_of(sample) - anchored
+            new = sums.kinds(sample) - anchored
             sums = (sums.anchored(sample, new) if new else sums).added(sample)
             anchored |= new
         unknown = torch.full((self.n_species, self.n_times), torch.nan, dtype=torch.float64)
@@ -129,10 +137,10 @@ class SolvedModel(Solvable):
 
 
 class _Holding(NamedTuple):
-    """Sums, which sample each species is counted from, and the replicas behind them."""
+    """Sums, which sample each kind of particles is counted from, and the replicas behind them."""
 
     sums: Sums
-    anchors: dict[int, SampleKey]
+    anchors: dict[Kind, SampleKey]
     replicas: int
 
 
@@ -160,7 +168,7 @@ class Solved(Part):
         """The sums with a sample; as it was before, it is taken back."""
         labelled = self._taken.labelled(sample)
         sums, anchors, replicas = self._holding
-        new = {s for s in species_of(labelled) if s not in anchors or sample.key < anchors[s]}
+        new = {kind for kind in sums.kinds(labelled) if kind not in anchors or sample.key < anchors[kind]}
         if new & anchors.keys():
             return self._anew(sample)
         if new:
@@ -175,13 +183,13 @@ class Solved(Part):
 
     def _anew(self, coming: Sample | None = None) -> _Holding:
         """The sums over everything that was taken and what is coming, in the order of the keys."""
-        sums, anchors, replicas = self._learner.no_sums(), dict[int, SampleKey](), 0
+        sums, anchors, replicas = self._learner.no_sums(), dict[Kind, SampleKey](), 0
         keys = {*self._taken.blocks, *([coming.key] if coming is not None else [])}
         for key in sorted(keys):
             self._taken.check()
             sample = coming if coming is not None and key == coming.key else self._taken.sample(key)
             labelled = self._taken.labelled(sample)
-            new = species_of(labelled) - anchors.keys()
+            new = sums.kinds(labelled) - anchors.keys()
             if new:
                 sums = sums.anchored(labelled, new)
                 anchors.update(dict.fromkeys(new, key))
@@ -224,7 +232,7 @@ class Solved(Part):
 
     def state(self) -> dict[str, Any]:
         """What is told of them."""
-        anchors = [[s, key.run, key.lineage, key.parent] for s, key in self._holding.anchors.items()]
+        anchors = [[kind, key.run, key.lineage, key.parent] for kind, key in self._holding.anchors.items()]
         return {
             "anchors": anchors,
             "replicas": self._holding.replicas,
@@ -234,7 +242,7 @@ class Solved(Part):
 
     def restore(self, tensors: Tensors, state: Mapping[str, Any]) -> None:
         """Return to a checkpoint."""
-        anchors = {s: SampleKey(*key) for s, *key in state["anchors"]}
+        anchors = {tuple(kind) if isinstance(kind, list) else kind: SampleKey(*key) for kind, *key in state["anchors"]}
         self._holding = _Holding(self._learner.no_sums().restored(tensors), anchors, state["replicas"])
         (replicas, freedom), self.step = state["solved_with"], state["step"]
         self._solved_with = replicas, freedom

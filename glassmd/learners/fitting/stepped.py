@@ -167,7 +167,8 @@ class Stepped(Part):
     def _begin(self) -> None:
         """The unit of the output, and first weights that suit the samples."""
         self._learner.set_normalisation(*self._taken.units)
-        self._learner.initialise(self._taken.encode(self._taken.sample(min(self._taken.blocks))))
+        first = {key.run: key for key in sorted(self._taken.blocks, reverse=True)}
+        self._learner.initialise(*(self._taken.encode(self._taken.sample(key)) for key in sorted(first.values())))
         self._learner.to(self._settings.device)
 
     def _draw(self, reservoir: Reservoir) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
+
+from glassmd.learners.linear.temperature_sums import heat_of, interpolated
 
 __all__ = ["BondNetwork", "NodeScale"]
 
@@ -21,39 +26,76 @@ class NodeScale(nn.Module):
     """Standardises descriptors by the median and the quartiles of each species in one sample, and limits them.
 
     Quartiles, since pairs that overlap in a mean position leave outliers a hundred times the standard deviation.
+    Samples of several temperatures have units of their own, interpolated in ln T, which the last descriptor is.
 
     Args:
         n_nodes: Descriptors.
-        n_species: Species; one that the sample lacks is taken as all particles are.
+        n_species: Species; one that a sample lacks is taken as all particles are.
     """
 
     middle: Tensor
     unit: Tensor
     known: Tensor
+    heats: Tensor
 
     def __init__(self, n_nodes: int, n_species: int) -> None:
         super().__init__()
-        self.register_buffer("middle", torch.zeros(n_species, n_nodes))
-        self.register_buffer("unit", torch.ones(n_species, n_nodes))
+        self.register_buffer("middle", torch.zeros(1, n_species, n_nodes))
+        self.register_buffer("unit", torch.ones(1, n_species, n_nodes))
         self.register_buffer("known", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("heats", torch.zeros(1))
 
     @torch.no_grad()
-    def learn(self, nodes: Tensor, species: Tensor) -> None:
-        """Take the units from a sample; nothing happens when they are known."""
+    def learn(self, samples: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Take the units from samples; nothing happens when they are known.
+
+        Args:
+            samples: Descriptors (n_particles, n_nodes) and species; the first one of a temperature counts.
+        """
         if bool(self.known):
             return
-        for s in range(len(self.middle)):
+        first = {heat_of(sample[0]): sample for sample in reversed(samples)}
+        ascending = [first[heat] for heat in sorted(first)]
+        found = [self._of(nodes, species) for nodes, species in ascending]
+        self.middle, self.unit = torch.stack([middle for middle, _ in found]), torch.stack([unit for _, unit in found])
+        self.heats = torch.stack([nodes[0, -1] for nodes, _ in ascending])
+        self.known.fill_(True)
+
+    def _of(self, nodes: Tensor, species: Tensor) -> tuple[Tensor, Tensor]:
+        middles, units = [], []
+        for s in range(self.middle.shape[1]):
             rows = nodes[species == s] if bool((species == s).any()) else nodes
             low, middle, high = torch.quantile(rows, rows.new_tensor([0.25, 0.5, 0.75]), dim=0)
             spread = torch.maximum((high - low) / _NORMAL, 0.2 * rows.std(dim=0, unbiased=False))
-            self.middle[s] = middle
-            self.unit[s] = torch.where(spread > 1e-6 * middle.abs() + 1e-12, spread, torch.inf)
-        self.known.fill_(True)
+            middles.append(middle)
+            units.append(torch.where(spread > 1e-6 * middle.abs() + 1e-12, spread, torch.inf))
+        return torch.stack(middles), torch.stack(units)
 
     def forward(self, nodes: Tensor, species: Tensor) -> Tensor:
         """(n_particles, n_nodes) of order one; a descriptor that does not vary becomes zero."""
-        scaled = (nodes - self.middle[species]) / self.unit[species]
-        return scaled.clamp(-_LIMIT, _LIMIT)
+        if len(self.heats) == 1:
+            scaled = (nodes - self.middle[0, species]) / self.unit[0, species]
+            return scaled.clamp(-_LIMIT, _LIMIT)
+        heat, at = torch.unique(nodes[:, -1], return_inverse=True)
+        middle = interpolated(heat, self.heats, self.middle)
+        varies = torch.isfinite(self.unit).all(dim=0)
+        logs = torch.where(varies, self.unit, 1.0).log()
+        unit = torch.where(varies, interpolated(heat, self.heats, logs).exp(), torch.inf)
+        scaled = ((nodes - middle[at, species]) / unit[at, species]).clamp(-_LIMIT, _LIMIT)
+        scaled[:, -1] = (nodes[:, -1] - self.heats.mean()) / self.heats.std()
+        return scaled
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Units say how many temperatures there are; those of earlier versions knew one."""
+        middle = state_dict.get(f"{prefix}middle")
+        if middle is not None and middle.ndim == 2:
+            own = {name: state_dict[f"{prefix}{name}"][None] for name in ("middle", "unit")}
+            state_dict.update({f"{prefix}{name}": value for name, value in own.items()})
+            state_dict[f"{prefix}heats"] = torch.zeros(1)
+        elif middle is not None:
+            self.middle, self.unit = torch.zeros_like(middle), torch.ones_like(middle)
+            self.heats = torch.zeros(len(middle))
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
 
 class _Layer(nn.Module):

@@ -23,8 +23,9 @@ from glassmd.learners.fitting.solved import Solvable, Solved
 from glassmd.learners.fitting.stepped import Stepped, Stepping
 from glassmd.learners.glassnet.blend import Blend
 from glassmd.learners.glassnet.bond_network import BondNetwork, NodeScale
-from glassmd.learners.linear.fold_sums import FoldSums
-from glassmd.learners.linear.head import BETWEEN, LinearHead, encoded
+from glassmd.learners.linear.head import BETWEEN, encoded
+from glassmd.learners.linear.temperature_head import TemperatureHead
+from glassmd.learners.linear.temperature_sums import TemperatureSums
 from glassmd.learners.losses import shrink_offsets, weighted_square_error
 from glassmd.learners.part import FOLDS, Advance, Part, Taken
 from glassmd.stream.reservoir import Reservoir
@@ -95,7 +96,7 @@ class GlassNet(Solvable):
         super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
         self.width, self.n_layers, self.cutoff, self.dropout = width, n_layers, cutoff, dropout
         n_features = _n_columns(self.inputs, n_species, dimensions)
-        self.linear = LinearHead(n_features, n_times=n_times, n_species=n_species)
+        self.linear = TemperatureHead(n_features, n_times=n_times, n_species=n_species)
         self.node_scale = NodeScale(n_features, n_species)
         self.members = nn.ModuleList(
             BondNetwork(
@@ -141,17 +142,17 @@ class GlassNet(Solvable):
         members = Stepped(self, taken, settings, only="members.")
         return [Solved(self, taken, again=2.0), members, _Blending(self, taken)]
 
-    def no_sums(self) -> FoldSums:
+    def no_sums(self) -> TemperatureSums:
         """Sums of the linear part over no sample."""
         return self.linear.no_sums()
 
-    def solve(self, sums: FoldSums, variance: Tensor) -> None:
+    def solve(self, sums: TemperatureSums, variance: Tensor) -> None:
         """Weights of the linear part."""
         self.linear.solve(sums, variance)
 
-    def initialise(self, graph: Data) -> None:
-        """The units of the descriptors."""
-        self.node_scale.learn(graph[NODE_FEATURES], graph[NODE_SPECIES])
+    def initialise(self, graph: Data, *others: Data) -> None:
+        """The units of the descriptors at every temperature."""
+        self.node_scale.learn([(one[NODE_FEATURES], one[NODE_SPECIES]) for one in (graph, *others)])
 
     def objective(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> Tensor:
         """The weighted square error of one member: of those that may see any of these particles the least trained.

@@ -184,7 +184,7 @@ class FoldSums(Sums):
     ) -> None:
         self._between, self._limited = between, limited
         self.n_times, self.n_species = n_times, n_species
-        self.anchors, self._rows = dict(anchors or {}), dict(rows or {})
+        self.anchors, self.rows = dict(anchors or {}), dict(rows or {})
 
     def _with(self, anchors: Mapping[int, Anchor], rows: Mapping[Row, RowSums]) -> FoldSums:
         return FoldSums(
@@ -196,12 +196,12 @@ class FoldSums(Sums):
         anchors = dict(self.anchors)
         for index in species:
             anchors[index] = Anchor.of(*self._of_species(sample, index), limited=self._limited)
-        return self._with(anchors, self._rows)
+        return self._with(anchors, self.rows)
 
     def added(self, sample: Labelled, sign: int = 1) -> FoldSums:
         """See :class:`~glassmd.learners.fitting.solved.Sums`."""
         self._check(sample)
-        rows = dict(self._rows)
+        rows = dict(self.rows)
         for index in self.anchors:
             x, y = self._of_species(sample, index)
             if not len(x):
@@ -215,14 +215,18 @@ class FoldSums(Sums):
                 del rows[key]
         return self._with(self.anchors, rows)
 
+    def rows_of(self, index: int) -> list[tuple[int, tuple[int, ...], RowSums]]:
+        """All sums of a species, each with the fold and the times that its samples were not measured at."""
+        return [(fold, missing, rows) for (s, fold, _, missing), rows in self.rows.items() if s == index]
+
     @property
     def species(self) -> list[int]:
         """The species that have particles."""
-        return sorted({index for index, *_ in self._rows})
+        return sorted({index for index, *_ in self.rows})
 
     def together(self) -> list[list[int]]:
         """The times, in groups of those that the same samples were measured at; those of no sample are left out."""
-        patterns = sorted({missing for *_, missing in self._rows})
+        patterns = sorted({missing for *_, missing in self.rows})
         groups: dict[tuple[bool, ...], list[int]] = {}
         for time in range(self.n_times):
             groups.setdefault(tuple(time not in missing for missing in patterns), []).append(time)
@@ -230,10 +234,10 @@ class FoldSums(Sums):
 
     def at(self, times: Sequence[int]) -> FoldSums:
         """Sums over the samples that were measured at some times, all of them in one of :meth:`together`."""
-        if len(times) == self.n_times and not any(missing for *_, missing in self._rows):
+        if len(times) == self.n_times and not any(missing for *_, missing in self.rows):
             return self
         parts: dict[Row, list[tuple[RowSums, float]]] = {}
-        for (s, fold, n, missing), rows in self._rows.items():
+        for (s, fold, n, missing), rows in self.rows.items():
             if not set(times) & set(missing):
                 parts.setdefault((s, fold, n, ()), []).append((rows.at(times), 1.0))
         anchors = {index: replace(anchor, y=anchor.y[times]) for index, anchor in self.anchors.items()}
@@ -252,12 +256,12 @@ class FoldSums(Sums):
             variance: (n_times,) of |Δr| between replicas, σ_AA², NaN where nobody knows: then all count alike.
             error: (n_times,) E, σ_AA²; half the variance of the truth within samples by default.
         """
-        replicas = sorted({n for s, _, n, _ in self._rows if s == index})
+        replicas = sorted({n for s, _, n, _ in self.rows if s == index})
         known = torch.isfinite(variance)
         if error is None:
             truth, count = torch.zeros_like(variance), 0
             for n in replicas:
-                rows = RowSums.total((of, 1.0) for (s, _, r, _), of in self._rows.items() if (s, r) == (index, n))
+                rows = RowSums.total((of, 1.0) for (s, _, r, _), of in self.rows.items() if (s, r) == (index, n))
                 total = rows.within / rows.count
                 truth, count = truth + rows.count * torch.maximum(total - variance / n, 0.1 * total), count + rows.count
             error = _LEFT * truth / max(count, 1)
@@ -270,7 +274,7 @@ class FoldSums(Sums):
 
     def folds(self, index: int, weights: Mapping[int, float]) -> dict[int, RowSums]:
         """The folds that hold particles of a species, with weights by number of replicas."""
-        own = {(fold, n): rows for (s, fold, n, _), rows in sorted(self._rows.items()) if s == index}
+        own = {(fold, n): rows for (s, fold, n, _), rows in sorted(self.rows.items()) if s == index}
         return {
             fold: RowSums.total((rows, weights[n]) for (f, n), rows in own.items() if f == fold)
             for fold in sorted({fold for fold, _ in own})
@@ -278,7 +282,7 @@ class FoldSums(Sums):
 
     def noise(self, index: int, weights: Mapping[int, float], variance: Tensor) -> Tensor:
         """(n_times,) weighted mean variance of the labels, σ_AA²; 0 where nobody knows."""
-        of = [(weights[n] * rows.weight, n) for (s, _, n, _), rows in self._rows.items() if s == index]
+        of = [(weights[n] * rows.weight, n) for (s, _, n, _), rows in self.rows.items() if s == index]
         share = sum(weight / n for weight, n in of) / sum(weight for weight, _ in of)
         return variance.nan_to_num(nan=0.0) * share
 
@@ -287,7 +291,7 @@ class FoldSums(Sums):
         found: Tensors = {}
         for index, anchor in self.anchors.items():
             found.update({f"anchor.{index}.{name}": value for name, value in vars(anchor).items()})
-        for (s, fold, n, missing), rows in self._rows.items():
+        for (s, fold, n, missing), rows in self.rows.items():
             found.update(with_prefix(rows.tensors(), f"rows.{s}.{fold}.{n}.{'-'.join(map(str, missing))}."))
         return found
 

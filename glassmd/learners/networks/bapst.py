@@ -93,7 +93,7 @@ class BapstModel(SteppedModel):
         """Raw output, (n_particles, n_times); the published network's prediction."""
         return apply_layers(self.decoder, self.latent(data))
 
-    def initialise(self, graph: Data) -> None:
+    def initialise(self, graph: Data, *others: Data) -> None:
         """Start from :func:`glassmd.learners.networks.initialisation.initialise`."""
         initialise(self, graph)
 

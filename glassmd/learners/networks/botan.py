@@ -136,7 +136,7 @@ class BotanModel(BapstModel):
         return (1 - self.edge_weight) * node_loss + self.edge_weight * edge_loss
 
     @torch.no_grad()
-    def initialise(self, graph: Data) -> None:
+    def initialise(self, graph: Data, *others: Data) -> None:
         """The start of Bapst's network (:mod:`~.networks.initialisation`); the unit of edge labels."""
         twin = BapstModel(
             n_times=self.n_times, n_species=self.n_species, dimensions=self.dimensions, width=self.width,

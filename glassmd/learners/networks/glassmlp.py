@@ -124,7 +124,7 @@ class GlassMLPModel(SteppedModel):
         }
         return Data(**fields)
 
-    def initialise(self, graph: Data) -> None:
+    def initialise(self, graph: Data, *others: Data) -> None:
         """Take each species' mean and standard deviation of every descriptor from `graph`."""
         values = graph[NODE_INPUT].double()
         for kind in range(self.n_species):

@@ -158,7 +158,7 @@ class SE3Model(SteppedModel):
         return self.decode(torch.cat(invariants, dim=1), seen.species)
 
     @torch.no_grad()
-    def initialise(self, graph: Data) -> None:
+    def initialise(self, graph: Data, *others: Data) -> None:
         """Standardise scalars and vectors, and every layer's messages, over the particles of one graph."""
         species = graph[NODE_SPECIES]
         for kind in range(self.n_species):

@@ -1,0 +1,184 @@
+"""A linear model whose weights are straight lines in ln T."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glassmd.learners.linear.head import BETWEEN, LinearHead
+from glassmd.learners.linear.temperature_sums import EveryTemperature, Level, TemperatureSums, interpolated
+from glassmd.learners.part import FOLDS
+
+__all__ = ["TemperatureHead"]
+
+_COLUMNS = ("level_low", "level_high", "level_centre", "level_inverse_unit")
+_LEVELS = (*_COLUMNS, "level_mean", "level_fold_mean")
+
+
+class TemperatureHead(LinearHead):
+    """:class:`LinearHead` for liquids of one temperature, and for several the same on columns in units of their own.
+
+    Of several temperatures every column and every label is counted from its mean at that temperature, columns in units
+    of their standard deviation there: an energy is told from others of the same liquid. Means and units in between are
+    interpolated in ln T, and beyond them extrapolated. The weights are fitted to all temperatures together, each of
+    them a constant and a slope in ln T (:class:`EveryTemperature`), so that what holds at all of them is learned from
+    all of them. The last column is ln T.
+
+    Args:
+        n_features: Number of descriptors, the temperature included.
+        n_times: Number of times.
+        n_species: Number of species.
+    """
+
+    heats: Tensor
+    middle: Tensor
+    level_low: Tensor
+    level_high: Tensor
+    level_centre: Tensor
+    level_inverse_unit: Tensor
+    level_mean: Tensor
+    level_fold_mean: Tensor
+
+    def __init__(self, n_features: int | None, *, n_times: int = 1, n_species: int = 2) -> None:
+        super().__init__(n_features, n_times=n_times, n_species=n_species)
+        self._levels(0, n_features or 0)
+
+    def _levels(self, n_heats: int, n_columns: int) -> None:
+        """Buffers for so many temperatures; none where all are the same."""
+        h, s, f, t = n_heats, self.n_species, n_columns if n_heats else 0, self.n_times
+        self.register_buffer("heats", torch.zeros(h, dtype=torch.float64))
+        self.register_buffer("middle", torch.zeros((), dtype=torch.float64))
+        shapes = {**dict.fromkeys(_COLUMNS, (h, s, f)), "level_mean": (h, s, t), "level_fold_mean": (h, s, FOLDS, t)}
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+
+    def no_sums(self) -> TemperatureSums:  # type: ignore[override]
+        """Sums over no sample."""
+        return TemperatureSums(super().no_sums())
+
+    def solve(self, sums: TemperatureSums, variance: Tensor) -> None:  # type: ignore[override]
+        """See :meth:`LinearHead.solve`."""
+        device, heats = self.weight.device, sums.heats
+        if len(heats) < 2:
+            alone = sums.by_heat[heats[0]] if heats else super().no_sums()
+            width = next((len(anchor.x) for anchor in alone.anchors.values()), 0)
+            self._take(width, 0, device)
+            super().solve(alone, variance)
+            return
+        every = EveryTemperature(sums, BETWEEN)
+        width = len(next(iter(every.levels.values())).centre)
+        self._take(width, len(heats), device)
+        self.heats.copy_(torch.tensor(heats))
+        self.middle.fill_(every.middle)
+        for species in range(self.n_species):
+            self._keep_levels(species, [every.levels.get((species, heat)) for heat in heats])
+        super().solve(every, variance)  # type: ignore[arg-type]
+
+    def _take(self, width: int, n_heats: int, device: torch.device) -> None:
+        """Have room for so many columns and temperatures."""
+        size = 2 * width if n_heats else width
+        if size and self.n_features != size:
+            self.others = torch.nn.ModuleList()
+            self._allocate(size)
+        if len(self.heats) != n_heats:
+            self._levels(n_heats, width)
+        self.to(device)
+
+    def _keep_levels(self, species: int, levels: list[Level | None]) -> None:
+        """Levels of a species; where it is not there, or a time was not measured, as next to it."""
+        there = [k for k, level in enumerate(levels) if level is not None]
+        for k in range(len(levels)):
+            nearest = sorted((abs(other - k), other) for other in there)
+            level = levels[nearest[0][1]] if nearest else None
+            if level is None:
+                continue
+            values = (level.low, level.high, level.centre, level.inverse_unit)
+            for name, value in zip(_COLUMNS, values, strict=True):
+                getattr(self, name)[k, species].copy_(value)
+        for time in range(self.n_times):
+            known = [k for k in there if torch.isfinite(levels[k].mean[time])]  # type: ignore[union-attr]
+            if known:
+                for name in ("mean", "fold_mean"):
+                    measured = [getattr(levels[k], name)[..., time] for k in known]
+                    found = _along(self.heats, self.heats[known], torch.stack(measured).to(self.heats.device))
+                    getattr(self, f"level_{name}")[:, species, ..., time] = found
+
+    def forward(self, x: Tensor, species: Tensor) -> Tensor:
+        """See :meth:`LinearHead.forward`."""
+        if not len(self.heats):
+            return super().forward(x, species)
+        columns = self._in_units(x, species)
+        return super().forward(columns, species) + self._mean(self.level_mean, x, species)
+
+    def forward_fold(self, x: Tensor, species: Tensor, fold: int) -> Tensor:
+        """See :meth:`LinearHead.forward_fold`."""
+        if not len(self.heats):
+            return super().forward_fold(x, species, fold)
+        columns, mean = self._in_units(x, species), self._mean(self.level_fold_mean[:, :, fold], x, species)
+
+        def around(head: LinearHead) -> Tensor:
+            """What the weights say, without a constant: that of the whole may know the fold."""
+            return head._predicted(columns, species, head.fold_weight[:, fold], torch.zeros_like(head.bias))
+
+        return self._joined(around(self), around).to(x.dtype) + mean
+
+    def spread(self, x: Tensor, species: Tensor) -> Tensor:
+        """See :meth:`LinearHead.spread`."""
+        if not len(self.heats):
+            return super().spread(x, species)
+        return super().spread(self._in_units(x, species), species)
+
+    def _in_units(self, x: Tensor, species: Tensor) -> Tensor:
+        """(n_particles, 2 n_columns): z and h z."""
+        columns = x.new_empty((len(x), 2 * x.shape[1]), dtype=self.heats.dtype)
+        for heat, s, rows in self._alike(x, species):
+            low, high, centre = (
+                interpolated(heat, self.heats, of[:, s])[0]
+                for of in (self.level_low, self.level_high, self.level_centre)
+            )
+            within = torch.minimum(torch.maximum(x[rows].to(low.dtype), low), high)
+            z = (within - centre) * self._inverse_unit(heat)[s]
+            columns[rows] = torch.cat([z, (heat - self.middle) * z], dim=1)
+        return columns
+
+    def _mean(self, levels: Tensor, x: Tensor, species: Tensor) -> Tensor:
+        """(n_particles, n_times) mean of the labels of alike particles, from (n_heats, n_species, n_times) `levels`."""
+        mean = x.new_empty((len(x), self.n_times))
+        for heat, s, rows in self._alike(x, species):
+            mean[rows] = interpolated(heat, self.heats, levels[:, s])[0].to(x.dtype)
+        return mean
+
+    def _alike(self, x: Tensor, species: Tensor) -> Iterator[tuple[Tensor, int, Tensor]]:
+        """The logarithm of T, (1,), species and rows of the particles that have these in common."""
+        heats, at = torch.unique(x[:, -1].to(self.heats.dtype), return_inverse=True)
+        for k in range(len(heats)):
+            for s in range(self.n_species):
+                yield heats[k : k + 1], s, torch.nonzero((at == k) & (species == s))[:, 0]
+
+    def _inverse_unit(self, heat: Tensor) -> Tensor:
+        """(n_species, n_columns), interpolated as a logarithm; 0 for a column that does not vary somewhere."""
+        varies = (self.level_inverse_unit > 0).all(dim=0)
+        logs = torch.where(varies, self.level_inverse_unit, 1.0).log()
+        return torch.where(varies, interpolated(heat, self.heats, logs)[0].exp(), 0.0)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Weights say how many temperatures there are; those of earlier versions knew one."""
+        centre = state_dict.get(f"{prefix}level_centre")
+        if centre is None:
+            self._levels(0, 0)
+            own = {name: getattr(self, name).clone() for name in ("heats", "middle", *_LEVELS)}
+            state_dict.update({f"{prefix}{name}": value for name, value in own.items()})
+        else:
+            weight = state_dict.get(f"{prefix}weight")
+            if weight is not None and self.n_features != (weight.shape[1] or None):
+                self._allocate(weight.shape[1] or None)
+            self._levels(len(centre), centre.shape[2])
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+def _along(at: Tensor, where: Tensor, values: Tensor) -> Tensor:
+    """(n, …) lines through known points, along the nearest two beyond them; the same everywhere where one is known."""
+    return values.repeat(len(at), *[1] * (values.ndim - 1)) if len(where) == 1 else interpolated(at, where, values)
