@@ -346,6 +346,11 @@ class TrainSettings(_Strict):
         description="that time for each of DATA, or one for all, √(mσ²/ε); default: as measured when a run's lineages "
         "were equilibrated",
     )
+    first_time: Positive | None = Field(
+        None,
+        description="shortest output time that is learned, in time_unit; cages last a tenth of it at most; default: "
+        "all times of the data",
+    )
     precision: Literal["32-true", "bf16-mixed"] = Field(
         "32-true",
         description="of the optimiser steps: single, or bfloat16 where torch's autocast takes it; convolutions and "

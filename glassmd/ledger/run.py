@@ -71,7 +71,10 @@ class RunDirectory:
     Attributes:
         path: The directory.
         identity: Content of `run.json`.
+        shortest: √(mσ²/ε), the shortest time that somebody wants to predict; None: the first of its times.
     """
+
+    shortest: float | None = None
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
-from glassmd.errors import RunError
+from glassmd.errors import InputError, RunError
 from glassmd.fields import GSD_REPLICA, GSD_TIME
 from glassmd.ledger.run import Entry, ParentKey, RunDirectory, SegmentKey
 from glassmd.moments import Moments
@@ -200,6 +200,7 @@ class Run(RunDirectory):
     Attributes:
         tau_alpha: √(mσ²/ε), the unit of the times of its samples; None: these are in √(mσ²/ε).
         target: What the labels of its samples are; see :meth:`use_target`.
+        first_time: The shortest time that is learned, in the unit of the times; see :meth:`use_times_from`.
 
     Example:
         ::
@@ -211,6 +212,7 @@ class Run(RunDirectory):
 
     tau_alpha: float | None = None
     target: Target = PROPENSITY
+    first_time: float | None = None
 
     @property
     def targets(self) -> list[Target]:
@@ -249,12 +251,27 @@ class Run(RunDirectory):
 
     @property
     def sample_times(self) -> list[float]:
-        """Times of its samples, in :attr:`time_unit`.
+        """Times of its samples that are learned, in :attr:`time_unit`: from :meth:`use_times_from` on.
 
         Raises:
             InputError: In units of τ_α two of them are the same.
         """
-        return self.in_unit(self.times)
+        first = 0.0 if self.first_time is None else self.first_time * (1 - 1e-4)
+        return [time for time in self.in_unit(self.times) if time >= first]
+
+    def use_times_from(self, first: float) -> None:
+        """Leave out shorter times than `first`, in :attr:`time_unit`; cages may last a tenth of it.
+
+        Raises:
+            InputError: No time is as long.
+        """
+        self.first_time = first
+        self.shortest = first * (self.tau_alpha or 1.0)
+        if not self.sample_times:
+            longest = self.in_unit(self.times)[-1]
+            raise InputError(
+                f"found no time from {first:g} on in {self.path}", f"times up to {longest:g}", "change --set first_time"
+            )
 
     def in_unit(self, times: Sequence[float]) -> list[float]:
         """Times, √(mσ²/ε), in the unit of those of its samples."""

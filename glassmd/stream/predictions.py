@@ -41,7 +41,7 @@ def published_predictions(runs: Sequence[Run], samples: Sequence[Sample]) -> dic
         if entry is None or not methods or sample.target != PROPENSITY:
             continue
         log = entry.read([0])[0].log
-        times = {f"{shown:g}": time for shown, time in zip(run.sample_times, run.times, strict=True)}
+        times = {f"{shown:g}": time for shown, time in zip(run.in_unit(run.times), run.times, strict=True)}
         nothing = np.full(sample.parent.n_particles, np.nan)
         for method in methods:
             rows = [

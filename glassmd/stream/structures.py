@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Structures:
     def ask(self) -> None:
         """Have whoever simulates the runs make them with the replicas."""
         for run in self._runs.values():
-            ask(run, self.requests)
+            ask(run, [_of_run(request, run) for request in self.requests])
 
     def make(
         self,
@@ -163,6 +164,13 @@ class Structures:
         if key.run not in self._runs:
             raise InputError(f"found a sample of run {key.run}", f"one of {', '.join(self._runs)}")
         return self._runs[key.run]
+
+
+def _of_run(request: Request, run: RunDirectory) -> Request:
+    """What others are told who do not know which times of a run are learned."""
+    if request.structure != "cage" or request.protocol is not None or request.published or run.shortest is None:
+        return request
+    return replace(request, shortest=run.shortest)
 
 
 def add_cost(cost: dict[str, dict[str, Any]], name: str, facts: Mapping[str, Any]) -> None:

@@ -59,6 +59,7 @@ class EncodingProcess:
             "split": source.split_asked,
             "tau_alphas": source.tau_alphas,
             "target": source.runs[0].target,
+            "first_time": source.first_time,
             "model": model.name,
             "hyperparameters": model.hyperparameters(),
             "cage": structures.cage.to_dict(),
@@ -92,6 +93,8 @@ def _encode(told: dict[str, Any], stop: StopRequest) -> None:
     runs = [open_run(path, told["target"]) for path in told["runs"]]
     for run in runs:
         run.tau_alpha = told["tau_alphas"].get(run.identity["id"])
+        if told["first_time"] is not None:
+            run.use_times_from(told["first_time"])
     model = make_model(told["model"], **told["hyperparameters"])
     structures = Structures(runs, model.inputs, Request.from_dict(told["cage"]))
     share, held_out = told["split"]

@@ -54,12 +54,15 @@ def _open(data: Sequence[Path | str], target: Target, *, follow: bool) -> list[R
     return runs
 
 
-def _choose_unit(runs: Sequence[Run], settings: TrainSettings, directory: Path) -> None:
-    """The unit of the output times, which stays that of the training that goes on."""
+def _choose_times(runs: Sequence[Run], settings: TrainSettings, directory: Path) -> None:
+    """The output times and their unit, which stays that of the training that goes on."""
     if settings.time_unit == TAU_ALPHA:
         path = latest_checkpoint(directory)
         known = {} if path is None else load_checkpoint(path)[1]["identity"].get("tau_alphas", {})
         use_tau_alphas(runs, settings.tau_alpha, known)
+    if settings.first_time is not None:
+        for run in runs:
+            run.use_times_from(settings.first_time)
 
 
 def _require_known_unit(settings: TrainSettings, place: Path) -> None:
@@ -165,7 +168,7 @@ def _train(
 ) -> dict[str, Any]:
     """:func:`train` on run directories."""
     runs = _open(data, settings.train.target, follow=follow)
-    _choose_unit(runs, settings.train, Path(out))
+    _choose_times(runs, settings.train, Path(out))
     _threads(settings, 0)
     report = (lambda progress: show(progress, None)) if show else None
     structures = _structures(runs, settings)
@@ -251,7 +254,7 @@ def train_stream(
     require_positions(settings)
     made = make_run_apart(settings.run, place, stop.check)
     run = open_run(made.path, settings.train.target)
-    _choose_unit([run], settings.train, out)
+    _choose_times([run], settings.train, out)
     workers = default_workers(settings.run, spared=1, spared_gpus=own_gpus)
     _threads(settings, workers)
     structures = _structures([run], settings)

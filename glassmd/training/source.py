@@ -120,7 +120,7 @@ class SampleSource:
         """How far neighbours part, over the replicas behind a sample; None where no positions are kept."""
         run, parent = self.run_of(sample), ParentKey(sample.key.lineage, sample.key.parent)
         found = pair_changes_of(run, parent, sample.blocks)
-        return None if found is None else found.at_times(run.sample_times, self.times)
+        return None if found is None else found.at_times(run.in_unit(run.times), self.times)
 
     def fold(self, key: SampleKey) -> int:
         """Which of the folds a sample's lineage belongs to: the same whenever it arrives, and even over them."""
@@ -130,6 +130,11 @@ class SampleSource:
     def time_unit(self) -> TimeUnit:
         """Of the times."""
         return self.runs[0].time_unit
+
+    @property
+    def first_time(self) -> float | None:
+        """The shortest time that the runs were told to have, in its unit; None where nobody told."""
+        return self.runs[0].first_time
 
     @property
     def tau_alphas(self) -> dict[str, float]:

@@ -192,16 +192,22 @@ def cage_step(run_step: float | None) -> float:
     return _STEP if run_step is None else max(run_step, min(2 * run_step, _STEP))
 
 
-def protocol_of(run: RunDirectory) -> CageProtocol | None:
+def protocol_of(run: RunDirectory, shortest: float | None = None) -> CageProtocol | None:
     """The cage protocol of a run, the same for all its parents and for ever; None while there is no parent to tell.
 
     A simulated run knows its relaxation time from the equilibration of its lineages: that of the first one that is
     committed counts, and whoever asks first writes down what follows from it.
 
+    Args:
+        run: Whose.
+        shortest: √(mσ²/ε), the shortest time that is to be predicted; the run's first by default.
+
     Raises:
         RunError: What was written down is damaged.
     """
-    for path in (run.home / "requests" / "protocol.json", run.path / "inputs" / "protocol.json"):
+    own = run.home / "requests" / ("protocol.json" if shortest is None else f"protocol-from-{shortest:g}.json")
+    before = [] if shortest is not None else [run.path / "inputs" / "protocol.json"]
+    for path in (own, *before):
         if path.exists():
             return _written(path, run)
     found = run.entries("parents")
@@ -211,14 +217,16 @@ def protocol_of(run: RunDirectory) -> CageProtocol | None:
     known = [float(time) for time in times if time is not None]
     settings = run.settings
     protocol = CageProtocol.for_state(
-        known[0] if known else None, None if settings is None else settings.time_step, min(run.times)
+        known[0] if known else None,
+        None if settings is None else settings.time_step,
+        min(run.times) if shortest is None else shortest,
     )
     try:
         content = sealed({**protocol.to_dict(), "run": run.identity["id"]})
-        written = write_json(run.home / "requests" / "protocol.json", content, exclusive=True)
+        written = write_json(own, content, exclusive=True)
     except StorageError:  # it may only be read: the same follows every time
         return protocol
-    return protocol if written else _written(run.home / "requests" / "protocol.json", run)
+    return protocol if written else _written(own, run)
 
 
 def _written(path: Path, run: RunDirectory) -> CageProtocol:

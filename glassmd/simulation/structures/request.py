@@ -43,6 +43,8 @@ class Request:
         replicas: Of a cage whose protocol is left to the run; None leaves them to it as well.
         rattling: Of a cage: how the particles shake in it is wanted, too, which published ones do not tell.
         published: The cage that was published with the parent, whose protocol is unknown.
+        shortest: Of a cage whose protocol is left to the run: the shortest time that is to be predicted from it,
+            √(mσ²/ε); None: the first time of the run, or what whoever reads it has chosen.
 
     Example:
         >>> Request("inherent").name, Request("cage", CageProtocol()).name, Request("cage").name
@@ -55,6 +57,7 @@ class Request:
     replicas: int | None = None
     rattling: bool = False
     published: bool = False
+    shortest: float | None = None
 
     @property
     def takes_published(self) -> bool:
@@ -66,7 +69,8 @@ class Request:
     def name(self) -> str:
         """Of its file, and at the end of the names of what is made for it where it is settled."""
         if self.structure == "inherent" or self.protocol is None:
-            return self.structure if self.replicas is None else f"{self.structure}-{self.replicas}-replicas"
+            replicas = "" if self.replicas is None else f"-{self.replicas}-replicas"
+            return self.structure + replicas + ("" if self.shortest is None else f"-from-{self.shortest:g}")
         parameters = {"protocol": self.protocol.to_dict(), "seed": self.seed}
         text = json.dumps(parameters, sort_keys=True)
         return f"{self.structure}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -74,7 +78,14 @@ class Request:
     def to_dict(self) -> dict[str, Any]:
         """JSON types only."""
         protocol = None if self.protocol is None else self.protocol.to_dict()
-        told = {"structure": self.structure, "protocol": protocol, "seed": self.seed, "replicas": self.replicas}
+        told: dict[str, Any] = {
+            "structure": self.structure,
+            "protocol": protocol,
+            "seed": self.seed,
+            "replicas": self.replicas,
+        }
+        if self.shortest is not None:
+            told["shortest"] = self.shortest
         return told | {name: True for name in ("rattling", "published") if getattr(self, name)}
 
     @classmethod
@@ -82,7 +93,8 @@ class Request:
         """What :meth:`to_dict` gave."""
         protocol = None if stored["protocol"] is None else CageProtocol.from_dict(stored["protocol"])
         more = {name: bool(stored.get(name, False)) for name in ("rattling", "published")}
-        return cls(stored["structure"], protocol, stored["seed"], stored.get("replicas"), **more)
+        shortest = stored.get("shortest")
+        return cls(stored["structure"], protocol, stored["seed"], stored.get("replicas"), shortest=shortest, **more)
 
     def settled(self, run: RunDirectory) -> Request | None:
         """The same with the protocol that it gets in a run; None while no parent is there to tell."""
@@ -90,7 +102,7 @@ class Request:
             return self
         if self.takes_published and has_published_cages(run):
             return Request("cage", published=True)
-        protocol = protocol_of(run)
+        protocol = protocol_of(run, self.shortest if self.shortest is not None else run.shortest)
         if protocol is None:
             return None
         return Request(self.structure, replace(protocol, replicas=self.replicas or protocol.replicas), self.seed)
@@ -154,7 +166,8 @@ def requests_of(run: RunDirectory) -> list[Request]:
         RunError: A request is damaged or of another run.
     """
     folder = run.home / "requests"
-    paths = [path for path in folder.glob("*.json") if path.stem != "protocol"] if folder.is_dir() else []
+    files = folder.glob("*.json") if folder.is_dir() else ()
+    paths = [path for path in files if not path.stem.startswith("protocol")]
     return [_request(run, read_json(path), path.stem) for path in sorted(paths, key=lambda path: path.stem[0] != "i")]
 
 
