@@ -125,6 +125,17 @@ def test_a_missing_input_is_refused_with_what_to_type():
         GlassNet().encode(bare)
 
 
+def test_thermal_positions_are_described_beside_others_where_that_is_asked_for():
+    structure = structure_of()
+    usual, more = (GlassNet(n_times=2, inputs=INPUTS[:2], describe_thermal=asked) for asked in (False, True))
+    thermal = GlassNet(n_times=2, inputs=("thermal",)).encode(structure)
+    columns = more.encode(structure)["features"]
+    assert torch.equal(columns[:, :144], thermal["features"][:, :144])
+    assert torch.equal(columns[:, 144:], usual.encode(structure)["features"])
+    assert tuple(more(batch_graphs([more.encode(structure)])).shape) == (N, 2)
+    assert GlassNet(**more.hyperparameters()).describe_thermal
+
+
 def test_planes_are_liquids_too():
     model = GlassNet(dimensions=2)
     assert torch.isfinite(model(batch_graphs([model.encode(structure_of(d=2))]))).all()

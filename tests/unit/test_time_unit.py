@@ -9,11 +9,13 @@ from pathlib import Path
 import gsd.hoomd
 import numpy as np
 import pytest
+import torch
 
 from glassmd.comparison.session import compare
 from glassmd.errors import InputError, ModelError
 from glassmd.evaluation import evaluate
 from glassmd.models.store import load_model
+from glassmd.prediction import predict
 from glassmd.prediction_files import predict_file
 from glassmd.report.observe import Observer
 from glassmd.report.screen import screen
@@ -211,3 +213,40 @@ def test_cages_are_short_or_long_beside_a_time_in_its_unit() -> None:
     protocol = {"0.44": {"replicas": 32, "time": 5.0, "after": 1.0, "spacing": 0.1, "time_step": 0.01}}
     assert inside_cages(protocol, [0.001, 0.1], {"0.44": 4100.0}) == [True, False]
     assert inside_cages(protocol, [0.001, 0.1]) == [True, True]
+
+
+@pytest.fixture(scope="module")
+def of_both(tiny_run: Run, cold_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default learner, which has seen two temperatures."""
+    path = tmp_path_factory.mktemp("glassnet") / "model"
+    told = {"model": "glassnet", "input": ["thermal"], "max_steps": 20, "hyperparameters": {"width": 8}}
+    settings = Settings(run=TINY, train=IN_TAU.model_copy(update=told))
+    train([tiny_run.path, cold_run.path], path, settings)
+    return path
+
+
+@pytest.mark.parametrize("temperature", [1.3, 1.4, 1.5])
+def test_a_learner_of_two_temperatures_predicts_those_in_between(
+    of_both: Path, tiny_run: Run, temperature: float
+) -> None:
+    (sample, *_) = tiny_run.samples()
+    found = predict(sample.parent, of_both, temperature=temperature, force=True)
+    assert found.propensity.shape == (len(found.times), TINY.particles)
+    assert np.isfinite(found.propensity).all()
+    assert (found.propensity > 0).mean() > 0.99
+    assert load_model(of_both).model.linear.heats.tolist() == pytest.approx(np.log([2.6, 3.0]), abs=1e-4)
+
+
+def test_a_training_on_two_temperatures_that_was_stopped_ends_as_one_that_was_not(
+    of_both: Path, tiny_run: Run, cold_run: Run, tmp_path: Path
+) -> None:
+    told = load_model(of_both).card.provenance["settings"]
+    runs = [tiny_run.path, cold_run.path]
+    for steps in (6, 20):
+        settings = TrainSettings(**{**told, "max_steps": steps, "schedule": "constant"})
+        train(runs, tmp_path / "m", Settings(run=TINY, train=settings))
+    whole = TrainSettings(**{**told, "schedule": "constant"})
+    train(runs, tmp_path / "whole", Settings(run=TINY, train=whole))
+    stopped, at_once = (load_model(tmp_path / name).model.state_dict() for name in ("m", "whole"))
+    for name, tensor in at_once.items():
+        assert torch.equal(stopped[name].nan_to_num(), tensor.nan_to_num()), name

@@ -63,6 +63,8 @@ class GlassNet(Solvable):
         n_layers: Their message-passing steps.
         cutoff: Length of the longest bond, σ_AA.
         dropout: In training, of node descriptors and hidden channels.
+        describe_thermal: Whether thermal positions are described beside others, too; without cages that tells more of
+            short times and of hot liquids (docs/assessment.md).
         inputs: Any of thermal, inherent and cage (all).
     """
 
@@ -91,11 +93,13 @@ class GlassNet(Solvable):
         n_layers: int = 3,
         cutoff: float = 1.5,
         dropout: float = 0.3,
+        describe_thermal: bool = False,
         inputs: Sequence[str] | None = None,
     ) -> None:
         super().__init__(n_times=n_times, n_species=n_species, dimensions=dimensions, inputs=inputs)
         self.width, self.n_layers, self.cutoff, self.dropout = width, n_layers, cutoff, dropout
-        n_features = _n_columns(self.inputs, n_species, dimensions)
+        self.describe_thermal = describe_thermal
+        n_features = _n_columns(self.inputs, self._described, n_species, dimensions)
         self.linear = TemperatureHead(n_features, n_times=n_times, n_species=n_species)
         self.node_scale = NodeScale(n_features, n_species)
         self.members = nn.ModuleList(
@@ -128,11 +132,18 @@ class GlassNet(Solvable):
         self.steps = steps
         return self
 
+    @property
+    def _described(self) -> tuple[str, ...]:
+        """The positions that are described; displacements say what the others add."""
+        if self.describe_thermal or self.inputs == ("thermal",):
+            return self.inputs
+        return tuple(name for name in self.inputs if name != "thermal")
+
     def encode(self, structure: Structure) -> Data:
         """Descriptors of the particles and of their bonds."""
         self.check_structure(structure)
         shaken = ShakenBonds.of(structure, self.cutoff) if "cage" in self.inputs else None
-        data = encoded(structure, _columns(structure, self.inputs, shaken))
+        data = encoded(structure, _columns(structure, self.inputs, self._described, shaken))
         edge_index, bonds = bond_features(structure, self.inputs, self.cutoff, shaken)
         data[EDGE_INDEX], data[BONDS] = torch.from_numpy(edge_index), torch.from_numpy(bonds)
         return data
@@ -270,13 +281,12 @@ class _Blending(Part):
         self._learner.weigh(self._taken)
 
 
-def _columns(structure: Structure, inputs: tuple[str, ...], shaken: ShakenBonds | None) -> NDArray[np.float32]:
-    """(n_particles, n_columns): descriptors, displacements, rattling and, last, temperature.
-
-    Thermal positions are described only where there are no others: displacements say what they add.
-    """
+def _columns(
+    structure: Structure, inputs: tuple[str, ...], described: tuple[str, ...], shaken: ShakenBonds | None
+) -> NDArray[np.float32]:
+    """(n_particles, n_columns): descriptors, displacements, rattling and, last, temperature."""
     box, species, mixture = structure.thermal.box, structure.thermal.species, structure.mixture
-    sets = [describe(structure.positions(name), box, species, mixture, RECIPE) for name in _described(inputs)]
+    sets = [describe(structure.positions(name), box, species, mixture, RECIPE) for name in described]
     if len(inputs) > 1 or "cage" in inputs:
         pairs = None if shaken is None else shaken.pairs
         sets.append(displacement_features(structure, inputs=inputs, count=RECIPE.generations, pairs=pairs))
@@ -287,13 +297,9 @@ def _columns(structure: Structure, inputs: tuple[str, ...], shaken: ShakenBonds 
     return np.hstack(sets)
 
 
-def _described(inputs: tuple[str, ...]) -> tuple[str, ...]:
-    return inputs if inputs == ("thermal",) else tuple(name for name in inputs if name != "thermal")
-
-
-def _n_columns(inputs: tuple[str, ...], n_species: int, dimensions: int) -> int:
+def _n_columns(inputs: tuple[str, ...], described: tuple[str, ...], n_species: int, dimensions: int) -> int:
     """Columns of :func:`_columns`."""
-    described = len(_described(inputs)) * n_columns(RECIPE, n_species)
+    columns = len(described) * n_columns(RECIPE, n_species)
     displaced = n_displacement_features(inputs, count=RECIPE.generations)
     rattling = n_rattling_features(n_species, dimensions, count=RECIPE.generations) if "cage" in inputs else 0
-    return described + displaced + rattling + 1
+    return columns + displaced + rattling + 1

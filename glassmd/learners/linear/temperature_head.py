@@ -111,7 +111,7 @@ class TemperatureHead(LinearHead):
         if not len(self.heats):
             return super().forward(x, species)
         columns = self._in_units(x, species)
-        return super().forward(columns, species) + self._mean(self.level_mean, x, species)
+        return super().forward(columns, species).to(x.dtype) + self._mean(self.level_mean, x, species)
 
     def forward_fold(self, x: Tensor, species: Tensor, fold: int) -> Tensor:
         """See :meth:`LinearHead.forward_fold`."""
@@ -129,7 +129,7 @@ class TemperatureHead(LinearHead):
         """See :meth:`LinearHead.spread`."""
         if not len(self.heats):
             return super().spread(x, species)
-        return super().spread(self._in_units(x, species), species)
+        return super().spread(self._in_units(x, species), species).to(x.dtype)
 
     def _in_units(self, x: Tensor, species: Tensor) -> Tensor:
         """(n_particles, 2 n_columns): z and h z."""
