@@ -95,7 +95,7 @@ def predict(
         force=force,
     )
     if plot is not None:
-        found = prediction.times, prediction.propensity, prediction.time_unit, prediction.target
+        found = prediction.times, prediction.propensity, prediction.target
         plot_propensity(plot, configuration, *found)
         facts["plot"] = str(plot)
     if view is not None:

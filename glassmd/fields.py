@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from glassmd.target import Target
-from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit
 
 # of run directories, bumped when yesterday's program cannot read what is written today; in 1 nothing but GSD files was
 # protected by checksums, and runs of both are read and continued
@@ -35,23 +34,20 @@ GSD_LABEL: Final[dict[Target, str]] = {
 }
 
 
-def label_chunk(
-    target: Target, time: float, kind: Literal["", "variance", "std"] = "", unit: TimeUnit = REDUCED
-) -> str:
+def label_chunk(target: Target, time: float, kind: Literal["", "variance", "std"] = "") -> str:
     """Name of the GSD log chunk of labels or predictions at a time.
 
     Args:
         target: Of what.
-        time: In `unit`.
+        time: √(mσ²/ε).
         kind: Nothing for the mean over replicas, or what is predicted of it; `variance`, unbiased and between replicas,
             of labels; `std`, standard deviation, of predictions.
-        unit: Of the time.
 
     Example:
-        >>> label_chunk("propensity", 0.5), label_chunk("bond-breaking", 0.5, "std", "tau_alpha")
-        ('particles/propensity_t0.5', 'particles/bond_breaking_t0.5tau_alpha_std')
+        >>> label_chunk("propensity", 0.5), label_chunk("bond-breaking", 0.5, "std")
+        ('particles/propensity_t0.5', 'particles/bond_breaking_t0.5_std')
     """
-    return GSD_LABEL[target].format(time=time) + ("" if unit == REDUCED else TAU_ALPHA) + (f"_{kind}" if kind else "")
+    return GSD_LABEL[target].format(time=time) + (f"_{kind}" if kind else "")
 
 
 # GSD log chunk of a parent, (n_particles,) float32: what a published method predicts for it, in the method's own unit

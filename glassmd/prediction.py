@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -21,6 +22,7 @@ from glassmd.errors import EngineError, ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
 from glassmd.mixtures import mixture_of
+from glassmd.models.clock import asked_times, tau_alpha_at
 from glassmd.models.guard import Guarded, TemperatureFrom, guard
 from glassmd.models.store import LoadedModel, load_model
 from glassmd.settings import RunSettings
@@ -37,9 +39,11 @@ from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures, add_cost
 from glassmd.structure import Structure
 from glassmd.target import PROPENSITY, Target
-from glassmd.time_unit import REDUCED, TimeUnit
 
-__all__ = ["Prediction", "at_times", "predict", "predict_samples"]
+__all__ = ["Prediction", "predict", "predict_samples"]
+
+
+_SAME_TEMPERATURE = 1e-3  # relative
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +51,7 @@ class Prediction:
     """Predicted propensities.
 
     Attributes:
-        times: Output times, in `time_unit`.
+        times: Output times, √(mσ²/ε).
         propensity: (n_times, n_particles) float64, the mean over replicas of what `target` says, in its unit: σ_AA for
             the propensity proper.
         std: (n_times, n_particles) float64, in the same unit: how far the truth is expected from the prediction,
@@ -58,7 +62,7 @@ class Prediction:
         warnings: What the training had not seen of a liquid like this, in words.
         input_cost: By input: what computing it took; see :attr:`glassmd.stream.structures.Structures.cost`.
         seconds: What the prediction took besides.
-        time_unit: Of the times, the model's.
+        tau_alpha: √(mσ²/ε), of the liquid, where the model has times in units of it.
         target: What is predicted, the model's.
     """
 
@@ -70,7 +74,7 @@ class Prediction:
     warnings: list[str] = field(default_factory=list)
     input_cost: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
-    time_unit: TimeUnit = REDUCED
+    tau_alpha: float | None = None
     target: Target = PROPENSITY
 
 
@@ -80,6 +84,7 @@ def predict(
     *,
     structure: Structure | None = None,
     temperature: float | None = None,
+    times: Sequence[float] | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
     force: bool = False,
@@ -93,65 +98,90 @@ def predict(
         structure: The configuration with the inputs that the model sees; computed with the engine by default.
         temperature: k_B T / ε_AA; by default what the velocities or the structure tell, or that of the model's
             training where it knows one only.
+        times: √(mσ²/ε): the model's, or others between those that lie close together; all of the model's by default.
         engine: What computes the inputs, as in settings.
         device: Where it does, and where a network computes; `auto` takes the CPU where a GPU has no room.
         force: Predict liquids, too, that are unlike all of the model's training.
         check: Called about once a second while they are computed; what it raises ends it.
 
     Raises:
-        ModelError: The model does not fit the configuration, has seen nothing like it, or the temperature is needed.
+        ModelError: The model does not fit the configuration, has seen nothing like it or does not know a time, or the
+            temperature is needed.
         EngineError: Inputs are needed and there is no engine, or it failed.
     """
     loaded = model if isinstance(model, LoadedModel) else load_model(Path(model))
+    card = loaded.card
     _require_fit(configuration, loaded)
-    where = torch_device(device, loaded.model)
-    cost: dict[str, dict[str, Any]] = {}
     told = structure.temperature if structure is not None and temperature is None else temperature
-    guarded = guard(loaded.card, configuration, told)
+    guarded = guard(card, configuration, told)
     if guarded.outside and not force:
         raise ModelError(
             f"found {guarded.outside[0].found}",
             f"{guarded.outside[0].expected}, which the model has seen",
             "train a model on such liquids; --force predicts all the same",
         )
+    asked = asked_times(card, guarded.temperature, times)
+    cost: dict[str, dict[str, Any]] = {}
     if structure is None:
-        known = guarded.temperature
-        requests = requests_for(loaded.model.inputs, _cage(loaded, known))
-        if any(request.published for request in requests):
-            raise ModelError(
-                "found a model that was trained on cage positions that came with its data",
-                "positions of the same kind, which nobody can compute without their protocol",
-                "predict a run that has them, or train with --set cage_time=5 on cages that glassmd makes",
-            )
-        opened = get_engine(engine, device) if requests else None
-        mixture = mixture_of(loaded.card.mixture)
-        structure, made = structure_of_configuration(opened, requests, configuration, mixture, known, check)
-        for name, one in made.items():
-            add_cost(cost, name, one.facts)
-    started = time.monotonic()
+        structure = _made(configuration, loaded, guarded.temperature, engine, device, check, cost)
+    found = _at_own_times(structure, loaded, guarded, device)
+    return replace(
+        found,
+        times=asked.times,
+        propensity=asked.of(found.propensity),
+        std=asked.of(found.std),
+        tau_alpha=tau_alpha_at(card, guarded.temperature),
+        input_cost=cost,
+    )
+
+
+def _made(
+    configuration: Configuration,
+    loaded: LoadedModel,
+    temperature: float,
+    engine: EngineChoice,
+    device: DeviceChoice,
+    check: Callable[[], None] | None,
+    cost: dict[str, dict[str, Any]],
+) -> Structure:
+    """The configuration with the inputs that the model sees, made by an engine; what that took is added to `cost`."""
+    requests = requests_for(loaded.model.inputs, _cage(loaded, temperature))
+    if any(request.published for request in requests):
+        raise ModelError(
+            "found a model that was trained on cage positions that came with its data",
+            "positions of the same kind, which nobody can compute without their protocol",
+            "predict a run that has them, or train with --set cage_time=5 on cages that glassmd makes",
+        )
+    opened = get_engine(engine, device) if requests else None
+    mixture = mixture_of(loaded.card.mixture)
+    structure, made = structure_of_configuration(opened, requests, configuration, mixture, temperature, check)
+    for name, one in made.items():
+        add_cost(cost, name, one.facts)
+    return structure
+
+
+def _at_own_times(structure: Structure, loaded: LoadedModel, guarded: Guarded, device: DeviceChoice) -> Prediction:
+    """What a model says at the times of its card."""
+    where, started = torch_device(device, loaded.model), time.monotonic()
     data = batch_graphs([loaded.model.encode(structure)])
     try:
         values, spread = _computed(loaded, data, where)
     except torch.OutOfMemoryError as error:
         if device != "auto":
             raise EngineError(
-                f"found no room on the GPU for {configuration.n_particles:,} particles", "some", "try --device cpu"
+                f"found no room on the GPU for {structure.thermal.n_particles:,} particles", "some", "try --device cpu"
             ) from error
         values, spread = _computed(loaded, data, torch.device("cpu"))
-    std = _widened(_residual(configuration, loaded) if spread is None else spread, values, guarded)
-    seconds = time.monotonic() - started
-    card = loaded.card
+    std = _residual(structure.thermal, loaded) if spread is None else spread
     return Prediction(
-        times=list(card.times),
+        times=list(loaded.card.times),
         propensity=values,
-        std=std,
+        std=_widened(std, values, guarded),
         temperature=guarded.temperature,
         temperature_from=guarded.temperature_from,
         warnings=guarded.warnings(),
-        input_cost=cost,
-        seconds=seconds,
-        time_unit=card.time_unit,
-        target=card.target,
+        seconds=time.monotonic() - started,
+        target=loaded.card.target,
     )
 
 
@@ -213,19 +243,29 @@ def predict_samples(
     for sample in samples:
         if check is not None:
             check()
-        one = predict(sample.parent, loaded, structure=structures.of(sample), device=settings.device, force=True)
-        found.append(replace(at_times(one, columns), times=times))
+        structure = structures.of(sample)
+        _require_fit(structure.thermal, loaded)
+        guarded = guard(loaded.card, structure.thermal, structure.temperature)
+        one = _at_own_times(structure, loaded, guarded, settings.device)
+        found.append(replace(one, times=times, propensity=one.propensity[columns], std=one.std[columns]))
     return found, structures.cost
 
 
 def _cage(loaded: LoadedModel, temperature: float) -> Request:
-    known = loaded.card.cage_protocols
+    """How cages are measured at a temperature: as in the training, between whose temperatures they last in proportion
+    to τ_α.
+    """
+    known, card = loaded.card.cage_protocols, loaded.card
     if not known:
         return CAGE
     nearest = min(known, key=lambda name: abs(float(name) - temperature))
     if is_published(known[nearest]):
         return Request("cage", published=True)
-    return Request("cage", CageProtocol.from_dict(known[nearest]))
+    protocol, tau = CageProtocol.from_dict(known[nearest]), tau_alpha_at(card, temperature)
+    if tau is None or len(known) == 1 or math.isclose(float(nearest), temperature, rel_tol=_SAME_TEMPERATURE):
+        return Request("cage", protocol)
+    between = CageProtocol.for_state(tau, shortest=card.times[0] * tau)
+    return Request("cage", replace(between, replicas=protocol.replicas))
 
 
 def _require_fit(configuration: Configuration, loaded: LoadedModel) -> None:
@@ -250,14 +290,3 @@ def _residual(configuration: Configuration, loaded: LoadedModel) -> NDArray[np.f
             column = np.asarray(card.residual_std[name], np.float64)[:, None]
             std[:, configuration.species == index] = column
     return std
-
-
-def at_times(prediction: Prediction, columns: Sequence[int]) -> Prediction:
-    """Some of the times, in this order."""
-    chosen = list(columns)
-    return replace(
-        prediction,
-        times=[prediction.times[column] for column in chosen],
-        propensity=prediction.propensity[chosen],
-        std=prediction.std[chosen],
-    )

@@ -19,10 +19,12 @@ from glassmd.fields import label_chunk
 from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import Mixture, mixture_of
+from glassmd.models.clock import asked_times
 from glassmd.models.store import LoadedModel, load_model
-from glassmd.prediction import Prediction, at_times, predict
+from glassmd.prediction import Prediction, predict
 from glassmd.stream.structures import merge_cost
 from glassmd.target import quantity
+from glassmd.time_unit import REDUCED
 from glassmd.trajectory import Frame, check_overlaps
 from glassmd.trajectory.trajectory import Trajectory, open_trajectory
 from glassmd.trajectory.writing import FrameWriter, writable_format
@@ -93,7 +95,7 @@ def predict_file(
         out: File to write, GSD, extended XYZ or LAMMPS dump by its ending; `<snapshot>.predicted.gsd` by default,
             beside the snapshot, or in the current directory where that lies in a run.
         frames: Which frames of the snapshot; see :func:`frame_numbers`.
-        times: Some of the model's times; all by default.
+        times: √(mσ²/ε): of the model's, or others between those that lie close together; all by default.
         temperature: k_B T / ε_AA; what the snapshot says by default, or the model's.
         mixture: What the snapshot is made of; what it says by default.
         types: Species by the name of a type of the snapshot.
@@ -117,7 +119,8 @@ def predict_file(
     _refuse_ledger(out)
     writable_format(out)
     loaded = load_model(model)
-    columns = None if times is None else loaded.card.check_times(times)
+    if times is not None and loaded.card.time_unit == REDUCED:
+        asked_times(loaded.card, loaded.card.temperatures[0], times)
     _verify(snapshot)
     if mixture is not None:
         loaded.card.check_mixture(mixture.identity())
@@ -128,8 +131,15 @@ def predict_file(
 
         def predicted(frame: Frame) -> Prediction:
             check_overlaps(snapshot, frame.configuration)
-            found = predict(frame.configuration, loaded, temperature=known, engine=engine, device=device, force=force)
-            return found if columns is None else at_times(found, columns)
+            return predict(
+                frame.configuration,
+                loaded,
+                temperature=known,
+                times=times,
+                engine=engine,
+                device=device,
+                force=force,
+            )
 
         with FrameWriter(out) as writer:
             done = _Done()
@@ -147,7 +157,8 @@ def predict_file(
         "n_particles": trajectory.n_particles,
         "frames": numbers,
         "times": prediction.times,
-        "time_unit": prediction.time_unit,
+        "time_unit": REDUCED,
+        "tau_alpha": prediction.tau_alpha,
         "target": prediction.target,
         "unit": quantity(prediction.target).unit,
         "propensity_mean": done.mean(),
@@ -197,10 +208,10 @@ def _require_liquid(trajectory: Trajectory, loaded: LoadedModel, temperature: fl
 def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:
     """GSD log chunks of a prediction."""
     log: dict[str, NDArray[np.float32]] = {}
-    target, unit = prediction.target, prediction.time_unit
+    target = prediction.target
     for t, values, std in zip(prediction.times, prediction.propensity, prediction.std, strict=True):
-        log[label_chunk(target, t, unit=unit)] = values.astype(np.float32)
-        log[label_chunk(target, t, "std", unit)] = std.astype(np.float32)
+        log[label_chunk(target, t)] = values.astype(np.float32)
+        log[label_chunk(target, t, "std")] = std.astype(np.float32)
     return log
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError, storage_errors
 from glassmd.target import PROPENSITY, Target, quantity
-from glassmd.time_unit import REDUCED, TimeUnit, shown_time, time_axis
+from glassmd.time_unit import shown_time, time_axis
 
 __all__ = [
     "COLOURS",
@@ -116,7 +116,6 @@ def plot_slices(
     configuration: Configuration,
     rows: Sequence[tuple[str, FloatArray]],
     times: Sequence[float],
-    unit: TimeUnit = REDUCED,
     target: Target = PROPENSITY,
 ) -> None:
     """Draw a target in a slice of the box: one row per kind (predicted, measured), one column per time.
@@ -125,8 +124,7 @@ def plot_slices(
         path: PNG, PDF or SVG.
         configuration: The snapshot.
         rows: Title and (n_times, n_particles) values of every row.
-        times: Of the columns.
-        unit: Of the times.
+        times: Of the columns, √(mσ²/ε).
         target: What the values are of.
     """
     with mpl.rc_context(STYLE):
@@ -137,7 +135,7 @@ def plot_slices(
             limits = colour_limits([values[column] for _, values in rows])
             for row, (title, values) in enumerate(rows):
                 place = axes[row, column]
-                drawn = _slice(place, configuration, values[column], limits, f"{title}, t = {shown_time(time, unit)}")
+                drawn = _slice(place, configuration, values[column], limits, f"{title}, t = {shown_time(time)}")
                 if column == 0:
                     place.set_ylabel("y / σ")
             figure.colorbar(drawn, ax=list(axes[:, column]), label=quantity(target).axis, shrink=0.8)
@@ -150,7 +148,6 @@ def plot_propensity(
     configuration: Configuration,
     times: Sequence[float],
     propensity: FloatArray,
-    unit: TimeUnit = REDUCED,
     target: Target = PROPENSITY,
 ) -> None:
     """Draw the predicted propensity, or another target, of a snapshot at up to three of the times.
@@ -158,14 +155,13 @@ def plot_propensity(
     Args:
         path: PNG, PDF or SVG.
         configuration: The snapshot.
-        times: Of the rows of the propensity.
+        times: Of the rows of the propensity, √(mσ²/ε).
         propensity: (n_times, n_particles), in the target's unit.
-        unit: Of the times.
         target: What is predicted.
     """
     chosen = sorted({0, len(times) // 2, len(times) - 1})
     rows = [("predicted", propensity[chosen])]
-    plot_slices(path, configuration, rows, [times[index] for index in chosen], unit, target)
+    plot_slices(path, configuration, rows, [times[index] for index in chosen], target=target)
 
 
 def plot_scores(path: Path, result: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from glassmd.errors import InputError, storage_errors
 from glassmd.report.figures import COLOURS, colour_limits, drawn_radius
 from glassmd.storage import temporary_name, write_text
 from glassmd.target import quantity
-from glassmd.time_unit import REDUCED, shown_time
+from glassmd.time_unit import shown_time
 
 if TYPE_CHECKING:
     from glassmd.prediction import Prediction  # it brings torch, which a view does without
@@ -103,7 +103,7 @@ def write_view(path: Path, configuration: Configuration, prediction: Prediction,
 
 def _facts(configuration: Configuration, prediction: Prediction, name: str) -> dict[str, Any]:
     """What the page is told of the frame besides numbers of single particles."""
-    what, unit = quantity(prediction.target), prediction.time_unit
+    what = quantity(prediction.target)
     values = [row[np.isfinite(row)] for row in prediction.propensity]
     colours = np.rint(255 * mpl.colormaps[COLOURS](np.linspace(0, 1, _N_COLOURS))[:, :3]).astype(int)
     return {
@@ -113,7 +113,7 @@ def _facts(configuration: Configuration, prediction: Prediction, name: str) -> d
         "species": list(configuration.species_names),
         "radii": [drawn_radius(species) for species in configuration.species_names],
         "times": prediction.times,
-        "shown_times": [shown_time(time, unit) + (" √(mσ²/ε)" if unit == REDUCED else "") for time in prediction.times],
+        "shown_times": [f"{shown_time(time)} √(mσ²/ε)" for time in prediction.times],
         "quantity": f"predicted {what.axis}",
         "symbol": what.symbol,
         "unit": "" if what.unit == "fraction" else what.unit,

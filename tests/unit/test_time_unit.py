@@ -123,15 +123,20 @@ def test_it_is_scored_at_its_own_times(
     assert (wrong.code, "found --tau-alpha two" in wrong.err) == (2, True)
 
 
-def test_its_predictions_are_named_by_their_unit(model: Path, cold_run: Run, tmp_path: Path) -> None:
+def test_its_predictions_are_at_the_times_of_the_liquid_that_is_met(model: Path, cold_run: Run, tmp_path: Path) -> None:
     snapshot = cold_run.file("parents", "L0001-P0000")
-    facts, _, prediction = predict_file(snapshot, model, tmp_path / "out.gsd", times=[0.5])
-    assert (facts["times"], facts["time_unit"]) == ([0.5], "tau_alpha")
+    facts, configuration, prediction = predict_file(snapshot, model, tmp_path / "out.gsd", times=[1.0])
+    assert (facts["times"], facts["time_unit"], facts["tau_alpha"]) == ([1.0], "reduced", pytest.approx(2.0))
     with gsd.hoomd.open(tmp_path / "out.gsd") as file:
         log = file[0].log
-    assert "particles/propensity_t0.5tau_alpha" in log
-    assert "particles/propensity_t0.5tau_alpha_std" in log
-    np.testing.assert_allclose(log["particles/propensity_t0.5tau_alpha"], prediction.propensity[0], rtol=1e-6)
+    assert "particles/propensity_t1_std" in log
+    np.testing.assert_allclose(log["particles/propensity_t1"], prediction.propensity[0], rtol=1e-6)
+    every = predict(configuration, model, temperature=1.3)
+    assert every.times == [0.2, 1.0]
+    assert np.array_equal(every.propensity[1], prediction.propensity[0])
+    between = predict(configuration, model, temperature=1.4)
+    assert between.tau_alpha == pytest.approx(2.0 ** ((1 / 1.4 - 1 / 1.5) / (1 / 1.3 - 1 / 1.5)))
+    assert between.times == [float(f"{t * between.tau_alpha:.3g}") for t in (0.1, 0.5)]
 
 
 def test_tau_alpha_is_refused_for_a_model_without(tiny_model: Path, cold_run: Run) -> None:

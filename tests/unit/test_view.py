@@ -120,13 +120,13 @@ def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     assert not any(tag == "img" for tag, _ in scripts.tags)
 
 
-def test_targets_and_units_of_time_are_named(tmp_path: Path) -> None:
+def test_targets_and_times_are_named(tmp_path: Path) -> None:
     at = lattice(names=("A",))
     values = np.full((1, at.n_particles), 0.5)
-    prediction = Prediction([0.5], values, values, time_unit="tau_alpha", target="bond-breaking")
+    prediction = Prediction([0.5], values, values, target="bond-breaking")
     facts = json.loads(written(tmp_path / "v.html", at, prediction).found["facts"])
     assert facts["quantity"] == "predicted fraction of neighbours kept"
-    assert facts["shown_times"] == ["0.5 τ_α"]
+    assert facts["shown_times"] == ["0.5 √(mσ²/ε)"]
     assert facts["unit"] == ""
     assert facts["species"] == ["A"]
     low, high = facts["limits"][0]
