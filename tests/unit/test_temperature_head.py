@@ -208,3 +208,17 @@ def test_a_batch_of_liquids_is_predicted_as_each_alone(heats: list[float]):
     found = head(x.double(), species)
     expected = torch.cat([predicted(head, one) for one in liquids])
     assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_weights_that_bend_with_the_temperature_are_followed():
+    heats = (-0.6, COLD, MILD, HOT)
+
+    def bent(heat: float, seed: int) -> Labelled:
+        one = liquid(heat, seed)
+        z = (one.data[NODE_FEATURES][:, 0] - (2 + 3 * heat)) / math.exp(2 * heat)
+        return one._replace(labels=one.labels + (heat**2 * z)[:, None].double())
+
+    head = head_of([bent(heat, seed) for heat in heats for seed in range(5)])
+    for heat in heats:
+        one = bent(heat, 99)
+        assert float((predicted(head, one) - one.labels).square().mean().sqrt()) < 0.08  # 0.05 of it is noise

@@ -1,4 +1,4 @@
-"""A linear model whose weights are straight lines in ln T."""
+"""A linear model whose weights are smooth functions of ln T."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from glassmd.learners.linear.head import BETWEEN, LinearHead
-from glassmd.learners.linear.temperature_sums import EveryTemperature, Level, TemperatureSums, interpolated
+from glassmd.learners.linear.temperature_sums import EveryTemperature, Level, TemperatureSums, heat_powers, interpolated
 from glassmd.learners.part import FOLDS
 
 __all__ = ["TemperatureHead"]
@@ -24,8 +24,8 @@ class TemperatureHead(LinearHead):
     Of several temperatures every column and every label is counted from its mean at that temperature, columns in units
     of their standard deviation there: an energy is told from others of the same liquid. Means and units in between are
     interpolated in ln T, and beyond them extrapolated. The weights are fitted to all temperatures together, each of
-    them a constant and a slope in ln T (:class:`EveryTemperature`), so that what holds at all of them is learned from
-    all of them. The last column is ln T.
+    them a line or a parabola in ln T (:class:`EveryTemperature`), so that what holds at all of them is learned from all
+    of them. The last column is ln T.
 
     Args:
         n_features: Number of descriptors, the temperature included.
@@ -70,16 +70,16 @@ class TemperatureHead(LinearHead):
             return
         every = EveryTemperature(sums, BETWEEN)
         width = len(next(iter(every.levels.values())).centre)
-        self._take(width, len(heats), device)
+        self._take(width, len(heats), device, every.degree)
         self.heats.copy_(torch.tensor(heats))
         self.middle.fill_(every.middle)
         for species in range(self.n_species):
             self._keep_levels(species, [every.levels.get((species, heat)) for heat in heats])
         super().solve(every, variance)  # type: ignore[arg-type]
 
-    def _take(self, width: int, n_heats: int, device: torch.device) -> None:
-        """Have room for so many columns and temperatures."""
-        size = 2 * width if n_heats else width
+    def _take(self, width: int, n_heats: int, device: torch.device, degree: int = 0) -> None:
+        """Have room for so many columns and temperatures, and weights of some degree in ln T."""
+        size = (degree + 1) * width
         if size and self.n_features != size:
             self.others = torch.nn.ModuleList()
             self._allocate(size)
@@ -132,8 +132,9 @@ class TemperatureHead(LinearHead):
         return super().spread(self._in_units(x, species), species).to(x.dtype)
 
     def _in_units(self, x: Tensor, species: Tensor) -> Tensor:
-        """(n_particles, 2 n_columns): z and h z."""
-        columns = x.new_empty((len(x), 2 * x.shape[1]), dtype=self.heats.dtype)
+        """(n_particles, (degree + 1) n_columns): z times the powers of h."""
+        columns = x.new_empty((len(x), self.n_features or 0), dtype=self.heats.dtype)
+        degree = columns.shape[1] // x.shape[1] - 1
         for heat, s, rows in self._alike(x, species):
             low, high, centre = (
                 interpolated(heat, self.heats, of[:, s])[0]
@@ -141,7 +142,8 @@ class TemperatureHead(LinearHead):
             )
             within = torch.minimum(torch.maximum(x[rows].to(low.dtype), low), high)
             z = (within - centre) * self._inverse_unit(heat)[s]
-            columns[rows] = torch.cat([z, (heat - self.middle) * z], dim=1)
+            powers = heat_powers(float(heat - self.middle), degree)
+            columns[rows] = torch.cat([factor * z for factor in powers.to(z)], dim=1)
         return columns
 
     def _mean(self, levels: Tensor, x: Tensor, species: Tensor) -> Tensor:

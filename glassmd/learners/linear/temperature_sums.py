@@ -13,7 +13,11 @@ from glassmd.learners.fitting.solved import Kind, Sums, species_of
 from glassmd.learners.linear.fold_sums import Anchor, FoldSums, RowSums
 from glassmd.learners.part import FOLDS, Labelled, Tensors, of_prefix, with_prefix
 
-__all__ = ["EveryTemperature", "Level", "TemperatureSums", "heat_of", "interpolated"]
+__all__ = ["EveryTemperature", "Level", "TemperatureSums", "heat_of", "heat_powers", "interpolated"]
+
+_DEGREE = 2
+"""Of weights in ln T: between T = 0.44 and 1 straight lines lose 4% of the accuracy at a time that most labels are
+of the coldest liquid (docs/assessment.md)."""
 
 _DIGITS = 4
 _ROUNDING = 1e-6  # a column that varies by less than this part of its size only shows how float32 rounds
@@ -124,11 +128,11 @@ def _above_zero(count: Tensor) -> Tensor:
 
 
 class EveryTemperature:
-    """The sums of several temperatures as those of one linear model, on z and h z.
+    """The sums of several temperatures as those of one linear model, on z, h z and h² z.
 
     z are the columns in the units of their own temperature (:class:`Level`), h is ln T from the middle of all
-    temperatures, and the labels are counted from their mean at their temperature. So a weight is a straight line in
-    ln T, which a penalty keeps flat.
+    temperatures, and the labels are counted from their mean at their temperature. So a weight is a parabola in ln T,
+    which a penalty keeps flat, or a straight line where there are two temperatures.
 
     Args:
         sums: Of at least two temperatures.
@@ -139,6 +143,7 @@ class EveryTemperature:
         self._between, self._sums = between, sums
         self.heats = sums.heats
         self.middle = sum(self.heats) / len(self.heats)
+        self.degree = min(_DEGREE, len(self.heats) - 1)
         self.levels = {
             (species, heat): Level.of(of.anchors[species], of, species)
             for heat in self.heats
@@ -171,8 +176,9 @@ class EveryTemperature:
             for (species, fold, n, missing), rows in every.at(times).rows.items():
                 level, anchor = self.levels[species, heat], every.anchors[species]
                 moved = _moved(rows, anchor, level, times, self._between)
-                parts.setdefault((species, fold, n, missing), []).append((_with_heat(moved, heat - self.middle), 1.0))
-                shape[species] = 2 * len(level.centre)
+                powers = heat_powers(heat - self.middle, self.degree)
+                parts.setdefault((species, fold, n, missing), []).append((_with_powers(moved, powers), 1.0))
+                shape[species] = len(powers) * len(level.centre)
         nothing = {
             species: Anchor(
                 torch.zeros(size, dtype=torch.float64),
@@ -211,19 +217,23 @@ def _moved(rows: RowSums, anchor: Anchor, level: Level, times: Sequence[int], be
     )
 
 
-def _with_heat(rows: RowSums, h: float) -> RowSums:
-    """Sums of the columns and of h times the columns."""
-    factors = torch.tensor([1.0, h], dtype=torch.float64)
+def heat_powers(h: float, degree: int) -> Tensor:
+    """(degree + 1,) powers of h, the factors of a column."""
+    return torch.tensor([h**power for power in range(degree + 1)], dtype=torch.float64)
 
-    def twice(tensor: Tensor) -> Tensor:
-        return torch.cat([tensor, h * tensor])
+
+def _with_powers(rows: RowSums, powers: Tensor) -> RowSums:
+    """Sums of the columns times each of some factors."""
+
+    def several(tensor: Tensor) -> Tensor:
+        return torch.cat([factor * tensor for factor in powers])
 
     return replace(
         rows,
-        x=twice(rows.x),
-        inner_x=twice(rows.inner_x),
-        xx=torch.kron(torch.outer(factors, factors), rows.xx),
-        xy=twice(rows.xy),
+        x=several(rows.x),
+        inner_x=several(rows.inner_x),
+        xx=torch.kron(torch.outer(powers, powers), rows.xx),
+        xy=several(rows.xy),
     )
 
 
