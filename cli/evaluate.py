@@ -187,6 +187,8 @@ def _score(
     for table in (*(predictions_table(result, species) for species in result["species"]), published_table(result)):
         if table is not None:
             console().print(table)
+    for warning in result["warnings"]:
+        messages().print(f"warning: {warning}", markup=False)
     if result["seen_in_training"]:
         console().print("Some of these lineages were seen in training or chose the checkpoint: no test.")
 

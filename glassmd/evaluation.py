@@ -93,6 +93,7 @@ def evaluate(
         "inputs": list(loaded.model.inputs),
         "inside_cage": inside_cages(loaded.card.cage_protocols, times.tolist(), loaded.card.tau_alphas),
         "input_cost": tested.cost,
+        "warnings": tested.warnings,
         "seconds_per_configuration": float(np.median(tested.seconds)),
         "seconds": time.monotonic() - started,
     }
@@ -121,6 +122,7 @@ class _Tested:
     predictions: list[NDArray[np.float64]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     seen_in_training: bool = False
     times: list[float] = field(default_factory=list)
     times_left_out: list[float] = field(default_factory=list)
@@ -153,6 +155,9 @@ def _tested(
         settings = RunSettings(engine=engine, device=device)
         found, cost = predict_samples(loaded, run, chosen, settings, check, tested.times)
         tested.predictions += [prediction.propensity for prediction in found]
+        for warning in (warning for prediction in found for warning in prediction.warnings):
+            if warning not in tested.warnings:
+                tested.warnings.append(warning)
         tested.seconds += [prediction.seconds for prediction in found]
         merge_cost(tested.cost, cost)
         tested.seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)

@@ -1,0 +1,100 @@
+"""Snapshots of liquids that a model has not seen, through the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glassmd.configuration import Configuration
+from glassmd.errors import ModelError
+from glassmd.evaluation import evaluate
+from glassmd.models.store import load_model
+from glassmd.prediction import predict
+from glassmd.stream.dataset import Run
+from glassmd.trajectory import Frame, write_frames
+from tests.conftest import Outcome, needs_lammps
+from tests.fault.refusals import assert_refused
+
+pytestmark = needs_lammps
+Command = Callable[..., Outcome]
+
+
+def parent_of(run: Run) -> Configuration:
+    return run.samples()[0].parent
+
+
+def altered(one: Configuration, **changes: object) -> Configuration:
+    told = {"box": one.box, "species": one.species, "positions": one.positions, "species_names": one.species_names}
+    return Configuration(**{**told, **changes})  # type: ignore[arg-type]
+
+
+LIQUIDS = {
+    "swapped": (lambda one: altered(one, species=1 - one.species), "of A", "80.0%"),
+    "even": (lambda one: altered(one, species=np.arange(one.n_particles) % 2), "50.0% of A", "80.0%"),
+    "only A": (lambda one: altered(one, species=0 * one.species), "100.0% of A", "80.0%"),
+    "thin": (lambda one: altered(one, box=1.2 * one.box, positions=1.2 * one.positions), "density 0.69", "1.2"),
+}
+
+
+def test_a_model_says_what_it_has_seen(tiny_model: Path) -> None:
+    domain = load_model(tiny_model).card.domain
+    assert domain is not None
+    assert domain.density == pytest.approx([1.2, 1.2])
+    assert (domain.temperatures, domain.composition["A"]) == ([1.5], [0.8, 0.8])
+    assert set(domain.surroundings) == {"A", "B"}
+
+
+@pytest.mark.parametrize("name", LIQUIDS)
+def test_other_liquids_are_refused_by_name_unless_forced(
+    name: str, tiny_run: Run, tiny_model: Path, tmp_path: Path, glassmd: Command
+) -> None:
+    alter, found, expected = LIQUIDS[name]
+    write_frames(tmp_path / "a.gsd", [Frame(alter(parent_of(tiny_run)))])
+    command = ("predict", tmp_path / "a.gsd", "--model", tiny_model, "--out", tmp_path / "o.gsd", "--temperature", 1.5)
+    assert_refused(glassmd(*command), found, expected, "--force")
+    assert not (tmp_path / "o.gsd").exists()
+    told = glassmd(*command, "--force", "--json")
+    assert told.code == 0, told.err
+    assert found in told.json["warnings"][0]
+    assert found in told.err
+
+
+def test_a_liquid_of_another_temperature_is_refused(tiny_run: Run, tiny_model: Path) -> None:
+    one = parent_of(tiny_run)
+    with pytest.raises(ModelError, match=r"found T = 0.8; expected T = 1.5, which the model has seen.*--force"):
+        predict(one, tiny_model, temperature=0.8)
+    assert predict(one, tiny_model, temperature=0.8, force=True).warnings
+
+
+def test_at_the_edge_the_spread_grows(tiny_run: Run, tiny_model: Path) -> None:
+    one = parent_of(tiny_run)
+    inside, edge = (predict(one, tiny_model, temperature=temperature) for temperature in (1.5, 1.6))
+    assert inside.warnings == []
+    assert "found T = 1.6" in edge.warnings[0]
+    expected = np.hypot(inside.std, np.log(1.6 / 1.5) * edge.propensity)
+    np.testing.assert_allclose(edge.std, expected, rtol=1e-6)
+
+
+def test_lengths_in_angstrom_are_no_liquid_at_all(
+    tiny_run: Run, tiny_model: Path, tmp_path: Path, glassmd: Command
+) -> None:
+    one = parent_of(tiny_run)
+    large = altered(one, box=3.4 * one.box, positions=3.4 * one.positions)
+    write_frames(tmp_path / "a.gsd", [Frame(large)])
+    refused = glassmd("predict", tmp_path / "a.gsd", "--model", tiny_model, "--temperature", 1.5)
+    assert_refused(refused, "0.03053 particles per unit of volume", "real units")
+    with pytest.raises(ModelError, match="density 0.03053"):
+        predict(large, tiny_model, temperature=1.5)
+
+
+def test_scores_on_liquids_of_the_training_come_without_a_warning(tiny_run: Run, tiny_model: Path) -> None:
+    assert evaluate(tiny_model, [tiny_run.path])["warnings"] == []
+
+
+def test_what_needs_no_network_is_refused_before_one_is_loaded(tmp_path: Path, glassmd: Command) -> None:
+    assert_refused(glassmd("predict", tmp_path / "no.gsd", "--model", tmp_path), "found no file")
+    (tmp_path / "a.txt").write_text("hello")
+    assert_refused(glassmd("predict", tmp_path / "a.txt", "--model", tmp_path), "no format that glassmd reads")
