@@ -86,7 +86,7 @@ def test_lengths_in_angstrom_are_no_liquid_at_all(
     write_frames(tmp_path / "a.gsd", [Frame(large)])
     refused = glassmd("predict", tmp_path / "a.gsd", "--model", tiny_model, "--temperature", 1.5)
     assert_refused(refused, "0.03053 particles per unit of volume", "real units")
-    with pytest.raises(ModelError, match="density 0.03053"):
+    with pytest.raises(ModelError, match=r"density 0\.03053"):
         predict(large, tiny_model, temperature=1.5)
 
 
