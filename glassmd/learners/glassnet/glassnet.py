@@ -23,6 +23,7 @@ from glassmd.learners.fitting.solved import Solvable, Solved
 from glassmd.learners.fitting.stepped import Stepped, Stepping
 from glassmd.learners.glassnet.blend import Blend
 from glassmd.learners.glassnet.bond_network import BondNetwork, NodeScale
+from glassmd.learners.glassnet.calibration import Calibration
 from glassmd.learners.linear.head import BETWEEN, encoded
 from glassmd.learners.linear.temperature_head import TemperatureHead
 from glassmd.learners.linear.temperature_sums import TemperatureSums
@@ -52,7 +53,8 @@ class GlassNet(Solvable):
     | members 1 … 5 | the same, and every bond: its length, how the inputs    | by optimiser steps; member k never    |
     |               | differ on it, how it shakes                             | sees fold k of the lineages           |
     | blend         | the predictions of a sample, at all times, by the parts | their weights per species and time,   |
-    |               | that never saw its fold                                 | and how far the truth lies from them  |
+    |               | that never saw its fold                                 | and how far the truth lies from them, |
+    |               |                                                         | at each temperature                   |
 
     Nothing it sees changes under rotations, reflections, translations, images or another order of the particles.
     Every sample is in the linear part and in four of five members. A member that has not taken a step, because all
@@ -115,6 +117,7 @@ class GlassNet(Solvable):
             for _ in range(FOLDS)
         )
         self.blend = Blend(n_species=n_species, n_times=n_times)
+        self.calibration = Calibration(n_species=n_species, n_times=n_times)
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros(FOLDS, dtype=torch.int64))
 
@@ -185,6 +188,9 @@ class GlassNet(Solvable):
 
     def normalised(self, data: Data) -> Tensor:
         """The blend of the linear part and the mean of the members, in units of `scale` around `shift`."""
+        return self._blended(data) + self.calibration.offset(data[NODE_SPECIES], data[NODE_FEATURES][:, -1])
+
+    def _blended(self, data: Data) -> Tensor:
         species = data[NODE_SPECIES]
         linear = self.normalise(self.linear(data[NODE_FEATURES], species), species)
         trained = torch.nonzero(self.steps)[:, 0].tolist()
@@ -197,6 +203,7 @@ class GlassNet(Solvable):
             return None
         species = data[NODE_SPECIES]
         blended = self.blend(*self._unseen(data, fold), species)
+        blended = blended + self.calibration.offset(species, data[NODE_FEATURES][:, -1])
         return torch.addcmul(self.shift[species], self.scale[species], blended)
 
     def spread(self, data: Data) -> Tensor | None:
@@ -204,7 +211,8 @@ class GlassNet(Solvable):
         if not self.blend.known:
             return None
         species = data[NODE_SPECIES]
-        return self.blend.spread(self.normalised(data), species) * self.scale[species]
+        factor = self.calibration.factor(species, data[NODE_FEATURES][:, -1])
+        return self.blend.spread(self._blended(data), species) * factor.sqrt() * self.scale[species]
 
     def disagreement(self, data: Data) -> Tensor | None:
         """(n_particles, n_times) variance between the members, σ_AA²."""
@@ -232,10 +240,16 @@ class GlassNet(Solvable):
             labels, noise, counts = (torch.from_numpy(of.T.astype(np.float32)).to(device) for of in arrays)
             mask = counts[:, 0] > 0
             target, variance = self.normalise(labels, species), noise / self.scale[species] ** 2
-            liquid = torch.full_like(species, len(parts))
-            parts.append(tuple(of[mask] for of in (linear, network, target, variance, species, liquid)))
+            liquid, heat = torch.full_like(species, len(parts)), found[NODE_FEATURES][:, -1]
+            parts.append(tuple(of[mask] for of in (linear, network, target, variance, species, liquid, heat)))
         if parts:
-            self.blend.fit(*(torch.cat(of) for of in zip(*parts, strict=True)))
+            linear, network, target, variance, species, liquid, heat = (
+                torch.cat(of) for of in zip(*parts, strict=True)
+            )
+            self.blend.fit(linear, network, target, variance, species, liquid)
+            blended = self.blend(linear, network, species)
+            expected = self.blend.spread(blended, species) ** 2
+            self.calibration.fit(target - blended, expected, variance, species, heat)
 
     def _has_apart(self, fold: int) -> bool:
         """Whether both parts know something, and nothing of this fold."""
