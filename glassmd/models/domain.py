@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,23 @@ class Domain(BaseModel):
     composition: dict[str, _Pair]
     temperatures: list[float]
     surroundings: dict[str, SpeciesDomain] = {}
+
+    def told(self) -> dict[str, Any]:
+        """What it is in short (JSON types only).
+
+        Example:
+            >>> Domain(density=[1.2, 1.2], composition={"A": [0.8, 0.8]}, temperatures=[0.5, 0.8]).told()
+            {'temperature': '0.5 to 0.8', 'density': '1.2', 'A': '80.0%', 'surroundings': 'not known'}
+        """
+        shares = {name: _range(of, ".1%") for name, of in self.composition.items()}
+        temperature = _range([self.temperatures[0], self.temperatures[-1]], "g")
+        surroundings = ", ".join(self.surroundings) or "not known"
+        return {
+            "temperature": temperature,
+            "density": _range(self.density, ".4g"),
+            **shares,
+            "surroundings": surroundings,
+        }
 
     def compare(self, configuration: Configuration) -> list[Finding]:
         """Density and composition of a configuration against the training's."""

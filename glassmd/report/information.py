@@ -202,6 +202,7 @@ def _model(path: Path) -> dict[str, Any]:
         **({"tau_alphas": card.tau_alphas} if card.tau_alphas else {}),
         "trained_species": list(card.trained_species),
         "residual_std": card.residual_std,
+        **({} if card.domain is None else {"has_seen": card.domain.told()}),
         "provenance": card.provenance,
     }
 

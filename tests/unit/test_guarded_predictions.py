@@ -39,12 +39,14 @@ LIQUIDS = {
 }
 
 
-def test_a_model_says_what_it_has_seen(tiny_model: Path) -> None:
+def test_a_model_says_what_it_has_seen(tiny_model: Path, glassmd: Command) -> None:
     domain = load_model(tiny_model).card.domain
     assert domain is not None
     assert domain.density == pytest.approx([1.2, 1.2])
     assert (domain.temperatures, domain.composition["A"]) == ([1.5], [0.8, 0.8])
     assert set(domain.surroundings) == {"A", "B"}
+    told = glassmd("info", tiny_model, "--json").json["has_seen"]
+    assert told == {"temperature": "1.5", "density": "1.2", "A": "80.0%", "B": "20.0%", "surroundings": "A, B"}
 
 
 @pytest.mark.parametrize("name", LIQUIDS)
