@@ -23,7 +23,7 @@ from glassmd_cli.options import (
     messages,
 )
 
-from glassmd.models.reading import read_card
+from glassmd.models.family import read_cards
 from glassmd.report.tables import key_value_table
 from glassmd.settings import times_of
 from glassmd.show import Counted, shown
@@ -67,7 +67,7 @@ def predict(
     """
     # torch takes seconds to load: what is wrong without it is said before
     format_of(snapshot)
-    read_card(model)
+    read_cards(model)
     liquid = liquid_of(mixture, truncation)
     kinds = None if types is None else parse_types(types)
     chosen = None if times is None else times_of(times)

@@ -17,18 +17,20 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
-from glassmd.engines import DeviceChoice, EngineChoice, get_engine
+from glassmd.engines import DeviceChoice, Engine, EngineChoice, get_engine
 from glassmd.errors import EngineError, ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
 from glassmd.mixtures import mixture_of
-from glassmd.models.clock import asked_times, tau_alpha_at
+from glassmd.models.clock import tau_alpha_at
+from glassmd.models.family import plan_of
 from glassmd.models.guard import Guarded, TemperatureFrom, guard
-from glassmd.models.store import LoadedModel, load_model
+from glassmd.models.store import LoadedModel, load_models
 from glassmd.settings import RunSettings
 from glassmd.simulation.structures import (
     CAGE,
     CageProtocol,
+    Made,
     Request,
     is_published,
     requests_for,
@@ -37,7 +39,7 @@ from glassmd.simulation.structures import (
 from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures, add_cost
-from glassmd.structure import Structure
+from glassmd.structure import INPUTS, Structure
 from glassmd.target import PROPENSITY, Target
 
 __all__ = ["Prediction", "predict", "predict_samples"]
@@ -60,6 +62,7 @@ class Prediction:
         temperature: That it is for, ε_AA.
         temperature_from: Who says so: `told`, `velocities`, `structure` or `model`.
         warnings: What the training had not seen of a liquid like this, in words.
+        inputs: What was looked at.
         input_cost: By input: what computing it took; see :attr:`glassmd.stream.structures.Structures.cost`.
         seconds: What the prediction took besides.
         tau_alpha: √(mσ²/ε), of the liquid, where the model has times in units of it.
@@ -72,6 +75,7 @@ class Prediction:
     temperature: float = float("nan")
     temperature_from: TemperatureFrom = "model"
     warnings: list[str] = field(default_factory=list)
+    inputs: tuple[str, ...] = ()
     input_cost: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
     tau_alpha: float | None = None
@@ -80,7 +84,7 @@ class Prediction:
 
 def predict(
     configuration: Configuration,
-    model: LoadedModel | Path | str,
+    model: LoadedModel | Sequence[LoadedModel] | Path | str,
     *,
     structure: Structure | None = None,
     temperature: float | None = None,
@@ -94,7 +98,9 @@ def predict(
 
     Args:
         configuration: Of the model's mixture and dimension.
-        model: A loaded model, which stays on the device that it computes on, or its directory.
+        model: A loaded model, which stays on the device that it computes on, or its directory, or several models or the
+            directory of several, of which each time is predicted by the one that suits it best
+            (:mod:`glassmd.models.family`).
         structure: The configuration with the inputs that the model sees; computed with the engine by default.
         temperature: k_B T / ε_AA; by default what the velocities or the structure tell, or that of the model's
             training where it knows one only.
@@ -109,55 +115,109 @@ def predict(
             temperature is needed.
         EngineError: Inputs are needed and there is no engine, or it failed.
     """
-    loaded = model if isinstance(model, LoadedModel) else load_model(Path(model))
-    card = loaded.card
-    _require_fit(configuration, loaded)
+    if isinstance(model, LoadedModel):
+        models = [model]
+    else:
+        models = load_models(Path(model)) if isinstance(model, str | Path) else list(model)
+    for loaded in models:
+        _require_fit(configuration, loaded)
     told = structure.temperature if structure is not None and temperature is None else temperature
-    guarded = guard(card, configuration, told)
+    widest = max(models, key=lambda loaded: max(loaded.card.temperatures) / min(loaded.card.temperatures))
+    guarded = guard(widest.card, configuration, told)
     if guarded.outside and not force:
         raise ModelError(
             f"found {guarded.outside[0].found}",
             f"{guarded.outside[0].expected}, which the model has seen",
             "train a model on such liquids; --force predicts all the same",
         )
-    asked = asked_times(card, guarded.temperature, times)
-    cost: dict[str, dict[str, Any]] = {}
-    if structure is None:
-        structure = _made(configuration, loaded, guarded.temperature, engine, device, check, cost)
-    found = _at_own_times(structure, loaded, guarded, device)
-    return replace(
-        found,
-        times=asked.times,
-        propensity=asked.of(found.propensity),
-        std=asked.of(found.std),
-        tau_alpha=tau_alpha_at(card, guarded.temperature),
-        input_cost=cost,
+    making = _Making(configuration, guarded.temperature, structure, engine, device, check)
+    usable, warnings = making.usable(models)
+    inputs = [loaded.model.inputs for loaded in usable]
+    plan = plan_of([loaded.card for loaded in usable], inputs, guarded.temperature, times)
+    found = {k: _at_own_times(making.of(usable[k]), usable[k], guarded, device) for k in plan.parts}
+    return Prediction(
+        times=plan.times,
+        propensity=plan.together({k: one.propensity for k, one in found.items()}),
+        std=plan.together({k: one.std for k, one in found.items()}),
+        temperature=guarded.temperature,
+        temperature_from=guarded.temperature_from,
+        warnings=[*guarded.warnings(), *warnings],
+        inputs=tuple(name for name in INPUTS if any(name in inputs[k] for k in plan.parts)),
+        input_cost=making.cost,
+        seconds=sum(one.seconds for one in found.values()),
+        tau_alpha=tau_alpha_at(widest.card, guarded.temperature),
+        target=widest.card.target,
     )
 
 
-def _made(
-    configuration: Configuration,
-    loaded: LoadedModel,
-    temperature: float,
-    engine: EngineChoice,
-    device: DeviceChoice,
-    check: Callable[[], None] | None,
-    cost: dict[str, dict[str, Any]],
-) -> Structure:
-    """The configuration with the inputs that the model sees, made by an engine; what that took is added to `cost`."""
-    requests = requests_for(loaded.model.inputs, _cage(loaded, temperature))
-    if any(request.published for request in requests):
-        raise ModelError(
-            "found a model that was trained on cage positions that came with its data",
-            "positions of the same kind, which nobody can compute without their protocol",
-            "predict a run that has them, or train with --set cage_time=5 on cages that glassmd makes",
+@dataclass
+class _Making:
+    """The inputs that models see of one configuration, each made once.
+
+    Attributes:
+        configuration: Of which.
+        temperature: ε_AA.
+        structure: What is there already, and all that there will be; None: an engine makes it.
+        engine: As in settings.
+        device: As in settings.
+        check: Called about once a second; what it raises ends it.
+        cost: By input: what making it took.
+    """
+
+    configuration: Configuration
+    temperature: float
+    structure: Structure | None
+    engine: EngineChoice
+    device: DeviceChoice
+    check: Callable[[], None] | None
+    cost: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _opened: Engine | None = None
+    _known: dict[str, Made] = field(default_factory=dict)
+
+    def usable(self, models: Sequence[LoadedModel]) -> tuple[list[LoadedModel], list[str]]:
+        """The models whose inputs can be had, and what is missing for the others, in words.
+
+        Raises:
+            EngineError: None of them, for want of an engine.
+            ModelError: None of them, for want of what came with their data.
+        """
+        if self.structure is not None:
+            there = set(self.structure.available())
+            return [loaded for loaded in models if set(loaded.model.inputs) <= there] or list(models), []
+        wanting = [loaded for loaded in models if self._requests(loaded)]
+        if not wanting:
+            return list(models), []
+        try:
+            self._opened = get_engine(self.engine, self.device)
+        except EngineError as error:
+            left = [loaded for loaded in models if not self._requests(loaded)]
+            if not left or self.engine != "auto":
+                raise
+            return left, [f"{error}; predicted from what needs no engine"]
+        return list(models), []
+
+    def of(self, loaded: LoadedModel) -> Structure:
+        """What a model sees."""
+        if self.structure is not None:
+            return self.structure
+        requests, mixture = self._requests(loaded), mixture_of(loaded.card.mixture)
+        if any(request.published for request in requests):
+            raise ModelError(
+                "found a model that was trained on cage positions that came with its data",
+                "positions of the same kind, which nobody can compute without their protocol",
+                "predict a run that has them, or train with --set cage_time=5 on cages that glassmd makes",
+            )
+        before = set(self._known)
+        structure, made = structure_of_configuration(
+            self._opened, requests, self.configuration, mixture, self.temperature, self.check, self._known
         )
-    opened = get_engine(engine, device) if requests else None
-    mixture = mixture_of(loaded.card.mixture)
-    structure, made = structure_of_configuration(opened, requests, configuration, mixture, temperature, check)
-    for name, one in made.items():
-        add_cost(cost, name, one.facts)
-    return structure
+        for request in requests:
+            if request.name not in before:
+                add_cost(self.cost, request.structure, made[request.structure].facts)
+        return structure
+
+    def _requests(self, loaded: LoadedModel) -> tuple[Request, ...]:
+        return requests_for(loaded.model.inputs, _cage(loaded, self.temperature))
 
 
 def _at_own_times(structure: Structure, loaded: LoadedModel, guarded: Guarded, device: DeviceChoice) -> Prediction:

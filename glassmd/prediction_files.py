@@ -20,7 +20,7 @@ from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import Mixture, mixture_of
 from glassmd.models.clock import asked_times
-from glassmd.models.store import LoadedModel, load_model
+from glassmd.models.store import LoadedModel, load_models
 from glassmd.prediction import Prediction, predict
 from glassmd.stream.structures import merge_cost
 from glassmd.target import quantity
@@ -118,8 +118,9 @@ def predict_file(
         raise TrajectoryError(f"found --out {out}, the snapshot itself", "another file", "choose another --out")
     _refuse_ledger(out)
     writable_format(out)
-    loaded = load_model(model)
-    if times is not None and loaded.card.time_unit == REDUCED:
+    models = load_models(model)
+    loaded = models[0]
+    if times is not None and len(models) == 1 and loaded.card.time_unit == REDUCED:
         asked_times(loaded.card, loaded.card.temperatures[0], times)
     _verify(snapshot)
     if mixture is not None:
@@ -133,7 +134,7 @@ def predict_file(
             check_overlaps(snapshot, frame.configuration)
             return predict(
                 frame.configuration,
-                loaded,
+                models if len(models) > 1 else loaded,
                 temperature=known,
                 times=times,
                 engine=engine,
@@ -164,7 +165,8 @@ def predict_file(
         "propensity_mean": done.mean(),
         "trained_species": list(loaded.card.trained_species),
         "mixture_checked": bool(trajectory.identity) or mixture is not None,
-        "inputs": list(loaded.model.inputs),
+        "inputs": list(prediction.inputs),
+        "model": str(model),
         "input_cost": done.cost,
         "prediction_seconds": done.seconds,
         "temperature": prediction.temperature,

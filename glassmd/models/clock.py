@@ -19,7 +19,7 @@ from scipy.interpolate import PchipInterpolator
 from glassmd.errors import ModelError
 from glassmd.models.card import ModelCard
 
-__all__ = ["AskedTimes", "asked_times", "tau_alpha_at"]
+__all__ = ["AskedTimes", "asked_times", "knows_time", "tau_alpha_at"]
 
 FloatArray = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
     if times is None:
         return AskedTimes([float(time) if tau is None else float(format(time, _DIGITS)) for time in own], own)
     for time in times:
-        if not _known(time, own):
+        if not knows_time(time, own):
             nearest = own[int(np.argmin(np.abs(own - time)))]
             known = ", ".join(format(t, "g" if tau is None else _DIGITS) for t in own)
             between = "" if tau is None else f", and those in between, at T = {temperature:.3g}"
@@ -102,7 +102,8 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
     return AskedTimes([float(time) for time in times], own)
 
 
-def _known(time: float, own: FloatArray) -> bool:
+def knows_time(time: float, own: FloatArray) -> bool:
+    """Whether a time, √(mσ²/ε), is one of a model's own, or lies between two that are close enough."""
     if not 0 < time < math.inf:
         return False
     if np.isclose(own, time, rtol=_SAME, atol=0.0).any():

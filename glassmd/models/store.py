@@ -16,10 +16,11 @@ from glassmd.errors import ModelError, storage_errors
 from glassmd.learners import make_model
 from glassmd.learners.base import PropensityModel
 from glassmd.models.card import CARD_VERSION, ModelCard
+from glassmd.models.family import member_directories, read_cards
 from glassmd.models.reading import AGAIN, CARD_FILE, WEIGHTS_FILE, read_card
 from glassmd.storage import remove_leftovers, sealed, write_bytes, write_json
 
-__all__ = ["LoadedModel", "load_model", "save_model"]
+__all__ = ["LoadedModel", "load_model", "load_models", "save_model"]
 
 
 class LoadedModel(NamedTuple):
@@ -86,6 +87,17 @@ def load_model(directory: str | Path) -> LoadedModel:
             f"found weights in {directory} that do not fit its {CARD_FILE}: {reason}", f"a {card.model} model", AGAIN
         ) from error
     return LoadedModel(model.eval(), card)
+
+
+def load_models(directory: str | Path) -> list[LoadedModel]:
+    """The model of a model directory, or all models in a directory of several.
+
+    Raises:
+        ModelError: One is missing, incomplete, damaged or was written by a newer program, or they are of different
+            liquids or targets.
+    """
+    read_cards(Path(directory))
+    return [load_model(path) for path in member_directories(Path(directory))]
 
 
 def _check_card(model: PropensityModel, card: ModelCard) -> None:

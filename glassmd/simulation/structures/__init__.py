@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glassmd.simulation.structures.cage import Cage, cages_of
-from glassmd.simulation.structures.making import make_structures, structure_of_configuration
+from glassmd.simulation.structures.making import Made, make_structures, structure_of_configuration
 from glassmd.simulation.structures.protocol import CageProtocol, cage_step, inside_cages, is_published, protocol_of
 from glassmd.simulation.structures.request import CAGE, Request, ask, requests_for, requests_of
 
@@ -11,6 +11,7 @@ __all__ = [
     "CAGE",
     "Cage",
     "CageProtocol",
+    "Made",
     "Request",
     "ask",
     "cage_step",

@@ -206,18 +206,33 @@ def structure_of_configuration(
     mixture: Mixture,
     temperature: float,
     check: Callable[[], None] | None = None,
+    known: dict[str, Made] | None = None,
 ) -> tuple[Structure, dict[str, Made]]:
     """A configuration that is of no run, with the structures of some requests, and what was made; nothing is kept.
+
+    Args:
+        engine: Makes them; None where there is nothing to make.
+        requests: Which.
+        configuration: Of which.
+        mixture: What it is made of.
+        temperature: ε_AA.
+        check: Called about once a second; what it raises ends it.
+        known: What was made of the same configuration before, by the name of its request; what is new is added.
 
     Raises:
         EngineError: The engine failed.
     """
     made: dict[str, Made] = {}
+    known = {} if known is None else known
     for request in requests:
+        if request.name in known:
+            made[request.structure] = known[request.name]
+            continue
         assert engine is not None
         settled, clock = Request(request.structure, request.protocol or CageProtocol(), request.seed), SharedTime(1)
         ((_, one),) = _made(settled, engine, [configuration], mixture, temperature, check)
         made[request.structure] = Made(one.arrays, {**one.facts, **engine.facts, "seconds": clock.take(1)})
+        known[request.name] = made[request.structure]
     arrays = {name: of.arrays for name, of in made.items()}
     return _assembled(configuration, mixture, temperature, arrays), made
 
