@@ -2,23 +2,25 @@
 
     python benchmarks/pretrained_data.py FOLDER [STATE...] [--workers 2] [--list]
 
-One run directory per state, named by truncation and temperature, such as `force-shifted-0.64`. Without names all of
-them are made in the order of the table, the hot ones first. Stopped, it goes on where it was; with `--device gpu` on a
-GPU. Every run is what `glassmd simulate` makes of the same settings, which `--list` prints.
+One run directory per state, named by truncation and temperature, such as `force-shifted-0.64`; a second one,
+`force-shifted-0.64-short`, has more parents and short replicas, since labels of short times are cheap and more parents
+teach more of them (docs/assessment.md). Without names all of them are made in the order of the table. Stopped, it goes
+on where it was; with `--device gpu` on a GPU. Every run is what `glassmd simulate` makes of the same settings, which
+`--list` prints.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import glassmd
 from glassmd.settings import RunSettings
 
 PER_DECADE = 5
-LONGEST = 4
-"""Output times are τ_α × 10^(k/5), from 0.1 √(mσ²/ε) up to k = 4, which is 6.3 τ_α."""
+LONGEST, SHORT = 4, -1
+"""Output times are τ_α × 10^(k/5), from 0.1 √(mσ²/ε) up to k = 4, which is 6.3 τ_α, or -1, which is 0.63 τ_α."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class State:
         replicas: Per parent of a training lineage.
         held_out_replicas: Per parent of the two others.
         lineages: All of them.
+        longest: k of the last output time.
     """
 
     truncation: str
@@ -42,16 +45,21 @@ class State:
     replicas: int = 4
     held_out_replicas: int = 16
     lineages: int = 10
+    longest: int = LONGEST
 
     @property
     def name(self) -> str:
         """Of its run directory."""
-        return f"{self.truncation}-{self.temperature:g}"
+        return f"{self.truncation}-{self.temperature:g}" + ("-short" if self.longest == SHORT else "")
+
+    def short(self) -> State:
+        """The same liquid with more parents and short replicas."""
+        return replace(self, parents=30, replicas=4, held_out_replicas=4, longest=SHORT)
 
     def times(self) -> list[float]:
         """Output times, multiples of the time step."""
         step = 0.005
-        found = [self.tau_alpha * 10 ** (k / PER_DECADE) for k in range(-30, LONGEST + 1)]
+        found = [self.tau_alpha * 10 ** (k / PER_DECADE) for k in range(-30, self.longest + 1)]
         return [round(round(time / step) * step, 3) for time in found if time >= 0.0975]
 
     def settings(self, **others: object) -> RunSettings:
@@ -65,12 +73,15 @@ class State:
             "replicas": self.replicas,
             "held_out_replicas": self.held_out_replicas,
             "times": self.times(),
-            "seed": round(1000 * self.temperature) + 100_000 * (self.truncation == "shifted"),
+            "parent_spacing": self.tau_alpha if self.longest == SHORT else 0.0,
+            "seed": round(1000 * self.temperature)
+            + 100_000 * (self.truncation == "shifted")
+            + 10_000 * (self.longest == SHORT),
         }
         return RunSettings(**{**told, **others})  # type: ignore[arg-type]
 
 
-STATES = (
+LONG = (
     State("force-shifted", 1.0, 1.26),
     State("force-shifted", 0.8, 2.55),
     State("force-shifted", 0.64, 8.4),
@@ -80,6 +91,7 @@ STATES = (
     State("shifted", 0.64, 8.4, parents=2),
     State("shifted", 0.56, 25.0, parents=2),
 )
+STATES = (*LONG, *(state.short() for state in LONG if state.truncation == "force-shifted"))
 
 
 def main() -> None:
