@@ -1,10 +1,12 @@
 """The liquids that the models which come with glassmd are trained on.
 
+    glassmd import BOTAN_FILES --format botan --truncation force-shifted --out FOLDER/botan
     python benchmarks/pretrained_data.py FOLDER [STATE...] [--workers 2] [--list]
 
 One run directory per state, named by truncation and temperature, such as `force-shifted-0.64`; a second one,
 `force-shifted-0.64-short`, has more parents and short replicas, since labels of short times are cheap and more parents
-teach more of them (docs/assessment.md). Without names all of them are made in the order of the table. Stopped, it goes
+teach more of them (docs/assessment.md). `force-shifted-0.44` are short times of the ten published configurations, whose
+labels at t = 4120 are FOLDER/botan itself. Without names all of them are made in the order of the table. Stopped, it goes
 on where it was; with `--device gpu` on a GPU. Every run is what `glassmd simulate` makes of the same settings, which
 `--list` prints.
 """
@@ -36,6 +38,7 @@ class State:
         held_out_replicas: Per parent of the two others.
         lineages: All of them.
         longest: k of the last output time.
+        published: Whether the parents are those of FOLDER/botan.
     """
 
     truncation: str
@@ -46,6 +49,7 @@ class State:
     held_out_replicas: int = 16
     lineages: int = 10
     longest: int = LONGEST
+    published: bool = False
 
     @property
     def name(self) -> str:
@@ -62,8 +66,11 @@ class State:
         found = [self.tau_alpha * 10 ** (k / PER_DECADE) for k in range(-30, self.longest + 1)]
         return [round(round(time / step) * step, 3) for time in found if time >= 0.0975]
 
-    def settings(self, **others: object) -> RunSettings:
+    def settings(self, folder: Path, **others: object) -> RunSettings:
         """Of its simulation."""
+        if self.published:
+            start = [str(folder / "botan")]
+            return RunSettings(start=start, replicas=self.replicas, times=self.times(), seed=440, **others)  # type: ignore[arg-type]
         told = {
             "truncation": self.truncation,
             "temperature": self.temperature,
@@ -91,7 +98,8 @@ LONG = (
     State("shifted", 0.64, 8.4, parents=2),
     State("shifted", 0.56, 25.0, parents=2),
 )
-STATES = (*LONG, *(state.short() for state in LONG if state.truncation == "force-shifted"))
+COLDEST = State("force-shifted", 0.44, 2600.0, replicas=2, longest=-4, published=True)
+STATES = (*LONG, COLDEST, *(state.short() for state in LONG if state.truncation == "force-shifted"))
 
 
 def main() -> None:
@@ -105,7 +113,7 @@ def main() -> None:
     asked = parser.parse_args()
     known = {state.name: state for state in STATES}
     for name in asked.states:
-        settings = known[name].settings(workers=asked.workers, device=asked.device)
+        settings = known[name].settings(asked.folder, workers=asked.workers, device=asked.device)
         if asked.list:
             print(name, settings.model_dump_json(exclude_unset=True))
             continue
