@@ -121,6 +121,7 @@ def predict(
         models = load_models(Path(model)) if isinstance(model, str | Path) else list(model)
     for loaded in models:
         _require_fit(configuration, loaded)
+        torch_device(device, loaded.model)  # one that is not there is refused before anything is computed
     told = structure.temperature if structure is not None and temperature is None else temperature
     widest = max(models, key=lambda loaded: max(loaded.card.temperatures) / min(loaded.card.temperatures))
     guarded = guard(widest.card, configuration, told)
@@ -179,18 +180,24 @@ class _Making:
 
         Raises:
             EngineError: None of them, for want of an engine.
-            ModelError: None of them, for want of what came with their data.
+            ModelError: One sees what came with its data, and nobody can make.
         """
         if self.structure is not None:
             there = set(self.structure.available())
             return [loaded for loaded in models if set(loaded.model.inputs) <= there] or list(models), []
-        wanting = [loaded for loaded in models if self._requests(loaded)]
-        if not wanting:
+        wanted = [self._requests(loaded) for loaded in models]
+        if any(request.published for requests in wanted for request in requests):
+            raise ModelError(
+                "found a model that was trained on cage positions that came with its data",
+                "positions of the same kind, which nobody can compute without their protocol",
+                "predict a run that has them, or train with --set cage_time=5 on cages that glassmd makes",
+            )
+        if not any(wanted):
             return list(models), []
         try:
             self._opened = get_engine(self.engine, self.device)
         except EngineError as error:
-            left = [loaded for loaded in models if not self._requests(loaded)]
+            left = [loaded for loaded, requests in zip(models, wanted, strict=True) if not requests]
             if not left or self.engine != "auto":
                 raise
             return left, [f"{error}; predicted from what needs no engine"]
@@ -201,12 +208,6 @@ class _Making:
         if self.structure is not None:
             return self.structure
         requests, mixture = self._requests(loaded), mixture_of(loaded.card.mixture)
-        if any(request.published for request in requests):
-            raise ModelError(
-                "found a model that was trained on cage positions that came with its data",
-                "positions of the same kind, which nobody can compute without their protocol",
-                "predict a run that has them, or train with --set cage_time=5 on cages that glassmd makes",
-            )
         before = set(self._known)
         structure, made = structure_of_configuration(
             self._opened, requests, self.configuration, mixture, self.temperature, self.check, self._known
