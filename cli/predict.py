@@ -66,11 +66,11 @@ def predict(
     A model that was trained with another --target predicts that one, under its own name.
     """
     # torch takes seconds to load: what is wrong without it is said before
-    format_of(snapshot)
-    read_cards(model)
     liquid = liquid_of(mixture, truncation)
     kinds = None if types is None else parse_types(types)
     chosen = None if times is None else times_of(times)
+    format_of(snapshot)
+    read_cards(model)
     from glassmd.report.figures import check_suffix, plot_propensity
     from glassmd.report.view import check_view, write_view
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from glassmd.errors import Interrupted
 
@@ -125,11 +127,20 @@ def stop_at_once() -> Iterator[None]:
         stopped = True
         raise StoppedAtOnce(signal.Signals(first[0]).name)
 
+    ignored = sys.unraisablehook
+
+    def on_ignored(what: Any) -> None:
+        """A place that swallows exceptions says so on standard error, where nobody is to read of this one."""
+        if what.exc_type is not StoppedAtOnce:
+            ignored(what)
+
     before = {number: signal.signal(number, on_signal) for number in (*_SIGNALS, signal.SIGALRM)}
+    sys.unraisablehook = on_ignored
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = ignored
         if not stopped:  # else a second signal would end the process with another code on its last steps
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -22,14 +22,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from glassmd.configuration import Configuration
-from glassmd.features import RECIPES, describe
 from glassmd.mixtures import Mixture, is_unknown
 
 __all__ = ["Domain", "Finding", "SpeciesDomain", "kinetic_temperature", "measured_domain"]
 
 FloatArray = NDArray[np.float64]
 
-_RECIPE = replace(RECIPES["recursive"], generations=0)
 _FAR = 0.999
 """Of the training's particles that lie nearer than what counts as far."""
 
@@ -253,7 +251,10 @@ def kinetic_temperature(configuration: Configuration, mixture: Mixture) -> float
 
 
 def _columns(configuration: Configuration, mixture: Mixture) -> FloatArray:
-    found = describe(configuration.positions, configuration.box, configuration.species, mixture, _RECIPE)
+    from glassmd.features import RECIPES, describe  # which load torch: cards are read without
+
+    recipe = replace(RECIPES["recursive"], generations=0)
+    found = describe(configuration.positions, configuration.box, configuration.species, mixture, recipe)
     return found.astype(np.float64)
 
 

@@ -11,7 +11,7 @@ from tests.fault.refusals import Command, assert_refused, frame, write
 
 
 def test_a_good_snapshot_is_predicted(glassmd: Command, tiny_model: Path, tmp_path: Path) -> None:
-    outcome = glassmd("predict", write(tmp_path / "good.gsd", frame()), "--model", tiny_model, "--json")
+    outcome = glassmd("predict", write(tmp_path / "good.gsd", frame()), "--model", tiny_model, "--force", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json["n_particles"] == 64
 

@@ -52,7 +52,7 @@ def test_a_full_disk_while_predicting(
 
     snapshot = write(tmp_path / "good.gsd", frame())
     monkeypatch.setattr(os, "fsync", full)
-    outcome = glassmd("predict", snapshot, "--model", tiny_model, "--out", tmp_path / "out.gsd")
+    outcome = glassmd("predict", snapshot, "--model", tiny_model, "--force", "--out", tmp_path / "out.gsd")
     assert_refused(outcome, "no space left on the device", "free some space")
     assert not (tmp_path / "out.gsd").exists()
     assert not list(tmp_path.glob("*.tmp"))

@@ -342,3 +342,22 @@ def test_an_import_is_not_interrupted(tmp_path: Path, imported: str, listening: 
     code = IMPORTS.format(imported=imported, folder=str(tmp_path), listening=listening)
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (found.stdout.strip(), found.returncode) == ("True SIGTERM", 0), found.stderr
+
+
+def test_a_place_that_swallows_a_stop_does_not_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[type] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(what.exc_type))
+
+    class Swallows:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error
+
+    with stop_at_once():
+        Swallows(StoppedAtOnce("SIGTERM"))
+        assert told == []
+        Swallows(ValueError())
+    Swallows(StoppedAtOnce("SIGTERM"))
+    assert told == [ValueError, StoppedAtOnce]

@@ -136,7 +136,9 @@ def test_a_learner_is_trained_on_trajectories_and_predicts_a_frame(d: int, tmp_p
     assert outcome.json["samples_seen"] == 15
     assert outcome.json["noise_known"] is False
     assert open_run(tmp_path / "m" / "run").identity["origin"] == "trajectory"
-    predicted = glassmd("predict", files[0], "--model", tmp_path / "m", "--out", tmp_path / "p.gsd", "--json")
+    predicted = glassmd(
+        "predict", files[0], "--model", tmp_path / "m", "--force", "--out", tmp_path / "p.gsd", "--json"
+    )
     assert predicted.code == 0, predicted.err
     imported = glassmd(
         "import", *files, "--format=trajectory", *liquid, "--stride=4", "--out", tmp_path / "run", "--json"
@@ -267,7 +269,7 @@ def test_a_liquid_without_a_known_potential_is_learned_on_thermal_positions(tmp_
         outcome = glassmd("train", *files, *told, "--model", model, "--max-steps=2", "--out", out, "--json")
         assert outcome.code == 0, outcome.err
         assert open_run(out / "run").identity["mixture"]["species"] == ["big", "small"]
-        predicted = glassmd("predict", files[0], "--model", out, "--out", tmp_path / "p.gsd", "--json")
+        predicted = glassmd("predict", files[0], "--model", out, "--force", "--out", tmp_path / "p.gsd", "--json")
         assert predicted.code == 0, predicted.err
         assert np.isfinite(predicted.json["propensity_mean"]["big"]).all()
     run = tmp_path / "ridge" / "run"
