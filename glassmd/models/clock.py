@@ -9,12 +9,12 @@ model's times, as functions of ln t.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from glassmd.errors import ModelError
 from glassmd.models.card import ModelCard
@@ -46,7 +46,7 @@ def tau_alpha_at(card: ModelCard, temperature: float) -> float | None:
     at = 1 / temperature
     if len(x) == 1:
         return float(np.exp(y[0]))
-    curve = PchipInterpolator(x, y)
+    curve = _smooth(x, y)
     edge = float(np.clip(at, x[0], x[-1]))
     slope = np.diff(y)[0 if at < x[0] else -1] / np.diff(x)[0 if at < x[0] else -1]
     return float(np.exp(curve(edge) + slope * (at - edge)))
@@ -72,7 +72,7 @@ class AskedTimes:
         within = np.clip(self.times, self.own[0], self.own[-1])
         known = np.isfinite(values).all(axis=0)
         found = np.full((len(self.times), values.shape[1]), np.nan)
-        found[:, known] = PchipInterpolator(np.log(self.own), values[:, known], axis=0)(np.log(within))
+        found[:, known] = _smooth(np.log(self.own), values[:, known])(np.log(within))
         return found
 
 
@@ -100,6 +100,14 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
                 f"found time {time:g}", f"one of the model's times {known}{between}", f"try {nearest:{_DIGITS}}"
             )
     return AskedTimes([float(time) for time in times], own)
+
+
+def _smooth(x: FloatArray, y: FloatArray) -> Callable[[Any], FloatArray]:
+    """Monotone cubic pieces through points; along the first axis of y."""
+    from scipy.interpolate import PchipInterpolator  # takes a while to load: cards are read without
+
+    curve: Callable[[Any], FloatArray] = PchipInterpolator(x, y, axis=0)
+    return curve
 
 
 def knows_time(time: float, own: FloatArray) -> bool:
