@@ -16,7 +16,7 @@ from glassmd.learners.part import FOLDS, Labelled, Tensors, of_prefix, with_pref
 __all__ = ["EveryTemperature", "Level", "TemperatureSums", "heat_of", "heat_powers", "interpolated"]
 
 _DEGREE = 2
-"""Of weights in ln T: between T = 0.44 and 1 straight lines lose 4% of the accuracy at a time that most labels are
+"""Of weights in ln T: between T = 0.44 and 0.8 straight lines lose up to 4% of the accuracy at a time that most labels are
 of the coldest liquid (docs/assessment.md)."""
 
 _DIGITS = 4
