@@ -16,8 +16,8 @@ from glassmd.learners.part import FOLDS, Labelled, Tensors, of_prefix, with_pref
 __all__ = ["EveryTemperature", "Level", "TemperatureSums", "heat_of", "heat_powers", "interpolated"]
 
 _DEGREE = 2
-"""Of weights in ln T: between T = 0.44 and 0.8 straight lines lose up to 4% of the accuracy at a time that most labels are
-of the coldest liquid (docs/assessment.md)."""
+"""Of weights in ln T: between T = 0.44 and 0.8 straight lines lose up to 4% of the accuracy at a time at which most
+labels are of the coldest liquid (docs/assessment.md)."""
 
 _DIGITS = 4
 _ROUNDING = 1e-6  # a column that varies by less than this part of its size only shows how float32 rounds
