@@ -93,7 +93,7 @@ LONG = (
     State("force-shifted", 0.8, 2.55),
     State("force-shifted", 0.64, 8.4),
     State("force-shifted", 0.56, 25.0),
-    State("force-shifted", 0.5, 105.0, replicas=3, held_out_replicas=8),
+    State("force-shifted", 0.5, 105.0, replicas=2, held_out_replicas=8),
     State("shifted", 0.8, 2.55, parents=2),
     State("shifted", 0.64, 8.4, parents=2),
     State("shifted", 0.56, 25.0, parents=2),

@@ -20,6 +20,7 @@ from glassmd_cli import (
     import_,
     info,
     init,
+    models,
     predict,
     simulate,
     train,
@@ -45,7 +46,7 @@ app = typer.Typer(
 for _command in (simulate, train, predict, evaluate, analyze):
     app.command()(getattr(_command, _command.__name__.rsplit(".", 1)[-1]))
 app.command("import")(import_.import_)
-for _command in (export, init, info, watch, doctor, demo):
+for _command in (export, init, models, info, watch, doctor, demo):
     app.command()(getattr(_command, _command.__name__.rsplit(".", 1)[-1]))
 
 

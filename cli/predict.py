@@ -23,9 +23,10 @@ from glassmd_cli.options import (
     messages,
 )
 
-from glassmd.models.family import read_cards
+from glassmd.models.family import numbers_that_see, read_cards
+from glassmd.models.known import model_directory
 from glassmd.report.tables import key_value_table
-from glassmd.settings import times_of
+from glassmd.settings import inputs_of, times_of
 from glassmd.show import Counted, shown
 from glassmd.trajectory.formats import format_of
 from glassmd.trajectory.species import parse_types
@@ -37,7 +38,14 @@ def predict(
     snapshot: Annotated[
         Path, typer.Argument(metavar="SNAPSHOT", help="GSD file, LAMMPS dump or data, or extended XYZ.")
     ],
-    model: Annotated[Path, typer.Option("--model", help="Model directory.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Model directory, or a name that glassmd models tells. Default: the one that knows the liquid.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File to write: .gsd, .xyz, .dump, .dump.gz.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draw a slice of the box.")] = None,
     view: Annotated[
@@ -51,6 +59,14 @@ def predict(
     truncation: TruncationOption = None,
     types: TypesOption = None,
     times: Annotated[str | None, typer.Option("--times", help="Some of the model's times.")] = None,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="Positions that may be looked at: thermal, which is quick and needs no engine, inherent, cage.",
+            show_default=False,
+        ),
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="Of the liquid, where the snapshot does not say.")
     ] = None,
@@ -63,6 +79,7 @@ def predict(
 ) -> None:
     """Write frames with what a model predicts of every particle, its propensity, ready to colour by in OVITO.
 
+    Without --model it is the one that comes with glassmd and knows the snapshot's liquid: no training is needed.
     A model that was trained with another --target predicts that one, under its own name.
     """
     # torch takes seconds to load: what is wrong without it is said before
@@ -70,7 +87,9 @@ def predict(
     kinds = None if types is None else parse_types(types)
     chosen = None if times is None else times_of(times)
     format_of(snapshot)
-    read_cards(model)
+    inputs = None if input_ is None else inputs_of(input_)
+    if model is not None:
+        numbers_that_see(read_cards(model_directory(model)), inputs)
     from glassmd.report.figures import check_suffix, plot_propensity
     from glassmd.report.view import check_view, write_view
 
@@ -89,6 +108,7 @@ def predict(
         types=kinds,
         show=_progress(),
         times=chosen,
+        inputs=inputs,
         temperature=temperature,
         engine=engine.value,
         device=device.value,
@@ -101,6 +121,8 @@ def predict(
     if view is not None:
         write_view(view, configuration, prediction, snapshot.name)
         facts["view"] = str(view)
+    if model is None:
+        messages().print(f"model {facts['model']} {facts['model_version']}, which comes with glassmd", markup=False)
     if not facts["mixture_checked"]:
         messages().print(
             "the snapshot does not say which mixture and truncation it is: whether they are the model's is unknown"

@@ -22,6 +22,8 @@ from glassmd_cli.simulate import show_plan
 
 from glassmd.errors import InputError
 from glassmd.interrupt import StopRequest
+from glassmd.models.family import read_cards
+from glassmd.models.known import model_directory
 from glassmd.report.progress import Display
 from glassmd.report.tables import key_value_table
 from glassmd.settings import Settings, load_settings
@@ -70,6 +72,14 @@ def train(
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Train while simulations run.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="Which learner.", show_default=False)] = None,
+    from_model: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Begin with a trained model: its directory, or a name that glassmd models tells.",
+            show_default=False,
+        ),
+    ] = None,
     input_: Annotated[
         str | None,
         typer.Option(
@@ -124,6 +134,7 @@ def train(
             **({} if time_step is None else {"time_step": time_step}),
             **overrides,
             "train.model": model,
+            "train.from_model": from_model,
             "train.input": input_,
             "train.target": None if target is None else target.value,
             "train.max_steps": max_steps,
@@ -131,6 +142,8 @@ def train(
         },
         made_with(simulated),
     )
+    if settings.train.from_model is not None:
+        read_cards(model_directory(settings.train.from_model))
     if not runs:
         require_positions(settings)
     if dry_run:

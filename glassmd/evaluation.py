@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import InputError, RunError
 from glassmd.metrics import SpeciesScores, intraclass_correlation
-from glassmd.models.store import LoadedModel, load_model
+from glassmd.models.card import ModelCard
+from glassmd.models.clock import asked_times, knows_time
+from glassmd.models.known import model_directory
+from glassmd.models.store import LoadedModel, load_models
 from glassmd.prediction import predict_samples
 from glassmd.published import PUBLISHED_DENSITY, published_scores
 from glassmd.settings import RunSettings
@@ -22,9 +25,10 @@ from glassmd.simulation.structures import inside_cages
 from glassmd.storage import plain
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.predictions import published_predictions, species_predicted
-from glassmd.stream.samples import Sample, at_times, replica_counts, score_samples, union_of_times
+from glassmd.stream.samples import Sample, at_times, replica_counts, score_samples, union_of_times, within_std_of
 from glassmd.stream.structures import merge_cost
 from glassmd.stream.tau_alphas import use_tau_alphas
+from glassmd.structure import INPUTS
 from glassmd.target import PROPENSITY
 from glassmd.time_unit import REDUCED, TAU_ALPHA, TimeUnit
 
@@ -46,7 +50,8 @@ def evaluate(
     """Score a model on run directories, at the times that it shares with any of them.
 
     Args:
-        model: Model directory.
+        model: Model directory, or one of several models that belong together, or the name of one that comes with
+            glassmd. Several are scored at times in √(mσ²/ε), which they interpolate where they have to.
         data: Run directories of the model's mixture, which can have labels of its target.
         subset: Which lineages: `auto` takes the test lineages where the run has some, else all of them.
         tau_alpha: For a model with times in units of τ_α: that of each of `data`, or one of all, √(mσ²/ε); by default
@@ -64,16 +69,18 @@ def evaluate(
         InputError: Nobody knows τ_α, or it is told for a model that needs none.
     """
     started = time.monotonic()
-    loaded = load_model(Path(model))
+    models = load_models(model_directory(model))
+    loaded, unit = models[0], models[0].card.time_unit if len(models) == 1 else REDUCED
     species = loaded.card.mixture["species"]
-    runs = _opened(loaded, data, tau_alpha)
-    tested = _tested(loaded, runs, subset, engine, device, check)
+    runs = _opened(loaded.card, unit, data, tau_alpha)
+    tested = _tested(models, runs, subset, engine, device, check)
     samples = tested.samples
     if not samples:
         raise RunError(f"found no samples of the {subset} lineages in the data", "at least one", "try --subset all")
     times = np.asarray(tested.times)
     result = {
         name: _as_json(score_samples(tested.predictions, samples, name), samples)
+        | {"within_std": plain(within_std_of(tested.predictions, tested.spreads, samples, name))}
         for name in species
         if any(sample.parent.of_species(name).any() for sample in samples)
     }
@@ -84,14 +91,16 @@ def evaluate(
         "seen_in_training": tested.seen_in_training,
         "replicas": replica_counts(samples),
         "times": times.tolist(),
-        "time_unit": loaded.card.time_unit,
+        "time_unit": unit,
         "target": loaded.card.target,
         "times_left_out": tested.times_left_out,
         "species": result,
-        "published": published_beside(loaded.card.mixture, samples, loaded.card.time_unit),
+        "published": published_beside(loaded.card.mixture, samples, unit),
         "published_predictions": _predicted_by_others(runs, samples),
-        "inputs": list(loaded.model.inputs),
-        "inside_cage": inside_cages(loaded.card.cage_protocols, times.tolist(), loaded.card.tau_alphas),
+        "inputs": [name for name in INPUTS if any(name in one.model.inputs for one in models)],
+        "inside_cage": [False] * len(times)  # of several models each begins where its cages have ended
+        if len(models) > 1
+        else inside_cages(loaded.card.cage_protocols, times.tolist(), loaded.card.tau_alphas),
         "input_cost": tested.cost,
         "warnings": tested.warnings,
         "seconds_per_configuration": float(np.median(tested.seconds)),
@@ -120,6 +129,7 @@ class _Tested:
 
     samples: list[Sample] = field(default_factory=list)
     predictions: list[NDArray[np.float64]] = field(default_factory=list)
+    spreads: list[NDArray[np.float64]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     cost: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -128,53 +138,74 @@ class _Tested:
     times_left_out: list[float] = field(default_factory=list)
 
 
-def _opened(loaded: LoadedModel, data: Sequence[Path | str], tau_alpha: Sequence[float] | None) -> list[Run]:
+def _opened(
+    card: ModelCard, unit: TimeUnit, data: Sequence[Path | str], tau_alpha: Sequence[float] | None
+) -> list[Run]:
     """The runs, with labels of the model's target and the unit of its times."""
-    runs = [open_run(path, loaded.card.target) for path in data]
-    if loaded.card.time_unit == TAU_ALPHA:
+    runs = [open_run(path, card.target) for path in data]
+    if unit == TAU_ALPHA:
         use_tau_alphas(runs, tau_alpha, option="--tau-alpha")
     elif tau_alpha is not None:
-        raise InputError("found τ_α for a model with times in √(mσ²/ε)", "none", "leave out --tau-alpha")
+        raise InputError("found τ_α for a model that is asked for times in √(mσ²/ε)", "none", "leave out --tau-alpha")
     return runs
 
 
 def _tested(
-    loaded: LoadedModel,
+    models: list[LoadedModel],
     runs: Sequence[Run],
     subset: Subset,
     engine: EngineChoice,
     device: DeviceChoice,
     check: Callable[[], None] | None,
 ) -> _Tested:
-    """The model's predictions for the chosen lineages of every run."""
+    """The models' predictions for the chosen lineages of every run."""
     tested = _Tested()
-    known = set(loaded.card.provenance.get("liquids", []))
-    tested.times, tested.times_left_out = _shared(loaded, runs)
+    liquids = {name for loaded in models for name in loaded.card.provenance.get("liquids", [])}
+    tested.times, tested.times_left_out = _shared(models, runs)
     for run in runs:
-        chosen = [at_times(sample, np.asarray(tested.times)) for sample in _select(run, subset)]
+        own = [time for time in tested.times if _known_by(models, run, time)]
+        chosen = [at_times(sample, np.asarray(own)) for sample in _select(run, subset)]
         settings = RunSettings(engine=engine, device=device)
-        found, cost = predict_samples(loaded, run, chosen, settings, check, tested.times)
-        tested.predictions += [prediction.propensity for prediction in found]
+        of = models[0] if len(models) == 1 else models
+        found, cost = predict_samples(of, run, chosen, settings, check, own)
+        columns = [tested.times.index(time) for time in own]
+        tested.predictions += [_at_columns(prediction.propensity, columns, len(tested.times)) for prediction in found]
+        tested.spreads += [_at_columns(prediction.std, columns, len(tested.times)) for prediction in found]
         for warning in (warning for prediction in found for warning in prediction.warnings):
             if warning not in tested.warnings:
                 tested.warnings.append(warning)
         tested.seconds += [prediction.seconds for prediction in found]
         merge_cost(tested.cost, cost)
-        tested.seen_in_training |= any(run.fingerprint(sample.key.lineage) in known for sample in chosen)
-        tested.samples += chosen
+        tested.seen_in_training |= any(run.fingerprint(sample.key.lineage) in liquids for sample in chosen)
+        tested.samples += [at_times(sample, np.asarray(tested.times)) for sample in chosen]
     return tested
 
 
-def _shared(loaded: LoadedModel, runs: Sequence[Run]) -> tuple[list[float], list[float]]:
-    """Times of the runs that the model knows, and those that it does not.
+def _at_columns(values: NDArray[np.float64], columns: list[int], count: int) -> NDArray[np.float64]:
+    """(count, n_particles) with rows of `values` at some of them, NaN elsewhere."""
+    found = np.full((count, values.shape[1]), np.nan)
+    found[columns] = values
+    return found
+
+
+def _known_by(models: list[LoadedModel], run: Run, time: float) -> bool:
+    """Whether the models know a time of a run: one model in its unit, several in √(mσ²/ε) at the run's temperature."""
+    if len(models) == 1:
+        return models[0].card.knows(time)
+    temperature = float(run.identity["temperature"])
+    return any(knows_time(time, asked_times(loaded.card, temperature).own) for loaded in models)
+
+
+def _shared(models: list[LoadedModel], runs: Sequence[Run]) -> tuple[list[float], list[float]]:
+    """Times of the runs that the models know, and those that they do not.
 
     Raises:
-        ModelError: It knows none.
+        ModelError: They know none.
     """
     found = union_of_times(run.sample_times for run in runs)
-    known = [time for time in found if loaded.card.knows(time)]
+    known = [time for time in found if any(_known_by(models, run, time) for run in runs if time in run.sample_times)]
     if not known:
-        loaded.card.check_times(found)
+        models[0].card.check_times(found)
     return known, [time for time in found if time not in known]
 
 

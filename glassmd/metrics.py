@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["CeilingShare", "SpeciesScores", "intraclass_correlation", "pearson", "reliability", "score"]
+__all__ = ["CeilingShare", "SpeciesScores", "intraclass_correlation", "pearson", "reliability", "score", "within_std"]
 
 FloatArray = NDArray[np.float64]
 
@@ -155,6 +155,48 @@ class SpeciesScores:
             sd=np.array([column.std(ddof=1) if len(column) > 1 else np.nan for column in columns]),
             n_left_out=np.asarray((self.labelled & ~known).sum(axis=0)),
         )
+
+
+_CLASSES = 10
+"""Of the prediction, equally populated, over each of which the noise of the labels is averaged: that of one particle is
+known to a factor of two from a handful of replicas."""
+
+
+def within_std(
+    predicted: Sequence[FloatArray],
+    spreads: Sequence[FloatArray],
+    labels: Sequence[FloatArray],
+    variances: Sequence[FloatArray],
+    n_replicas: Sequence[int],
+    masks: Sequence[NDArray[np.bool_]],
+) -> FloatArray:
+    """(2, n_times) share of the particles of one species whose label lies within ±1 and ±2 of what is expected of it.
+
+    That is `√(std² + var/R)`: the spread of the truth around the prediction, and the noise of a label. It is 0.683 and
+    0.954 where both are right and normal. NaN where either is unknown.
+
+    Args:
+        predicted: One (n_times, n_particles) array per configuration.
+        spreads: The same shapes and unit: the predictions' own standard deviations.
+        labels: As in :func:`score`.
+        variances: As in :func:`score`.
+        n_replicas: As in :func:`score`.
+        masks: As in :func:`score`.
+    """
+    n_times = labels[0].shape[0]
+    inside: list[tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]] = [([], []) for _ in range(n_times)]
+    for guess, std, label, variance, count, mask in zip(
+        predicted, spreads, labels, variances, n_replicas, masks, strict=True
+    ):
+        for t in range(n_times):
+            noise = np.empty(int(mask.sum()))
+            for part in np.array_split(np.argsort(guess[t, mask]), _CLASSES):
+                noise[part] = variance[t, mask][part].mean() / count if len(part) else 0.0
+            away = np.abs(label[t, mask] - guess[t, mask]) / np.sqrt(std[t, mask] ** 2 + noise)
+            for one, limit in zip(inside[t], (1.0, 2.0), strict=True):
+                one.append((away < limit)[np.isfinite(away)])
+    shares = [[np.concatenate(one) for one in both] for both in inside]
+    return np.array([[of.mean() if of.size else np.nan for of in both] for both in shares]).T
 
 
 def _root(values: FloatArray) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +22,11 @@ from glassmd.errors import EngineError, ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
 from glassmd.mixtures import mixture_of
+from glassmd.models.card import ModelCard
 from glassmd.models.clock import tau_alpha_at
-from glassmd.models.family import plan_of
+from glassmd.models.family import numbers_that_see, plan_of
 from glassmd.models.guard import Guarded, TemperatureFrom, guard
+from glassmd.models.known import model_directory
 from glassmd.models.store import LoadedModel, load_models
 from glassmd.settings import RunSettings
 from glassmd.simulation.structures import (
@@ -38,7 +40,7 @@ from glassmd.simulation.structures import (
 )
 from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
-from glassmd.stream.structures import Structures, add_cost
+from glassmd.stream.structures import Structures, add_cost, merge_cost
 from glassmd.structure import INPUTS, Structure
 from glassmd.target import PROPENSITY, Target
 
@@ -89,6 +91,7 @@ def predict(
     structure: Structure | None = None,
     temperature: float | None = None,
     times: Sequence[float] | None = None,
+    inputs: Collection[str] | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
     force: bool = False,
@@ -100,11 +103,12 @@ def predict(
         configuration: Of the model's mixture and dimension.
         model: A loaded model, which stays on the device that it computes on, or its directory, or several models or the
             directory of several, of which each time is predicted by the one that suits it best
-            (:mod:`glassmd.models.family`).
+            (:mod:`glassmd.models.family`), or the name of one that comes with glassmd.
         structure: The configuration with the inputs that the model sees; computed with the engine by default.
         temperature: k_B T / ε_AA; by default what the velocities or the structure tell, or that of the model's
             training where it knows one only.
         times: √(mσ²/ε): the model's, or others between those that lie close together; all of the model's by default.
+        inputs: Of several models, only those that see nothing but these.
         engine: What computes the inputs, as in settings.
         device: Where it does, and where a network computes; `auto` takes the CPU where a GPU has no room.
         force: Predict liquids, too, that are unlike all of the model's training.
@@ -118,7 +122,8 @@ def predict(
     if isinstance(model, LoadedModel):
         models = [model]
     else:
-        models = load_models(Path(model)) if isinstance(model, str | Path) else list(model)
+        models = load_models(model_directory(model)) if isinstance(model, str | Path) else list(model)
+    models = [models[k] for k in numbers_that_see([loaded.card for loaded in models], inputs)]
     for loaded in models:
         _require_fit(configuration, loaded)
         torch_device(device, loaded.model)  # one that is not there is refused before anything is computed
@@ -133,8 +138,8 @@ def predict(
         )
     making = _Making(configuration, guarded.temperature, structure, engine, device, check)
     usable, warnings = making.usable(models)
-    inputs = [loaded.model.inputs for loaded in usable]
-    plan = plan_of([loaded.card for loaded in usable], inputs, guarded.temperature, times)
+    seen = [loaded.model.inputs for loaded in usable]
+    plan = plan_of([loaded.card for loaded in usable], seen, guarded.temperature, times)
     found = {k: _at_own_times(making.of(usable[k]), usable[k], guarded, device) for k in plan.parts}
     return Prediction(
         times=plan.times,
@@ -143,7 +148,7 @@ def predict(
         temperature=guarded.temperature,
         temperature_from=guarded.temperature_from,
         warnings=[*guarded.warnings(), *warnings],
-        inputs=tuple(name for name in INPUTS if any(name in inputs[k] for k in plan.parts)),
+        inputs=tuple(name for name in INPUTS if any(name in seen[k] for k in plan.parts)),
         input_cost=making.cost,
         seconds=sum(one.seconds for one in found.values()),
         tau_alpha=tau_alpha_at(widest.card, guarded.temperature),
@@ -271,7 +276,7 @@ def _by_time(tensor: Tensor) -> NDArray[np.float64]:
 
 
 def predict_samples(
-    loaded: LoadedModel,
+    models: LoadedModel | Sequence[LoadedModel],
     run: Run,
     samples: Sequence[Sample],
     settings: RunSettings,
@@ -281,7 +286,8 @@ def predict_samples(
     """What a model says of samples of a run, in their order, and what their structures cost.
 
     Args:
-        loaded: The model. Cages are measured as at the nearest temperature of its training.
+        models: The model, or several that belong together, whose times are in √(mσ²/ε). Cages are measured as at the
+            nearest temperature of the training.
         run: Of all the samples.
         samples: What to predict.
         settings: Engine and device of whoever makes structures that are missing; networks compute on the device, too.
@@ -292,23 +298,71 @@ def predict_samples(
         ModelError: The model does not fit the run, has times in another unit, does not know one, or predicts another
             target than the run's labels are of.
     """
-    loaded.card.check_mixture(run.identity["mixture"])
+    if isinstance(models, LoadedModel):
+        return _by_one(models, run, samples, settings, check, times)
+    cards, temperature = [loaded.card for loaded in models], float(run.identity["temperature"])
+    for card in cards:
+        _require_run(card, run)
+    plan = plan_of(cards, [loaded.model.inputs for loaded in models], temperature, times or run.sample_times)
+    cost: dict[str, dict[str, Any]] = {}
+    found: dict[int, list[Prediction]] = {}
+    for k in plan.parts:
+        found[k], of_one = _at_all_times(models[k], run, samples, settings, check)
+        merge_cost(cost, {name: of for name, of in of_one.items() if name == "cage" or name not in cost})
+    return [
+        replace(
+            next(iter(of.values())),
+            times=plan.times,
+            propensity=plan.together({k: one.propensity for k, one in of.items()}),
+            std=plan.together({k: one.std for k, one in of.items()}),
+            seconds=sum(one.seconds for one in of.values()),
+        )
+        for of in ({k: found[k][number] for k in plan.parts} for number in range(len(samples)))
+    ], cost
+
+
+def _by_one(
+    loaded: LoadedModel,
+    run: Run,
+    samples: Sequence[Sample],
+    settings: RunSettings,
+    check: Callable[[], None] | None,
+    times: Sequence[float] | None,
+) -> tuple[list[Prediction], dict[str, dict[str, Any]]]:
+    """:func:`predict_samples` by one model, at times in its unit."""
+    _require_run(loaded.card, run)
     loaded.card.check_unit(run.time_unit)
-    loaded.card.check_target(run.target)
     times = run.sample_times if times is None else list(times)
     columns = loaded.card.check_times(times)
-    cage = _cage(loaded, float(run.identity["temperature"]))
-    structures = Structures([run], loaded.model.inputs, cage)
+    found, cost = _at_all_times(loaded, run, samples, settings, check)
+    return [replace(one, times=times, propensity=one.propensity[columns], std=one.std[columns]) for one in found], cost
+
+
+def _require_run(card: ModelCard, run: Run) -> None:
+    card.check_mixture(run.identity["mixture"])
+    card.check_target(run.target)
+
+
+def _at_all_times(
+    loaded: LoadedModel,
+    run: Run,
+    samples: Sequence[Sample],
+    settings: RunSettings,
+    check: Callable[[], None] | None,
+) -> tuple[list[Prediction], dict[str, dict[str, Any]]]:
+    """What a model says of samples at the times of its card."""
+    structures = Structures([run], loaded.model.inputs, _cage(loaded, float(run.identity["temperature"])))
     structures.make([sample.key for sample in samples], settings, check=check)
     found = []
     for sample in samples:
         if check is not None:
             check()
         structure = structures.of(sample)
+        if structure.mixture.truncation != loaded.card.mixture["truncation"]:  # as if it were the model's
+            structure = replace(structure, mixture=mixture_of(loaded.card.mixture))
         _require_fit(structure.thermal, loaded)
         guarded = guard(loaded.card, structure.thermal, structure.temperature)
-        one = _at_own_times(structure, loaded, guarded, settings.device)
-        found.append(replace(one, times=times, propensity=one.propensity[columns], std=one.std[columns]))
+        found.append(_at_own_times(structure, loaded, guarded, settings.device))
     return found, structures.cost
 
 

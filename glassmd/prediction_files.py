@@ -19,7 +19,9 @@ from glassmd.fields import label_chunk
 from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import Mixture, mixture_of
+from glassmd.models.card import ModelCard
 from glassmd.models.clock import asked_times
+from glassmd.models.known import about, fitting, model_directory
 from glassmd.models.store import LoadedModel, load_models
 from glassmd.prediction import Prediction, predict
 from glassmd.stream.structures import merge_cost
@@ -74,11 +76,12 @@ def frame_numbers(text: str, count: int) -> list[int]:
 
 def predict_file(
     snapshot: Path,
-    model: Path,
+    model: Path | str | None = None,
     out: Path | None = None,
     *,
     frames: str = "-1",
     times: list[float] | None = None,
+    inputs: Sequence[str] | None = None,
     temperature: float | None = None,
     mixture: Mixture | None = None,
     types: Mapping[str, str] | None = None,
@@ -91,11 +94,13 @@ def predict_file(
 
     Args:
         snapshot: GSD file, LAMMPS dump or data, extended XYZ. Velocities and what else is known of particles is kept.
-        model: Model directory.
+        model: Model directory, or the name of a model that comes with glassmd; the one that knows the snapshot's
+            liquid by default.
         out: File to write, GSD, extended XYZ or LAMMPS dump by its ending; `<snapshot>.predicted.gsd` by default,
             beside the snapshot, or in the current directory where that lies in a run.
         frames: Which frames of the snapshot; see :func:`frame_numbers`.
         times: √(mσ²/ε): of the model's, or others between those that lie close together; all by default.
+        inputs: Of several models, only those that see nothing but these.
         temperature: k_B T / ε_AA; what the snapshot says by default, or the model's.
         mixture: What the snapshot is made of; what it says by default.
         types: Species by the name of a type of the snapshot.
@@ -118,7 +123,8 @@ def predict_file(
         raise TrajectoryError(f"found --out {out}, the snapshot itself", "another file", "choose another --out")
     _refuse_ledger(out)
     writable_format(out)
-    models = load_models(model)
+    directory = _chosen(snapshot, mixture, types) if model is None else model_directory(model)
+    models = load_models(directory)
     loaded = models[0]
     if times is not None and len(models) == 1 and loaded.card.time_unit == REDUCED:
         asked_times(loaded.card, loaded.card.temperatures[0], times)
@@ -137,6 +143,7 @@ def predict_file(
                 models if len(models) > 1 else loaded,
                 temperature=known,
                 times=times,
+                inputs=inputs,
                 engine=engine,
                 device=device,
                 force=force,
@@ -166,7 +173,8 @@ def predict_file(
         "trained_species": list(loaded.card.trained_species),
         "mixture_checked": bool(trajectory.identity) or mixture is not None,
         "inputs": list(prediction.inputs),
-        "model": str(model),
+        "model": str(directory if model is None else model) if (told := about(directory)) is None else directory.name,
+        "model_version": None if told is None else told.version,
         "input_cost": done.cost,
         "prediction_seconds": done.seconds,
         "temperature": prediction.temperature,
@@ -175,6 +183,23 @@ def predict_file(
         "seconds": time.monotonic() - started,
     }
     return facts, frame.configuration, prediction
+
+
+def _chosen(snapshot: Path, mixture: Mixture | None, types: Mapping[str, str] | None) -> Path:
+    """The directory of the model that comes with glassmd and knows the liquid of a snapshot.
+
+    Raises:
+        InputError: None does, or several do.
+    """
+
+    def fits(card: ModelCard) -> None:
+        if mixture is not None:
+            card.check_mixture(mixture.identity())
+        with open_trajectory(snapshot, mixture=mixture_of(card.mixture), types=types, snapshots=True) as trajectory:
+            if trajectory.identity:
+                card.check_mixture(trajectory.identity["mixture"])
+
+    return fitting(fits)
 
 
 @dataclass(eq=False)

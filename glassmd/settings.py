@@ -29,6 +29,7 @@ __all__ = [
     "TrainSettings",
     "build_settings",
     "continued",
+    "inputs_of",
     "load_settings",
     "parse_times",
     "steps_of_times",
@@ -84,6 +85,26 @@ def times_of(text: str) -> list[float]:
         return list(parse_times(text))
     except ValueError as error:
         raise SettingsError(f"found times {text!r}", "'0.1,1,10' or 'log:FIRST:LAST:COUNT'") from error
+
+
+def inputs_of(text: str) -> list[str]:
+    """Kinds of positions from a command-line option, with commas between them.
+
+    Raises:
+        SettingsError: One that there is not.
+
+    Example:
+        >>> inputs_of("thermal, inherent")
+        ['thermal', 'inherent']
+    """
+    return _known_inputs(_words(text))
+
+
+def _known_inputs(names: list[str]) -> list[str]:
+    unknown = [name for name in names if name not in INPUTS]
+    if unknown:
+        raise SettingsError(f"found input {unknown[0]!r}", f"some of {', '.join(INPUTS)}", "try --input thermal")
+    return names
 
 
 def steps_of_times(times: list[float], time_step: float) -> list[int]:
@@ -272,10 +293,17 @@ class RunSettings(_Strict):
         return steps_of_times(self.times, self.time_step)
 
 
+_BEGUN = "tuned"
+"""The learner that begins with a trained model."""
+
+
 class TrainSettings(_Strict):
     """How a learner is trained. What is left open is the learner's own choice."""
 
     model: str = Field("glassnet", description="the learner")
+    from_model: str | None = Field(
+        None, description="trained model to begin with, a directory or a name that glassmd models tells"
+    )
     input: Annotated[list[str], BeforeValidator(_words)] | None = Field(
         None, description="positions that it sees: thermal, inherent, cage; default: the learner's"
     )
@@ -357,9 +385,20 @@ class TrainSettings(_Strict):
         "message passing of our own stay in single precision",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _begun(cls, values: Any) -> Any:
+        """What begins with a model is one learner."""
+        if not isinstance(values, dict) or values.get("from_model") is None:
+            return values
+        if values.get("model") not in (None, _BEGUN):
+            raise SettingsError(
+                f"found --model {values['model']} with --from {values['from_model']}", "one of them", "leave one out"
+            )
+        return {**values, "model": _BEGUN}
+
     @model_validator(mode="after")
     def _known(self) -> TrainSettings:
-        unknown = [name for name in self.input or [] if name not in INPUTS]
         if self.min_reuse is not None and self.max_reuse is not None and self.min_reuse > self.max_reuse:
             raise SettingsError(
                 f"found min_reuse = {self.min_reuse:g} above max_reuse = {self.max_reuse:g}",
@@ -369,8 +408,7 @@ class TrainSettings(_Strict):
             raise SettingsError(
                 f"found tau_alpha with time_unit = {self.time_unit}", "them together", "add --set time_unit=tau_alpha"
             )
-        if unknown:
-            raise SettingsError(f"found input {unknown[0]!r}", f"some of {', '.join(INPUTS)}", "try --input thermal")
+        _known_inputs(self.input or [])
         return self
 
 

@@ -36,6 +36,9 @@ LEARNERS: dict[str, str] = {
 }
 """Our learners by the name that `--model` takes: module here and class."""
 
+_OF_OTHERS = {"tuned": "linear.tuned:TunedModel"}
+"""Learners that begin with a trained model, which `--from` takes."""
+
 
 def known_learners() -> dict[str, EntryPoint]:
     """Every learner by name: ours, then those of installed packages.
@@ -58,6 +61,9 @@ def model_class(name: str) -> type[PropensityModel]:
         >>> model_class("bapst").default_inputs
         ('thermal',)
     """
+    if name in _OF_OTHERS:
+        begun: type[PropensityModel] = EntryPoint(name, f"{__name__}.{_OF_OTHERS[name]}", GROUP).load()
+        return begun
     known = known_learners()
     if name not in known:
         raise ModelError(f"found model {name!r}", f"one of {', '.join(known)}", _nearest(name, known))

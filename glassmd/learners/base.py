@@ -143,6 +143,13 @@ class PropensityModel(nn.Module, ABC):
             others: Of the first samples of other runs, which may have other temperatures.
         """
 
+    def weights_to_predict(self) -> dict[str, Tensor]:
+        """Weights that :meth:`forward` and :meth:`spread` need, as small as they can be kept; all of them by default.
+
+        A learner that is made from them predicts the same, and cannot be scored or trained on.
+        """
+        return self.state_dict()
+
     @property
     def n_parameters(self) -> int:
         """Numbers that were learned: those that an optimiser moves, and those that were solved for."""

@@ -31,6 +31,8 @@ class ModelCard(BaseModel):
         model: Name in :func:`glassmd.learners.known_learners`.
         hyperparameters: Arguments of its constructor.
         mixture: :meth:`glassmd.mixtures.Mixture.identity` of the training data.
+        truncations: Others of the same mixture, whose liquids relax alike at the same temperature, as somebody has
+            measured: they are predicted as if they were the training's.
         temperatures: Temperatures of the training data, ε_AA / k_B.
         density: Number density of the training data, σ_AA^-d.
         times: (n_times,) times of the outputs, in :attr:`time_unit`, in their order.
@@ -62,6 +64,7 @@ class ModelCard(BaseModel):
     model: str
     hyperparameters: dict[str, Any] = {}
     mixture: dict[str, Any]
+    truncations: list[str] = []
     temperatures: Annotated[list[_Positive], Field(min_length=1)]
     density: _Positive
     times: Annotated[list[_Positive], Field(min_length=1)]
@@ -96,7 +99,7 @@ class ModelCard(BaseModel):
         return self
 
     def check_mixture(self, identity: dict[str, Any]) -> None:
-        """Refuse data of another liquid than the training data's.
+        """Refuse data of another liquid than the training data's, or than those that are predicted alike.
 
         Args:
             identity: :meth:`glassmd.mixtures.Mixture.identity` of the data.
@@ -105,6 +108,8 @@ class ModelCard(BaseModel):
             ModelError: Another mixture, truncation, dimension, species or pair table.
         """
         for key, expected in self.mixture.items():
+            if key == "truncation" and identity.get(key) in self.truncations:
+                continue
             if not _same(identity.get(key), expected):
                 raise ModelError(
                     f"found data with {key} {identity.get(key)!r}",

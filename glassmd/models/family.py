@@ -10,7 +10,7 @@ functions of the time.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from glassmd.models.card import ModelCard
 from glassmd.models.clock import AskedTimes, asked_times, knows_time
 from glassmd.models.reading import CARD_FILE, read_card
 
-__all__ = ["Plan", "member_directories", "plan_of", "read_cards"]
+__all__ = ["Plan", "inputs_of_card", "member_directories", "numbers_that_see", "plan_of", "read_cards", "require_alike"]
 
 FloatArray = NDArray[np.float64]
 
@@ -48,9 +48,36 @@ def read_cards(directory: Path) -> list[ModelCard]:
         ModelError: There is none, one is damaged, or they are of different liquids or targets.
     """
     found = [read_card(path)[0] for path in member_directories(directory)]
-    for card in found[1:]:
-        found[0].check_mixture(card.mixture)
-        found[0].check_target(card.target)
+    require_alike(found)
+    return found
+
+
+def require_alike(cards: Sequence[ModelCard]) -> None:
+    """Refuse models that do not belong together.
+
+    Raises:
+        ModelError: They are of different liquids or targets.
+    """
+    for card in cards[1:]:
+        cards[0].check_mixture(card.mixture)
+        cards[0].check_target(card.target)
+
+
+def inputs_of_card(card: ModelCard) -> tuple[str, ...]:
+    """What a model sees; learners of earlier versions do not say, and saw thermal positions."""
+    return tuple(card.hyperparameters.get("inputs") or ("thermal",))
+
+
+def numbers_that_see(cards: Sequence[ModelCard], inputs: Collection[str] | None) -> list[int]:
+    """Those of several models that see nothing but some inputs; all of them where nobody asks.
+
+    Raises:
+        ModelError: None of them does.
+    """
+    found = [k for k, card in enumerate(cards) if inputs is None or set(inputs_of_card(card)) <= set(inputs)]
+    if not found and inputs is not None:
+        every = "; ".join(dict.fromkeys(",".join(inputs_of_card(card)) for card in cards))
+        raise ModelError(f"found input {','.join(inputs)}", f"what one of the models sees: {every}", "change --input")
     return found
 
 

@@ -16,7 +16,7 @@ from glassmd.errors import ModelError, storage_errors
 from glassmd.learners import make_model
 from glassmd.learners.base import PropensityModel
 from glassmd.models.card import CARD_VERSION, ModelCard
-from glassmd.models.family import member_directories, read_cards
+from glassmd.models.family import member_directories, require_alike
 from glassmd.models.reading import AGAIN, CARD_FILE, WEIGHTS_FILE, read_card
 from glassmd.storage import remove_leftovers, sealed, write_bytes, write_json
 
@@ -96,8 +96,9 @@ def load_models(directory: str | Path) -> list[LoadedModel]:
         ModelError: One is missing, incomplete, damaged or was written by a newer program, or they are of different
             liquids or targets.
     """
-    read_cards(Path(directory))
-    return [load_model(path) for path in member_directories(Path(directory))]
+    found = [load_model(path) for path in member_directories(Path(directory))]
+    require_alike([loaded.card for loaded in found])
+    return found
 
 
 def _check_card(model: PropensityModel, card: ModelCard) -> None:

@@ -13,6 +13,9 @@ import numpy as np
 from glassmd.errors import RunError
 from glassmd.ledger.run import ParentKey
 from glassmd.mixtures import estimates_wave_numbers
+from glassmd.models.family import member_directories
+from glassmd.models.known import known_models
+from glassmd.report.models import facts_of_models
 from glassmd.report.observe import Observer, is_model
 from glassmd.simulation.protocol import standing
 from glassmd.simulation.summary import dynamics_of, spread
@@ -26,7 +29,9 @@ __all__ = ["information"]
 
 
 def information(path: Path | str, *, verify: bool = False) -> dict[str, Any]:
-    """Describe a run directory, a model directory or a file of configurations (JSON types only).
+    """Describe a run directory, a model directory, one of several models, or a file of configurations (JSON types).
+
+    A name is that of a model that comes with glassmd, where there is nothing else of that name.
 
     What is being made has its `progress`, as :func:`glassmd.report.observe.observe` gives it.
 
@@ -46,6 +51,9 @@ def information(path: Path | str, *, verify: bool = False) -> dict[str, Any]:
         return {"kind": "model", "path": str(path), **_progress(path)}
     if path.is_file():
         return _file(path)
+    several = path if path.exists() else known_models().get(str(path), path)
+    if member_directories(several) != [several]:
+        return facts_of_models(several)
     raise RunError(f"found no run, model or file at {path}", "one of these", "check the path")
 
 

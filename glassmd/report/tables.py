@@ -16,6 +16,7 @@ __all__ = [
     "predictions_table",
     "published_table",
     "score_table",
+    "state_points_table",
     "title_of",
 ]
 
@@ -58,6 +59,7 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
         "reliability",
         "ceiling",
         "ρ / ceiling",
+        "within ±1,\n±2 std, %",
     ):
         table.add_column(heading, justify="right")
     for index, time in enumerate(result["times"]):
@@ -68,6 +70,7 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
             _number(found["reliability"][index]),
             _number(found["ceiling"][index]),
             _with_spread(found["pearson_over_ceiling"], index),
+            _shares([of[index] for of in found.get("within_std", [])]),
         )
     unknown, alike = found["pearson_over_ceiling"]["n_left_out"], found["n_alike"]
     captions = (
@@ -75,6 +78,30 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
         _counted("no ρ of those whose particles all have the same label", alike, result),
     )
     table.caption = "\n".join(caption for caption in captions if caption) or None
+    return table
+
+
+def _shares(found: list[float | None]) -> str:
+    """Shares of 1 in percent."""
+    return ", ".join("" if one is None else f"{100 * one:.0f}" for one in found) if any(found) else ""
+
+
+def state_points_table(scores: Sequence[dict[str, Any]], title: str) -> Table:
+    """ρ / ceiling of a model by temperature and time, with standard errors.
+
+    Args:
+        scores: :class:`glassmd.models.known.Score` each, as a dictionary.
+        title: Of the table.
+    """
+    times = sorted({score["time"] for score in scores})
+    table = Table(title=title, title_justify="left")
+    for heading in ("T", "truncation", *(f"{time:g}" for time in times)):
+        table.add_column(heading, justify="left" if heading == "truncation" else "right")
+    found = {(of["truncation"], of["temperature"], of["time"]): of for of in scores}
+    for truncation, temperature in sorted({key[:2] for key in found}):
+        row = [found.get((truncation, temperature, time)) for time in times]
+        shown = ("" if of is None else f"{of['share']:.2f} ± {of['share_error']:.2f}" for of in row)
+        table.add_row(f"{temperature:g}", truncation, *shown)
     return table
 
 

@@ -14,7 +14,7 @@ from glassmd.configuration import Configuration
 from glassmd.errors import SegmentError
 from glassmd.fields import GSD_REPLICA, GSD_TIME, label_chunk
 from glassmd.ledger.run import Entry, ParentKey
-from glassmd.metrics import SpeciesScores, score
+from glassmd.metrics import SpeciesScores, score, within_std
 from glassmd.moments import Moments
 from glassmd.stream.reduction import Reduction
 from glassmd.target import PROPENSITY, TARGETS, Target
@@ -30,6 +30,7 @@ __all__ = [
     "score_samples",
     "targets_of",
     "union_of_times",
+    "within_std_of",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -122,6 +123,20 @@ def score_samples(predictions: Sequence[FloatArray], samples: Sequence[Sample], 
     """:func:`glassmd.metrics.score` of (n_times, n_particles) predictions for one species of some samples."""
     return score(
         predictions,
+        [sample.propensity for sample in samples],
+        [sample.variance for sample in samples],
+        [sample.n_replicas for sample in samples],
+        [sample.parent.of_species(species) for sample in samples],
+    )
+
+
+def within_std_of(
+    predictions: Sequence[FloatArray], spreads: Sequence[FloatArray], samples: Sequence[Sample], species: str
+) -> FloatArray:
+    """:func:`glassmd.metrics.within_std` of (n_times, n_particles) predictions for one species of some samples."""
+    return within_std(
+        predictions,
+        spreads,
         [sample.propensity for sample in samples],
         [sample.variance for sample in samples],
         [sample.n_replicas for sample in samples],

@@ -24,6 +24,7 @@ from glassmd.interrupt import StopRequest
 from glassmd.learners.base import PropensityModel
 from glassmd.learners.fitting.fit import Fit
 from glassmd.learners.fitting.stepped import Stepping
+from glassmd.learners.linear.tuned import TunedModel
 from glassmd.learners.part import Advance, Taken, Tensors, of_prefix, with_prefix
 from glassmd.mixtures import mixture_of
 from glassmd.models.card import ModelCard
@@ -80,6 +81,7 @@ class Trainer:
         seed: Every random number follows from it.
         structures: Of the samples, with the learner's inputs.
         encodings: Of the samples, shared with other trainings of the same learner; its own by default.
+        begun: The trained model that the learner begins with.
         follow: Whether the source still grows.
         own_core: Whether the trainer has a core, or a GPU, that nobody simulates on.
         stop: A request to stop to listen to.
@@ -104,6 +106,7 @@ class Trainer:
         seed: int = 0,
         structures: Structures,
         encodings: Encodings | None = None,
+        begun: PropensityModel | None = None,
         follow: bool = False,
         own_core: bool = True,
         stop: StopRequest | None = None,
@@ -117,6 +120,8 @@ class Trainer:
         self.species = self._loss_species()
         torch.manual_seed(seed)
         self.model: PropensityModel = started(settings, source.mixture, len(source.times))
+        if isinstance(self.model, TunedModel) and begun is not None:
+            self.model.begin_with(begun)
         self._own = encodings_of(self.model, directory, settings.memory, settings.disk) if encodings is None else None
         self._encoder = Encoder(self.model, structures, encodings or self._own, source.pair_changes)  # type: ignore[arg-type]
         self._beside: EncodingProcess | None = None

@@ -14,6 +14,7 @@ from glassmd.errors import Interrupted, RunError, SettingsError
 from glassmd.importers.trajectories import FrameChoice
 from glassmd.interrupt import StopRequest
 from glassmd.learners import model_class
+from glassmd.learners.base import PropensityModel
 from glassmd.settings import Settings, TrainSettings
 from glassmd.show import shown
 from glassmd.simulation.batch import settings_of
@@ -24,6 +25,7 @@ from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import SampleKey
 from glassmd.stream.structures import Structures, cage_asked
 from glassmd.stream.tau_alphas import use_tau_alphas
+from glassmd.structure import INPUTS
 from glassmd.target import PROPENSITY, Target, quantity
 from glassmd.time_unit import TAU_ALPHA
 from glassmd.training.acquisition import check_acquisition
@@ -35,6 +37,7 @@ from glassmd.training.frames import Following, split_data, take_in
 from glassmd.training.loop import Trainer
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
+from glassmd.training.tuning import begun_from
 
 __all__ = ["Show", "refuse_run", "require_positions", "train", "train_stream"]
 
@@ -169,6 +172,7 @@ def _train(
     """:func:`train` on run directories."""
     runs = _open(data, settings.train.target, follow=follow)
     _choose_times(runs, settings.train, Path(out))
+    settings, begun = _begun(settings, runs)
     _threads(settings, 0)
     report = (lambda progress: show(progress, None)) if show else None
     structures = _structures(runs, settings)
@@ -189,6 +193,7 @@ def _train(
         Path(out),
         structures=structures,
         encodings=encodings,
+        begun=begun,
         seed=settings.run.seed,
         follow=follow,
         stop=stop,
@@ -202,8 +207,16 @@ def _train(
     return {**told, **_pace(trainer)} if follow else told
 
 
+def _begun(settings: Settings, runs: Sequence[Run]) -> tuple[Settings, PropensityModel | None]:
+    """The settings, and the trained model that they begin with."""
+    train, loaded = begun_from(settings.train, runs)
+    return settings.model_copy(update={"train": train}), None if loaded is None else loaded.model
+
+
 def _inputs(settings: Settings) -> tuple[str, ...]:
-    """What the learner of the settings sees."""
+    """What the learner of the settings sees, as far as that is known before the data."""
+    if settings.train.from_model is not None:
+        return tuple(settings.train.input or INPUTS)
     return tuple(settings.train.input or model_class(settings.train.model).default_inputs)
 
 
@@ -255,6 +268,7 @@ def train_stream(
     made = make_run_apart(settings.run, place, stop.check)
     run = open_run(made.path, settings.train.target)
     _choose_times([run], settings.train, out)
+    settings, begun = _begun(settings, [run])
     workers = default_workers(settings.run, spared=1, spared_gpus=own_gpus)
     _threads(settings, workers)
     structures = _structures([run], settings)
@@ -266,6 +280,7 @@ def train_stream(
             settings.train,
             out,
             structures=structures,
+            begun=begun,
             seed=settings_of(made).seed,  # which given configurations may have chosen
             follow=True,
             own_core=bool(own_gpus) or workers < available_cores(),

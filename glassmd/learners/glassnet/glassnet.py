@@ -28,7 +28,7 @@ from glassmd.learners.linear.head import BETWEEN, encoded
 from glassmd.learners.linear.temperature_head import TemperatureHead
 from glassmd.learners.linear.temperature_sums import TemperatureSums
 from glassmd.learners.losses import shrink_offsets, weighted_square_error
-from glassmd.learners.part import FOLDS, Advance, Part, Taken
+from glassmd.learners.part import FOLDS, Advance, Part, Taken, with_prefix
 from glassmd.stream.reservoir import Reservoir
 from glassmd.structure import INPUTS, Structure
 
@@ -120,6 +120,11 @@ class GlassNet(Solvable):
         self.calibration = Calibration(n_species=n_species, n_times=n_times)
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros(FOLDS, dtype=torch.int64))
+
+    def weights_to_predict(self) -> dict[str, Tensor]:
+        """See :meth:`~glassmd.learners.base.PropensityModel.weights_to_predict`."""
+        own = {name: of for name, of in self.state_dict().items() if not name.startswith("linear.")}
+        return {**own, **with_prefix(self.linear.weights_to_predict(), "linear.")}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         """Earlier versions counted the steps of all members together."""

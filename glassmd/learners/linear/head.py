@@ -25,6 +25,7 @@ BETWEEN = 0.25
 
 _OF_ALL_TIMES = ("centre", "inverse_unit", "directions")
 _SOLVED = ("centre", "inverse_unit", "weight", "bias", "fold_weight", "fold_bias", "directions", "gain", "rest")
+_OF_TRAINING = ("fold_weight", "fold_bias", "directions", "gain", "rest")
 _LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
 
 
@@ -259,10 +260,35 @@ class LinearHead(nn.Module):
         self.variance[index, at] = (truth - total * mean).clamp_min(0.0).to(device)
         self.slope[index, at] = torch.minimum(total, truth / mean).to(device)
 
+    def weights_to_predict(self) -> dict[str, Tensor]:
+        """What :meth:`forward` needs, in 32 bits and with all times in one head; the rest is not known any more."""
+        own = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("others.")}
+        scaled, bias = self._unscaled()
+        for other in self.others:
+            assert isinstance(other, LinearHead)
+            for of, all_times in zip(other._unscaled(), (scaled, bias), strict=True):
+                all_times[..., other.times] = of[..., other.times]
+        own["centre"], own["inverse_unit"] = torch.zeros_like(own["centre"]), (scaled != 0).any(dim=-1)
+        own["weight"], own["bias"] = scaled, bias
+        left = {name: tensor for name, tensor in own.items() if name not in _OF_TRAINING}
+        return {name: tensor.float() for name, tensor in left.items()}
+
+    def _unscaled(self) -> tuple[Tensor, Tensor]:
+        """Weights of the columns as they are, and the constants that belong to them."""
+        weight = self.inverse_unit[..., None] * self.weight
+        return weight, self.bias - (self.centre[..., None] * weight).sum(dim=1)
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        """Weights say how many descriptors there are."""
-        if self.n_features is None and (weight := state_dict.get(f"{prefix}weight")) is not None:
+        """Weights say how many descriptors there are, and may be :meth:`weights_to_predict`."""
+        weight = state_dict.get(f"{prefix}weight")
+        if self.n_features is None and weight is not None:
             self._allocate(weight.shape[1] or None)
+        if weight is not None and f"{prefix}fold_weight" not in state_dict:
+            unknown = {name: torch.zeros_like(getattr(self, name)) for name in _OF_TRAINING}
+            unknown["fold_weight"] += weight[:, None]  # as where all particles were in one fold
+            unknown["fold_bias"] += state_dict[f"{prefix}bias"][:, None]
+            unknown["rest"] += torch.nan
+            state_dict.update({f"{prefix}{name}": tensor for name, tensor in unknown.items()})
         self._split(sum(name.startswith(f"{prefix}others.") and name.endswith(".times") for name in state_dict))
         super()._load_from_state_dict(state_dict, prefix, *others)
 

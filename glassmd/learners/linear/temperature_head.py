@@ -131,6 +131,10 @@ class TemperatureHead(LinearHead):
             return super().spread(x, species)
         return super().spread(self._in_units(x, species), species).to(x.dtype)
 
+    def weights_to_predict(self) -> dict[str, Tensor]:
+        """See :meth:`LinearHead.weights_to_predict`."""
+        return {name: of for name, of in super().weights_to_predict().items() if name != "level_fold_mean"}
+
     def _in_units(self, x: Tensor, species: Tensor) -> Tensor:
         """(n_particles, (degree + 1) n_columns): z times the powers of h."""
         columns = x.new_empty((len(x), self.n_features or 0), dtype=self.heats.dtype)
@@ -178,6 +182,8 @@ class TemperatureHead(LinearHead):
             if weight is not None and self.n_features != (weight.shape[1] or None):
                 self._allocate(weight.shape[1] or None)
             self._levels(len(centre), centre.shape[2])
+            mean = state_dict[f"{prefix}level_mean"]
+            state_dict.setdefault(f"{prefix}level_fold_mean", mean[:, :, None].expand(-1, -1, FOLDS, -1))
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 

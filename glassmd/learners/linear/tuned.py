@@ -1,0 +1,174 @@
+"""A trained model that goes on learning: it stays as it is, and a linear model learns what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from glassmd.errors import ModelError
+from glassmd.fields import NODE_FEATURES, NODE_SPECIES
+from glassmd.learners import make_model
+from glassmd.learners.base import PropensityModel
+from glassmd.learners.fitting.solved import SolvedModel, Sums
+from glassmd.learners.linear.temperature_head import TemperatureHead
+from glassmd.learners.linear.temperature_sums import TemperatureSums
+from glassmd.learners.part import Labelled, Tensors
+from glassmd.structure import INPUTS, Structure
+
+__all__ = ["TunedModel"]
+
+# node, (n_particles, 1) float32: ln T, up to a constant
+_HEAT = "heat"
+
+
+class TunedModel(SolvedModel):
+    """Another model, and ridge regression on what it leaves.
+
+        propensity = M p + W z,
+
+    with p what the other model predicts at its own times, M straight lines in ln t between these, and z the columns of
+    p and of its descriptors, where it has some. W is solved for and its penalty chosen by leaving folds of the lineages
+    out, so that a few samples change little: with the largest penalty there is nothing but a constant beside M p. Data
+    in any order, all at once or on a stream, give the same.
+
+    Args:
+        start: `{"model": name, "hyperparameters": {…}}` of the other model.
+        between: M, (n_times, n_times of the other model).
+        inputs: Those of the other model.
+
+    Example:
+        >>> start = {"model": "ridge", "hyperparameters": {"n_times": 2, "inputs": ["thermal"]}}
+        >>> TunedModel(start=start, between=[[0.5, 0.5]]).inputs
+        ('thermal',)
+    """
+
+    name: ClassVar[str] = "tuned"
+    accepts: ClassVar[tuple[str, ...]] = INPUTS
+    needs_rattling: ClassVar[bool] = True
+    times_between: Tensor
+
+    def __init__(
+        self,
+        *,
+        start: Mapping[str, Any] | None = None,
+        between: Sequence[Sequence[float]] | None = None,
+        n_times: int = 1,
+        n_species: int = 2,
+        dimensions: int = 3,
+        inputs: Sequence[str] | None = None,
+    ) -> None:
+        if start is None or between is None:
+            raise ModelError("found no model to start from", "one", "try glassmd train --from NAME")
+        other = make_model(start["model"], **start["hyperparameters"])
+        super().__init__(
+            n_times=n_times,
+            n_species=n_species,
+            dimensions=dimensions,
+            inputs=other.inputs if inputs is None else inputs,
+        )
+        found, expected = (other.n_species, other.dimensions), (n_species, dimensions)
+        if found != expected or self.inputs != other.inputs:
+            raise ModelError(
+                f"found a model of {found[0]} species in {found[1]} dimensions that sees {', '.join(other.inputs)} to "
+                "start from",
+                f"one of {expected[0]} in {expected[1]} that sees {', '.join(self.inputs)}",
+                "choose another --from",
+            )
+        self.start, self.between = dict(start), [list(row) for row in between]
+        self.other = other.requires_grad_(False).eval()
+        self.register_buffer("times_between", torch.tensor(self.between, dtype=torch.float32))
+        self.head = TemperatureHead(None, n_times=n_times, n_species=n_species)
+
+    def train(self, mode: bool = True) -> TunedModel:
+        """What does not learn predicts as it always does."""
+        super().train(mode)
+        self.other.eval()
+        return self
+
+    def begin_with(self, other: PropensityModel) -> None:
+        """Take the weights of a trained model."""
+        self.other.load_state_dict(other.state_dict())
+
+    def encode(self, structure: Structure) -> Data:
+        """What the other model eats, and ln T."""
+        data = self.other.encode(structure)
+        heat = torch.tensor(structure.temperature / 0.5, dtype=torch.float32).log()
+        data[_HEAT] = heat.expand(structure.thermal.n_particles, 1).clone()
+        return data
+
+    def normalised(self, data: Data) -> Tensor:
+        """(n_particles, n_times), σ_AA: labels are learned as they are."""
+        columns, before = self.columns(data)
+        left: Tensor = self.head(columns, data[NODE_SPECIES])
+        return before + left
+
+    def out_of_fold(self, data: Data, fold: int) -> Tensor | None:
+        """(n_particles, n_times), σ_AA, by the weights that never saw a fold; None where all were in one fold."""
+        if not self.head.folds_apart:
+            return None
+        columns, before = self.columns(data)
+        return before + self.head.forward_fold(columns, data[NODE_SPECIES], fold)
+
+    def spread(self, data: Data) -> Tensor:
+        """(n_particles, n_times) standard deviation of the truth around the prediction, σ_AA."""
+        return self.head.spread(self.columns(data)[0], data[NODE_SPECIES])
+
+    @torch.no_grad()
+    def columns(self, data: Data) -> tuple[Tensor, Tensor]:
+        """What is linear in, (n_particles, n_columns), and what the other model says, (n_particles, n_times), σ_AA."""
+        before = self.other(data)
+        described = data.get(NODE_FEATURES)
+        parts = [before, data[_HEAT]] if described is None else [before, described, data[_HEAT]]
+        return torch.cat(parts, dim=1), before @ self.times_between.T
+
+    def no_sums(self) -> _Left:
+        """Sums over no sample."""
+        return _Left(self, self.head.no_sums())
+
+    def solve(self, sums: _Left, variance: Tensor) -> None:
+        """Weights from the sums."""
+        self.head.solve(sums.of, variance)
+
+
+class _Left(Sums):
+    """Sums over what a model leaves of the labels.
+
+    Args:
+        model: Whose columns and predictions count.
+        of: Sums over columns and what is left.
+        last: The last sample, as it was met and as it is summed: each is added in up to three calls.
+    """
+
+    def __init__(self, model: TunedModel, of: TemperatureSums, last: tuple[Labelled, Labelled] | None = None) -> None:
+        self._model, self.of, self._last = model, of, last
+
+    def _left(self, sample: Labelled) -> Labelled:
+        if self._last is None or self._last[0] is not sample:
+            columns, before = self._model.columns(sample.data)
+            data = Data(num_nodes=len(columns), **{NODE_FEATURES: columns, NODE_SPECIES: sample.data[NODE_SPECIES]})
+            self._last = sample, sample._replace(data=data, labels=sample.labels - before.to(sample.labels))
+        return self._last[1]
+
+    def kinds(self, sample: Labelled) -> set[Any]:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        return self.of.kinds(self._left(sample))
+
+    def anchored(self, sample: Labelled, kinds: Collection[Any]) -> _Left:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        return _Left(self._model, self.of.anchored(self._left(sample), kinds), self._last)
+
+    def added(self, sample: Labelled, sign: int = 1) -> _Left:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        return _Left(self._model, self.of.added(self._left(sample), sign), self._last)
+
+    def tensors(self) -> Tensors:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        return self.of.tensors()
+
+    def restored(self, tensors: Tensors) -> _Left:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        return _Left(self._model, self.of.restored(tensors))
