@@ -56,6 +56,6 @@ def _short(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _state(state: dict[str, Any]) -> str:
     return (
-        f"T = {state['temperature']:g}, {state['truncation']}: {state['lineages']} lineages, {state['parents']} parents "
-        f"of {state['particles']}, {state['replicas']} replicas, τ_α = {state['tau_alpha']:g} ({state['source']})"
+        f"T = {state['temperature']:g}, {state['truncation']}: {state['lineages']} lineages, {state['parents']} "
+        f"parents of {state['particles']}, {state['replicas']} replicas, τ_α = {state['tau_alpha']:g} ({state['source']})"
     )

@@ -70,6 +70,7 @@ class SampleSource:
         self._held_out = None if held_out is None else frozenset(held_out)
         self._assigned = self._assign()
         self.liquids: dict[str, Split] = {}
+        self._folds: dict[str, int] = {}
         self._offset = {run_id: offset for offset, run_id in enumerate(sorted(str(run.identity["id"]) for run in runs))}
         self._recent: OrderedDict[tuple[SampleKey, Blocks], Sample] = OrderedDict()
         self._lock = threading.Lock()
@@ -123,8 +124,20 @@ class SampleSource:
         return None if found is None else found.at_times(run.in_unit(run.times), self.times)
 
     def fold(self, key: SampleKey) -> int:
-        """Which of the folds a sample's lineage belongs to: the same whenever it arrives, and even over them."""
-        return (self._offset[key.run] + key.lineage) % FOLDS
+        """Which of the folds a sample's lineage belongs to: the same whenever it arrives, and even over them.
+
+        A liquid that is in several runs, since one began with another's configurations, is in one fold.
+        """
+        own = (self._offset[key.run] + key.lineage) % FOLDS
+        if len(self.runs) == 1:
+            return own
+        liquid = self._reader(key).run.fingerprint(key.lineage)
+        if liquid not in self._folds:
+            for run in sorted(self.runs, key=lambda run: self._offset[run.identity["id"]]):
+                for lineage in _lineages(run):
+                    fold = (self._offset[run.identity["id"]] + lineage) % FOLDS
+                    self._folds.setdefault(run.fingerprint(lineage), fold)
+        return self._folds.setdefault(liquid, own)
 
     @property
     def time_unit(self) -> TimeUnit:

@@ -27,6 +27,7 @@ from glassmd.simulation.preparation import typical_liquid
 from glassmd.simulation.start import random_start
 from glassmd.storage import sealed
 from glassmd.stream.dataset import Run, open_run
+from glassmd.training.source import SampleSource
 from glassmd.trajectory import Frame, encode_identity, write_frames
 from glassmd.trajectory.text_writing import write_dump_frame
 from tests.conftest import TINY, Outcome, needs_lammps
@@ -72,6 +73,12 @@ def test_a_liquid_is_recognised_in_the_run_that_was_started_from_it(
     ]
     seeds = [set(run.entries("segments")[0].sidecar["seeds"]["momenta"]) for run in (made, tiny_run)]
     assert not seeds[0] & seeds[1]
+    source = SampleSource([made, open_run(tiny_run.path)])
+    folds: dict[int, set[int]] = {}
+    for sample in source.poll():
+        folds.setdefault(sample.key.lineage, set()).add(source.fold(sample.key))
+    assert all(len(of) == 1 for of in folds.values())
+    assert len(set.union(*folds.values())) == 4
 
 
 def test_the_evidence_of_a_lineage_goes_with_it(

@@ -56,15 +56,11 @@ def test_it_is_no_worse_than_what_it_began_with(tiny_run: Run, base: Path, tmp_p
     found, before = load_model(tmp_path / "m"), load_model(base)
     assert isinstance(found.model, TunedModel)
     assert found.card.times == before.card.times
-    errors = []
-    for loaded in (found, before):
-        errors.append(
-            [
-                np.square(predict(one.parent, loaded, temperature=1.5).propensity - one.propensity).mean()
-                for one in tiny_run.samples()
-                if one.role != "train"
-            ]
-        )
+    unseen = [one for one in tiny_run.samples() if one.role != "train"]
+    errors = [
+        [np.square(predict(one.parent, of, temperature=1.5).propensity - one.propensity).mean() for one in unseen]
+        for of in (found, before)
+    ]
     after, first = (float(np.mean(of)) for of in errors)
     assert after < 1.1 * first
     own = found.model.other.state_dict()
