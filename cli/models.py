@@ -55,7 +55,8 @@ def _short(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _state(state: dict[str, Any]) -> str:
+    counts = ", ".join(f"{state[name]} {name}" for name in ("lineages", "parents", "replicas"))
     return (
-        f"T = {state['temperature']:g}, {state['truncation']}: {state['lineages']} lineages, {state['parents']} "
-        f"parents of {state['particles']}, {state['replicas']} replicas, τ_α = {state['tau_alpha']:g} ({state['source']})"
+        f"T = {state['temperature']:g}, {state['truncation']}: {counts}, N = {state['particles']}, "
+        f"τ_α = {state['tau_alpha']:g} ({state['source']})"
     )

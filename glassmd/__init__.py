@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from glassmd.graphs import to_graph as to_graph
     from glassmd.mixtures import Mixture as Mixture
     from glassmd.mixtures import get_mixture as get_mixture
+    from glassmd.models.known import known_models as known_models
     from glassmd.models.store import load_model as load_model
     from glassmd.observables.opening import analyze as analyze
     from glassmd.prediction import predict as predict
@@ -53,6 +54,7 @@ _HOME = {
     "from_ase": "trajectory.objects",
     "from_snapshot": "trajectory.objects",
     "get_mixture": "mixtures",
+    "known_models": "models.known",
     "load_model": "models.store",
     "load_settings": "settings",
     "open_run": "stream.dataset",

@@ -26,7 +26,7 @@ from glassmd.models.card import ModelCard
 from glassmd.models.clock import tau_alpha_at
 from glassmd.models.family import numbers_that_see, plan_of
 from glassmd.models.guard import Guarded, TemperatureFrom, guard
-from glassmd.models.known import model_directory
+from glassmd.models.known import fitting, model_directory
 from glassmd.models.store import LoadedModel, load_models
 from glassmd.settings import RunSettings
 from glassmd.simulation.structures import (
@@ -86,7 +86,7 @@ class Prediction:
 
 def predict(
     configuration: Configuration,
-    model: LoadedModel | Sequence[LoadedModel] | Path | str,
+    model: LoadedModel | Sequence[LoadedModel] | Path | str | None = None,
     *,
     structure: Structure | None = None,
     temperature: float | None = None,
@@ -103,7 +103,8 @@ def predict(
         configuration: Of the model's mixture and dimension.
         model: A loaded model, which stays on the device that it computes on, or its directory, or several models or the
             directory of several, of which each time is predicted by the one that suits it best
-            (:mod:`glassmd.models.family`), or the name of one that comes with glassmd.
+            (:mod:`glassmd.models.family`), or the name of one that comes with glassmd. By default the one that comes
+            with glassmd for such species.
         structure: The configuration with the inputs that the model sees; computed with the engine by default.
         temperature: k_B T / ε_AA; by default what the velocities or the structure tell, or that of the model's
             training where it knows one only.
@@ -119,13 +120,15 @@ def predict(
             temperature is needed.
         EngineError: Inputs are needed and there is no engine, or it failed.
     """
+    if model is None:
+        model = fitting(lambda card: _require_fit(configuration, card))
     if isinstance(model, LoadedModel):
         models = [model]
     else:
         models = load_models(model_directory(model)) if isinstance(model, str | Path) else list(model)
     models = [models[k] for k in numbers_that_see([loaded.card for loaded in models], inputs)]
     for loaded in models:
-        _require_fit(configuration, loaded)
+        _require_fit(configuration, loaded.card)
         torch_device(device, loaded.model)  # one that is not there is refused before anything is computed
     told = structure.temperature if structure is not None and temperature is None else temperature
     widest = max(models, key=lambda loaded: max(loaded.card.temperatures) / min(loaded.card.temperatures))
@@ -360,7 +363,7 @@ def _at_all_times(
         structure = structures.of(sample)
         if structure.mixture.truncation != loaded.card.mixture["truncation"]:  # as if it were the model's
             structure = replace(structure, mixture=mixture_of(loaded.card.mixture))
-        _require_fit(structure.thermal, loaded)
+        _require_fit(structure.thermal, loaded.card)
         guarded = guard(loaded.card, structure.thermal, structure.temperature)
         found.append(_at_own_times(structure, loaded, guarded, settings.device))
     return found, structures.cost
@@ -383,8 +386,7 @@ def _cage(loaded: LoadedModel, temperature: float) -> Request:
     return Request("cage", replace(between, replicas=protocol.replicas))
 
 
-def _require_fit(configuration: Configuration, loaded: LoadedModel) -> None:
-    card = loaded.card
+def _require_fit(configuration: Configuration, card: ModelCard) -> None:
     if configuration.dimensions != card.mixture["dimensions"]:
         raise ModelError(
             f"found a configuration in {configuration.dimensions}D",

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import glassmd.models.known as known
+from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.mixtures import get_mixture
 from glassmd.models.known import About, about, fitting, model_directory
@@ -84,6 +85,14 @@ def test_without_a_model_the_one_predicts_that_knows_the_liquid(
     assert (quick.json["inputs"], quick.json["times"]) == (["thermal"], TINY.times)
 
 
+def test_from_python_no_model_is_needed_either(shipped: Path, tiny_run: Run) -> None:
+    one = tiny_run.samples()[0].parent
+    found, named = (predict(one, *of, temperature=1.5, inputs=["thermal"]) for of in ((), ("tiny",)))
+    assert np.array_equal(found.propensity, named.propensity)
+    with pytest.raises(ModelError, match="found a configuration in 2D"):
+        predict(Configuration([9.0, 9.0], [0, 1], [[0.0, 0.0], [2.0, 2.0]]))
+
+
 def test_a_liquid_that_none_knows_is_refused(
     shipped: Path, tiny_run: Run, tmp_path: Path, glassmd: Callable[..., Outcome]
 ) -> None:
@@ -141,7 +150,7 @@ def test_models_and_info_say_what_they_know(shipped: Path, glassmd: Callable[...
         assert glassmd(*arguments, "--json").json["members"] == told["members"]
     screen = glassmd("models", "tiny").out
     assert "0.62 ± 0.01" in screen
-    assert "4 lineages, 8 parents of 200, 36 replicas" in screen
+    assert "4 lineages, 8 parents, 36 replicas, N = 200" in screen
     assert "t from 0.1 to 0.5" in glassmd("models").out
     assert_refused(glassmd("models", "no-such-model"), "found no model directory no-such-model")
 

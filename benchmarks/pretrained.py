@@ -1,0 +1,281 @@
+"""The models that come with glassmd, from the data of pretrained_data.py, and how good they are.
+
+    python benchmarks/pretrained.py FOLDER train [all|alone|without] [--members long,…] [--only T,…]
+    python benchmarks/pretrained.py FOLDER score OUT.json
+    python benchmarks/pretrained.py FOLDER publish --version 1.0
+
+`train all` trains the members of the family on every liquid, `alone` the one for long times at one temperature each,
+`without` the same on all temperatures but one. `score` predicts every lineage by parts that never saw its fold (of a
+temperature that was left out: of any fold) and writes ρ, ceilings and coverage by state point. `publish` puts the
+family into the package. All of it resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pretrained_data import STATES
+
+import glassmd
+from glassmd.graphs import batch_graphs
+from glassmd.models.known import ABOUT_FILE, About, Score
+from glassmd.models.store import load_model, save_model
+from glassmd.settings import RunSettings, Settings, TrainSettings
+from glassmd.storage import write_json
+from glassmd.stream.dataset import Run, open_run
+from glassmd.stream.samples import Sample, at_times, score_samples, within_std_of
+from glassmd.stream.structures import Structures
+from glassmd.stream.tau_alphas import use_tau_alphas
+from glassmd.training.session import train
+from glassmd.training.source import SampleSource
+
+OWN = [state for state in STATES if state.truncation == "force-shifted"]
+TRUNCATIONS = ("shifted",)
+"""Besides the training's own: their liquids relax alike at the same temperature (docs/pretrained.md)."""
+
+MEMBERS: dict[str, dict[str, Any]] = {
+    "thermal": {"input": ["thermal"], "first_time": 0.025},
+    "inherent": {
+        "input": ["thermal", "inherent"], "first_time": 0.025, "hyperparameters": {"describe_thermal": True},
+    },
+    "short": {"first_time": 0.16},
+    "long": {"first_time": 0.63},
+}  # fmt: skip
+LATEST = "long"
+MAX_STEPS = 3600
+SUMMARY = "Kob and Andersen's mixture in three dimensions, from the cage to six relaxation times, at T = 0.44 to 1"
+
+
+def runs_of(folder: Path, member: str, of: Iterable[float]) -> list[tuple[Path, float]]:
+    """Finished run directories of some temperatures that have times for a member, with τ_α."""
+    first, wanted = MEMBERS[member]["first_time"] * 0.99, set(of)
+    found = [(folder / state.name, state) for state in OWN if state.temperature in wanted]
+    found += [(folder / "botan", state) for state in OWN if state.published and state.temperature in wanted]
+    return [
+        (path, state.tau_alpha)
+        for path, state in found
+        if _finished(path)
+        and open_run(path).times[-1] / state.tau_alpha > first
+        and not (member == LATEST and path.name.endswith("-short"))  # a single time of hundreds of cages
+    ]
+
+
+def temperatures(folder: Path) -> list[float]:
+    """Of the data that are there."""
+    return sorted({state.temperature for state in OWN if state.published or _finished(folder / state.name)})
+
+
+def _finished(path: Path) -> bool:
+    return (path / "run.json").exists() and open_run(path).complete
+
+
+def train_member(folder: Path, out: Path, member: str, of: Sequence[float], seed: int = 0) -> None:
+    """Train one on every lineage of some temperatures."""
+    data = runs_of(folder, member, of)
+    settings = TrainSettings(
+        time_unit="tau_alpha",
+        tau_alpha=[tau for _, tau in data],
+        max_steps=MAX_STEPS,
+        checkpoint_every=600,
+        train_threads=1,
+        train_device="cpu",
+        **MEMBERS[member],
+    )
+    run = RunSettings(seed=seed, workers=2)
+    print(out, [str(path) for path, _ in data], flush=True)
+    told = train([path for path, _ in data], out, Settings(run=run, train=settings), held_out=())
+    print(json.dumps({key: told[key] for key in ("seconds", "training_seconds", "parameters")}), flush=True)
+
+
+def trainings(
+    folder: Path, kind: str, members: Sequence[str], only: Sequence[float]
+) -> list[tuple[Path, str, list[float]]]:
+    """Where, which member, and of which temperatures."""
+    every = temperatures(folder)
+    models = folder / "models"
+    if kind == "all":
+        return [(models / "all" / member, member, every) for member in members]
+    chosen = [t for t in every if not only or t in only]
+    if kind == "alone":
+        return [(models / f"alone-{t:g}", LATEST, [t]) for t in chosen]
+    return [(models / f"without-{t:g}", LATEST, [other for other in every if other != t]) for t in chosen]
+
+
+# ---- scores -------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def predictions(directory: Path, run: Run, samples: Sequence[Sample], folds: Sequence[int]) -> list[tuple[Any, Any]]:
+    """(n_times, n_particles) prediction and spread of each sample by the parts that never saw a fold."""
+    loaded = load_model(directory)
+    structures = Structures([run], loaded.model.inputs, _cage(loaded, run))
+    structures.make([sample.key for sample in samples], RunSettings(workers=2))
+    found = []
+    for sample, fold in zip(samples, folds, strict=True):
+        data = batch_graphs([loaded.model.encode(structures.of(sample))])
+        values, spread = loaded.model.out_of_fold(data, fold), loaded.model.spread(data)
+        assert values is not None
+        assert spread is not None
+        found.append((values.numpy().T.astype(float), spread.numpy().T.astype(float)))
+    return found
+
+
+def _cage(loaded: Any, run: Run) -> Any:
+    from glassmd.prediction import _cage as cage
+
+    return cage(loaded, float(run.identity["temperature"]))
+
+
+def score(
+    folder: Path, directory: Path, member: str, path: Path, tau: float, sources: Sequence[Path]
+) -> list[dict[str, Any]]:
+    """Of one model on one run: a row per time."""
+    run = open_run(path)
+    use_tau_alphas([run], [tau])
+    card = load_model(directory).card
+    run.use_times_from(MEMBERS[member]["first_time"])
+    times = [time for time in run.sample_times if card.knows(time)]
+    samples = [at_times(sample, np.array(times)) for sample in run.samples()]
+    if len(samples) > 80:
+        samples = samples[:: len(samples) // 60]
+    source = SampleSource([open_run(one) for one in sources], 0.0, ())
+    known = str(run.identity["id"]) in {str(one.identity["id"]) for one in source.runs}
+    folds = [source.fold(sample.key) if known else sample.key.lineage % 5 for sample in samples]
+    columns = card.check_times(times)
+    found = predictions(directory, run, samples, folds)
+    values, spreads = [one[columns] for one, _ in found], [one[columns] for _, one in found]
+    rows = []
+    for species in ("A", "B"):
+        scores = score_samples(values, samples, species)
+        within = within_std_of(values, spreads, samples, species)
+        lineages = np.array([sample.key.lineage for sample in samples])
+        for t, time in enumerate(times):
+            share = scores.per_configuration[:, t] / scores.ceiling[t]
+            of_lineage = [np.nanmean(share[lineages == one]) for one in sorted(set(lineages))]
+            rows.append(
+                {
+                    "temperature": float(run.identity["temperature"]),
+                    "truncation": run.identity["mixture"]["truncation"],
+                    "run": path.name,
+                    "species": species,
+                    "time": time,
+                    "pearson": float(scores.mean[t]),
+                    "ceiling": float(scores.ceiling[t]),
+                    "share": float(np.mean(of_lineage)),
+                    "share_error": float(np.std(of_lineage, ddof=1) / np.sqrt(len(of_lineage))),
+                    "within_std": [round(float(of), 3) for of in within[:, t]],
+                    "parents": len(samples),
+                }
+            )
+    return rows
+
+
+def every_score(folder: Path) -> dict[str, Any]:
+    """Of every model that is there on every liquid that it should know."""
+    every, result = temperatures(folder), {}
+    for directory in sorted((folder / "models").glob("*")) + sorted((folder / "models" / "all").glob("*")):
+        if not (directory / "model.json").exists():
+            continue
+        member = directory.name if directory.parent.name == "all" else LATEST
+        kind, _, at = directory.name.partition("-")
+        on = [float(at)] if at else every
+        trained = [float(at)] if kind == "alone" else [t for t in every if kind != "without" or t != float(at)]
+        sources = [path for path, _ in runs_of(folder, member, trained)]
+        cached = directory / "scores.json"
+        if not cached.exists():
+            rows = [
+                row
+                for path, tau in runs_of(folder, member, on)
+                for row in score(folder, directory, member, path, tau, sources)
+            ]
+            write_json(cached, {"rows": rows})
+        result[directory.name] = json.loads(cached.read_text())["rows"]
+        print(directory.name, flush=True)
+    return result
+
+
+# ---- publishing ---------------------------------------------------------------------------------------------------
+
+
+def publish(folder: Path, version: str) -> None:
+    """Put the family into the package."""
+    place = Path(glassmd.__file__).parent / "models" / "known" / "kob-andersen"
+    scores: dict[tuple[float, float], dict[str, Any]] = {}
+    members = [name for name in MEMBERS if (folder / "models" / "all" / name / "model.json").exists()]
+    for name in members:  # later ones count where they know a time
+        loaded = load_model(folder / "models" / "all" / name)
+        told = loaded.card.provenance
+        kept = {key: told[key] for key in ("steps", "seed", "liquids", "cross_validated", "noise_known")}
+        kept["settings"] = {key: of for key, of in told["settings"].items() if of is not None}
+        card = loaded.card.model_copy(update={"truncations": list(TRUNCATIONS), "provenance": kept})
+        save_model(place / name, loaded.model, card, loaded.model.weights_to_predict())
+        rows = folder / "models" / "all" / name / "scores.json"
+        for row in json.loads(rows.read_text())["rows"] if rows.exists() else []:
+            if row["species"] == "A":
+                key = row["temperature"], row["time"]
+                if key not in scores or not row["run"].endswith("-short"):
+                    scores[key] = row
+    rounded = [
+        {key: round(row[key], 4) if isinstance(row[key], float) else row[key] for key in Score.model_fields}
+        for _, row in sorted(scores.items())
+    ]
+    about = About(
+        version=version,
+        licence="BSD-3-Clause",
+        summary=SUMMARY,
+        states=[_told(path, tau) for path, tau in _data(folder, members)],
+        scores=rounded,
+    )
+    (place / ABOUT_FILE).write_text(about.model_dump_json(indent=1) + "\n")
+    print(sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) / 1e6, "MB")
+
+
+def _data(folder: Path, members: Sequence[str]) -> list[tuple[Path, float]]:
+    found = {path: tau for member in members for path, tau in runs_of(folder, member, temperatures(folder))}
+    return sorted(found.items())
+
+
+def _told(path: Path, tau: float) -> dict[str, Any]:
+    run = open_run(path)
+    keys = [line.key for line in run.index.log if line.key.kind == "segments"]
+    replicas = sum(line.replicas or 0 for line in run.index.log if line.key.kind == "segments")
+    return {
+        "temperature": float(run.identity["temperature"]),
+        "truncation": run.identity["mixture"]["truncation"],
+        "tau_alpha": tau,
+        "particles": int(run.identity["n_particles"]),
+        "lineages": len({key.lineage for key in keys}),
+        "parents": len({key.of for key in keys}),
+        "replicas": replicas,
+        "source": "h3-Open-BDEC/pyg_botan (Apache-2.0)" if path.name == "botan" else "glassmd simulate",
+    }
+
+
+def main() -> None:
+    """Do what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("what", choices=("train", "score", "publish"))
+    parser.add_argument("kind", nargs="?", default="all")
+    parser.add_argument("--members", default=",".join(MEMBERS))
+    parser.add_argument("--only", default="")
+    parser.add_argument("--version", default="0")
+    asked = parser.parse_args()
+    if asked.what == "train":
+        only = [float(one) for one in asked.only.split(",") if one]
+        for out, member, of in trainings(asked.folder, asked.kind, asked.members.split(","), only):
+            train_member(asked.folder, out, member, of)
+    elif asked.what == "score":
+        write_json(Path(asked.kind), every_score(asked.folder))
+    else:
+        publish(asked.folder, asked.version)
+
+
+if __name__ == "__main__":
+    main()
