@@ -2,6 +2,7 @@
 
     python benchmarks/pretrained.py FOLDER train [all|alone|without] [--members long,…] [--only T,…]
     python benchmarks/pretrained.py FOLDER score OUT.json
+    python benchmarks/pretrained.py FOLDER figure SCORES.json --out docs/pretrained.png
     python benchmarks/pretrained.py FOLDER publish --version 1.0
 
 `train all` trains the members of the family on every liquid, `alone` the one for long times at one temperature each,
@@ -200,6 +201,34 @@ def every_score(folder: Path) -> dict[str, Any]:
     return result
 
 
+# ---- figures ------------------------------------------------------------------------------------------------------
+
+
+def figure(scores: dict[str, list[dict[str, Any]]], out: Path) -> None:
+    """ρ / ceiling of A against t / τ_α, a panel per temperature."""
+    import matplotlib.pyplot as plt
+
+    every = sorted({row["temperature"] for row in scores[LATEST]})
+    shown, axes = plt.subplots(1, len(every), figsize=(2.6 * len(every), 3.2), sharey=True, constrained_layout=True)
+    for axis, temperature in zip(np.atleast_1d(axes), every, strict=True):
+        names = [*MEMBERS, f"alone-{temperature:g}", f"without-{temperature:g}"]
+        labels = [*MEMBERS, "long, this T alone", "long, without this T"]
+        for number, (name, label) in enumerate(zip(names, labels, strict=True)):
+            rows = [row for row in scores.get(name, ()) if row["species"] == "A" and row["temperature"] == temperature]
+            best = {row["time"]: row for row in sorted(rows, key=lambda row: row["parents"])}
+            if best:
+                times, of = zip(*sorted(best.items()), strict=True)
+                style = {"marker": "os^vD<"[number], "ms": 4, "lw": 1.2, "ls": "-" if name in MEMBERS else "none"}
+                share, error = ([row[key] for row in of] for key in ("share", "share_error"))
+                axis.errorbar(times, share, error, label=label, color=f"C{number}", capsize=2, **style)
+        axis.set(xscale="log", xlabel="$t\\,/\\,\\tau_\\alpha$", title=f"T = {temperature:g}", ylim=(0.3, 1.0))
+        axis.grid(alpha=0.3)
+    np.atleast_1d(axes)[0].set_ylabel("$\\rho_A$ / ceiling")
+    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    shown.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+    shown.savefig(out, dpi=150)
+
+
 # ---- publishing ---------------------------------------------------------------------------------------------------
 
 
@@ -261,11 +290,12 @@ def main() -> None:
     """Do what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("what", choices=("train", "score", "publish"))
+    parser.add_argument("what", choices=("train", "score", "figure", "publish"))
     parser.add_argument("kind", nargs="?", default="all")
     parser.add_argument("--members", default=",".join(MEMBERS))
     parser.add_argument("--only", default="")
     parser.add_argument("--version", default="0")
+    parser.add_argument("--out", type=Path, default=Path("pretrained.png"))
     asked = parser.parse_args()
     if asked.what == "train":
         only = [float(one) for one in asked.only.split(",") if one]
@@ -273,6 +303,8 @@ def main() -> None:
             train_member(asked.folder, out, member, of)
     elif asked.what == "score":
         write_json(Path(asked.kind), every_score(asked.folder))
+    elif asked.what == "figure":
+        figure(json.loads(Path(asked.kind).read_text()), asked.out)
     else:
         publish(asked.folder, asked.version)
 

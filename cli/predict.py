@@ -97,8 +97,11 @@ def predict(
         check_suffix(plot)
     if view is not None:
         check_view(view)
-    from glassmd.prediction_files import predict_file
+    from glassmd.prediction_files import predict_file, refuse_ledger
 
+    for option, path in (("--plot", plot), ("--view", view)):
+        if path is not None:
+            refuse_ledger(path, option)
     facts, configuration, prediction = predict_file(
         snapshot,
         model,

@@ -31,7 +31,7 @@ from glassmd.trajectory import Frame, check_overlaps
 from glassmd.trajectory.trajectory import Trajectory, open_trajectory
 from glassmd.trajectory.writing import FrameWriter, writable_format
 
-__all__ = ["frame_numbers", "predict_file"]
+__all__ = ["frame_numbers", "predict_file", "refuse_ledger"]
 
 _LEDGER = ("parents", "structures", "segments", "index", "requests", "engines", "claims", "workers")
 """Folders of a run that hold what glassmd commits, and nothing else."""
@@ -121,7 +121,7 @@ def predict_file(
     out = out or _beside(snapshot)
     if out.exists() and snapshot.exists() and out.samefile(snapshot):
         raise TrajectoryError(f"found --out {out}, the snapshot itself", "another file", "choose another --out")
-    _refuse_ledger(out)
+    refuse_ledger(out)
     writable_format(out)
     directory = _chosen(snapshot, mixture, types) if model is None else model_directory(model)
     models = load_models(directory)
@@ -260,12 +260,17 @@ def _beside(snapshot: Path) -> Path:
     return out if _run_around(snapshot) is None else Path(out.name)
 
 
-def _refuse_ledger(out: Path) -> None:
+def refuse_ledger(out: Path, option: str = "--out") -> None:
+    """Refuse to write among the files of a run.
+
+    Raises:
+        RunError: `out`, which `option` names, lies there.
+    """
     run = _run_around(out)
     part = None if run is None else out.resolve().relative_to(run).parts[0]
     if run is not None and part in _LEDGER:
         raise RunError(
-            f"found --out {out} in {run}/{part}", "a place outside of the run's files", "choose another --out"
+            f"found {option} {out} in {run}/{part}", "a place outside of the run's files", f"choose another {option}"
         )
 
 

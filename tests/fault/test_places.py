@@ -72,6 +72,13 @@ def test_a_prediction_is_never_written_among_the_files_of_a_run(
     for out in (run_copy / folder / "p.gsd", tmp_path / "link" / "p.gsd", run_copy / folder / "deeper" / "p.gsd"):
         outcome = glassmd("predict", tiny_run.file("parents", "L0001-P0000"), "--model", tiny_model, "--out", out)
         assert_refused(outcome, f"{run_copy.name}/{folder}", "outside of the run's files", "choose another --out")
+    for option, name in (("--plot", "p.png"), ("--view", "p.html")):
+        drawn = run_copy / folder / name
+        outcome = glassmd(
+            "predict", tiny_run.file("parents", "L0001-P0000"), "--model", tiny_model, "--out", tmp_path / "p.gsd",
+            option, drawn,
+        )  # fmt: skip
+        assert_refused(outcome, f"found {option} {drawn}", f"choose another {option}")
     assert content(run_copy) == before
 
 
