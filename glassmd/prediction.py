@@ -270,7 +270,7 @@ def _computed(
     """What is predicted and, where the model knows it, its spread, (n_times, n_particles) each."""
     loaded.model.eval().to(where)
     data = copy(data).to(where)
-    values, spread = loaded.model(data), loaded.model.spread(data)
+    values, spread = loaded.model.with_spread(data)
     return _by_time(values), None if spread is None else _by_time(spread)
 
 

@@ -117,6 +117,10 @@ class PropensityModel(nn.Module, ABC):
         """
         return None
 
+    def with_spread(self, data: Data) -> tuple[Tensor, Tensor | None]:
+        """:meth:`forward` and :meth:`spread` of the same particles, which may have most of their work in common."""
+        return self(data), self.spread(data)
+
     def disagreement(self, data: Data) -> Tensor | None:
         """(n_particles, n_times) variance between the parts of the learner that predict the same, σ_AA².
 

@@ -288,6 +288,7 @@ def test_one_replica_each_gives_a_spread_of_the_truth_where_others_tell_the_nois
     data = batch_graphs([model.encode(structure_of(11))])
     truth = 0.3 + 20 * structure_of(11).rattling.debye_waller * np.array([[1.0], [2.0]])
     with torch.no_grad():
+        assert all(map(torch.equal, model.with_spread(data), (model(data), model.spread(data))))
         predicted, spread = model(data).numpy().T, model.spread(data).numpy().T
     assert spread.mean() < 0.6 * scatter * truth.mean(), "the noise of the labels is not taken for an error"
     assert 0.3 < float((((predicted - truth) / spread) ** 2).mean()) < 3.0

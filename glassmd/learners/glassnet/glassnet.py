@@ -213,11 +213,21 @@ class GlassNet(Solvable):
 
     def spread(self, data: Data) -> Tensor | None:
         """(n_particles, n_times) standard deviation of the truth around the prediction, σ_AA."""
+        return self._spread(self._blended(data), data)
+
+    def with_spread(self, data: Data) -> tuple[Tensor, Tensor | None]:
+        """See :meth:`~glassmd.learners.base.PropensityModel.with_spread`."""
+        self.check_graph(data)
+        species, blended = data[NODE_SPECIES], self._blended(data)
+        offset = self.calibration.offset(species, data[NODE_FEATURES][:, -1])
+        return torch.addcmul(self.shift[species], self.scale[species], blended + offset), self._spread(blended, data)
+
+    def _spread(self, blended: Tensor, data: Data) -> Tensor | None:
         if not self.blend.known:
             return None
         species = data[NODE_SPECIES]
         factor = self.calibration.factor(species, data[NODE_FEATURES][:, -1])
-        return self.blend.spread(self._blended(data), species) * factor.sqrt() * self.scale[species]
+        return self.blend.spread(blended, species) * factor.sqrt() * self.scale[species]
 
     def disagreement(self, data: Data) -> Tensor | None:
         """(n_particles, n_times) variance between the members, σ_AA²."""

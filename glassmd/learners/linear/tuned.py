@@ -117,6 +117,11 @@ class TunedModel(SolvedModel):
         """(n_particles, n_times) standard deviation of the truth around the prediction, σ_AA."""
         return self.head.spread(self.columns(data)[0], data[NODE_SPECIES])
 
+    def with_spread(self, data: Data) -> tuple[Tensor, Tensor]:
+        """See :meth:`~glassmd.learners.base.PropensityModel.with_spread`."""
+        (columns, before), species = self.columns(data), data[NODE_SPECIES]
+        return before + self.head(columns, species), self.head.spread(columns, species)
+
     @torch.no_grad()
     def columns(self, data: Data) -> tuple[Tensor, Tensor]:
         """What is linear in, (n_particles, n_columns), and what the other model says, (n_particles, n_times), σ_AA."""
