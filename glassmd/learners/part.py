@@ -100,8 +100,18 @@ class Taken:
         return self.recall(key, self.blocks[key] if key in self.blocks else self.heard[key])
 
     def some(self, most: int) -> list[SampleKey]:
-        """At most so many of the samples that are learned from, evenly over all lineages."""
-        return evenly(sorted(self.blocks), most)
+        """At most so many of the samples that are learned from, evenly over runs, and over the lineages of each.
+
+        Runs may be of different temperatures, and one that has few samples gives all of them rather than none.
+        """
+        of_run: dict[str, list[SampleKey]] = {}
+        for key in sorted(self.blocks):
+            of_run.setdefault(key.run, []).append(key)
+        found, left = list[SampleKey](), most
+        for number, keys in enumerate(sorted(of_run.values(), key=len)):
+            found += evenly(keys, left // (len(of_run) - number))
+            left = most - len(found)
+        return sorted(found)
 
     @property
     def units(self) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from glassmd.errors import Interrupted, StorageError
 from glassmd.interrupt import StopRequest
 from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.learners.labels import LabelSums
+from glassmd.learners.part import Taken
 from glassmd.models.store import load_model
 from glassmd.settings import Settings, TrainSettings
 from glassmd.stream.dataset import Run, open_run
@@ -281,6 +282,18 @@ def test_what_is_heard_of_tells_the_noise_and_not_the_unit() -> None:
 
 
 # ---- encodings ----------------------------------------------------------------------------------------------
+
+
+def test_some_samples_are_of_all_runs_and_all_of_a_run_that_has_few() -> None:
+    taken = Taken(
+        n_species=1, n_times=1, encode=lambda _: Data(), mask=lambda _: np.ones(1, bool), fold=lambda _: 0,
+        recall=lambda *_: sample_of(1, 0),
+    )  # fmt: skip
+    taken.blocks = {SampleKey(run, number, 0): (0,) for run, count in (("a", 50), ("b", 4)) for number in range(count)}
+    some = taken.some(20)
+    assert [key.lineage for key in some if key.run == "b"] == [0, 1, 2, 3]
+    assert [key.lineage for key in some if key.run == "a"] == [(2 * k + 1) * 50 // 32 for k in range(16)]
+    assert taken.some(100) == sorted(taken.blocks)
 
 
 def named(number: int) -> tuple[SampleKey, tuple[int, ...]]:

@@ -36,7 +36,7 @@ __all__ = ["GlassNet"]
 
 RECIPE = RECIPES["recursive"]
 
-_WEIGHED = 100
+_WEIGHED = 200
 """Samples that the parts are weighed on: more of them change no figure that follows from all their particles."""
 
 # graph, (n_edges, n_bonds) float32: what describes a bond
