@@ -49,7 +49,8 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "long": {"first_time": 0.63},
 }  # fmt: skip
 LATEST = "long"
-MAX_STEPS = 3600
+MAX_STEPS = 3600  # of several temperatures; the learner's own number suits one
+LEAST_CEILING = 0.25  # below which labels are so noisy that ρ / ceiling says nothing
 SUMMARY = "Kob and Andersen's mixture in three dimensions, from the cage to six relaxation times, at T = 0.44 to 1"
 
 
@@ -82,7 +83,7 @@ def train_member(folder: Path, out: Path, member: str, of: Sequence[float], seed
     settings = TrainSettings(
         time_unit="tau_alpha",
         tau_alpha=[tau for _, tau in data],
-        max_steps=MAX_STEPS,
+        max_steps=MAX_STEPS if len(of) > 1 else None,
         checkpoint_every=600,
         train_threads=1,
         train_device="cpu",
@@ -246,7 +247,7 @@ def publish(folder: Path, version: str) -> None:
         save_model(place / name, loaded.model, card, loaded.model.weights_to_predict())
         rows = folder / "models" / "all" / name / "scores.json"
         for row in json.loads(rows.read_text())["rows"] if rows.exists() else []:
-            if row["species"] == "A":
+            if row["species"] == "A" and row["ceiling"] > LEAST_CEILING:
                 key = row["temperature"], row["time"]
                 if key not in scores or not row["run"].endswith("-short"):
                     scores[key] = row
@@ -272,7 +273,7 @@ def _data(folder: Path, members: Sequence[str]) -> list[tuple[Path, float]]:
 
 def _told(path: Path, tau: float) -> dict[str, Any]:
     run = open_run(path)
-    keys = [line.key for line in run.index.log if line.key.kind == "segments"]
+    keys = [entry.key for entry in run.entries("segments")]
     replicas = sum(line.replicas or 0 for line in run.index.log if line.key.kind == "segments")
     return {
         "temperature": float(run.identity["temperature"]),

@@ -30,7 +30,7 @@ def models(
         for state in facts.get("states", []):
             console().print("trained on " + _state(state), soft_wrap=True)
         if facts.get("scores"):
-            title = "ρ / ceiling of A on lineages that it had not seen, by t / τ_α"
+            title = "ρ / ceiling of A on lineages that it had not seen"
             console().print(state_points_table(facts["scores"], title))
         return
     every = every_known_model()

@@ -59,7 +59,6 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
         "reliability",
         "ceiling",
         "ρ / ceiling",
-        "within ±1,\n±2 std, %",
     ):
         table.add_column(heading, justify="right")
     for index, time in enumerate(result["times"]):
@@ -70,39 +69,48 @@ def score_table(result: dict[str, Any], species: str = "A") -> Table:
             _number(found["reliability"][index]),
             _number(found["ceiling"][index]),
             _with_spread(found["pearson_over_ceiling"], index),
-            _shares([of[index] for of in found.get("within_std", [])]),
         )
     unknown, alike = found["pearson_over_ceiling"]["n_left_out"], found["n_alike"]
     captions = (
         _counted("ρ / ceiling without those of unknown or no reliability", unknown, result),
         _counted("no ρ of those whose particles all have the same label", alike, result),
+        _shares(found.get("within_std", [])),
     )
     table.caption = "\n".join(caption for caption in captions if caption) or None
     return table
 
 
-def _shares(found: list[float | None]) -> str:
-    """Shares of 1 in percent."""
-    return ", ".join("" if one is None else f"{100 * one:.0f}" for one in found) if any(found) else ""
+def _shares(within_std: Sequence[Sequence[float | None]]) -> str:
+    """In words, of :func:`glassmd.metrics.within_std`."""
+    shown = [", ".join("–" if one is None else f"{100 * one:.0f}" for one in of) for of in within_std]
+    known = any(one is not None for of in within_std for one in of)
+    return f"labels within ±1 and ±2 of std and noise, %: {'; '.join(shown)}" if known else ""
 
 
 def state_points_table(scores: Sequence[dict[str, Any]], title: str) -> Table:
-    """ρ / ceiling of a model by temperature and time, with standard errors.
+    """ρ / ceiling of a model by time and liquid; 0.83(2) has a standard error of 0.02.
 
     Args:
         scores: :class:`glassmd.models.known.Score` each, as a dictionary.
         title: Of the table.
     """
-    times = sorted({score["time"] for score in scores})
+    liquids = sorted({(score["truncation"], score["temperature"]) for score in scores})
+    several = len({truncation for truncation, _ in liquids}) > 1
     table = Table(title=title, title_justify="left")
-    for heading in ("T", "truncation", *(f"{time:g}" for time in times)):
-        table.add_column(heading, justify="left" if heading == "truncation" else "right")
+    table.add_column("t / τ_α", justify="right")
+    for truncation, temperature in liquids:
+        table.add_column(f"T = {temperature:g}" + (f"\n{truncation}" if several else ""), justify="right")
     found = {(of["truncation"], of["temperature"], of["time"]): of for of in scores}
-    for truncation, temperature in sorted({key[:2] for key in found}):
-        row = [found.get((truncation, temperature, time)) for time in times]
-        shown = ("" if of is None else f"{of['share']:.2f} ± {of['share_error']:.2f}" for of in row)
-        table.add_row(f"{temperature:g}", truncation, *shown)
+    for time in sorted({score["time"] for score in scores}):
+        row = [found.get((*liquid, time)) for liquid in liquids]
+        table.add_row(
+            f"{time:g}", *("" if of is None else _in_hundredths(of["share"], of["share_error"]) for of in row)
+        )
     return table
+
+
+def _in_hundredths(value: float, error: float) -> str:
+    return f"{value:.2f}({max(1, round(100 * error))})"
 
 
 def title_of(target: Target) -> str:

@@ -149,7 +149,7 @@ def test_models_and_info_say_what_they_know(shipped: Path, glassmd: Callable[...
     for arguments in (("info", "tiny"), ("info", shipped)):
         assert glassmd(*arguments, "--json").json["members"] == told["members"]
     screen = glassmd("models", "tiny").out
-    assert "0.62 ± 0.01" in screen
+    assert "0.62(1)" in screen
     assert "4 lineages, 8 parents, 36 replicas, N = 200" in screen
     assert "t from 0.1 to 0.5" in glassmd("models").out
     assert_refused(glassmd("models", "no-such-model"), "found no model directory no-such-model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -139,24 +140,28 @@ class TunedModel(SolvedModel):
         self.head.solve(sums.of, variance)
 
 
+_Known = WeakKeyDictionary[Data, tuple[Data, Tensor]]
+
+
 class _Left(Sums):
     """Sums over what a model leaves of the labels.
 
     Args:
         model: Whose columns and predictions count.
         of: Sums over columns and what is left.
-        last: The last sample, as it was met and as it is summed: each is added in up to three calls.
+        known: What the model says of samples that are kept encoded: one that has grown is taken back and added again.
     """
 
-    def __init__(self, model: TunedModel, of: TemperatureSums, last: tuple[Labelled, Labelled] | None = None) -> None:
-        self._model, self.of, self._last = model, of, last
+    def __init__(self, model: TunedModel, of: TemperatureSums, known: _Known | None = None) -> None:
+        self._model, self.of, self._known = model, of, WeakKeyDictionary() if known is None else known
 
     def _left(self, sample: Labelled) -> Labelled:
-        if self._last is None or self._last[0] is not sample:
+        if sample.data not in self._known:
             columns, before = self._model.columns(sample.data)
             data = Data(num_nodes=len(columns), **{NODE_FEATURES: columns, NODE_SPECIES: sample.data[NODE_SPECIES]})
-            self._last = sample, sample._replace(data=data, labels=sample.labels - before.to(sample.labels))
-        return self._last[1]
+            self._known[sample.data] = data, before
+        data, before = self._known[sample.data]
+        return sample._replace(data=data, labels=sample.labels - before.to(sample.labels))
 
     def kinds(self, sample: Labelled) -> set[Any]:
         """See :class:`~glassmd.learners.fitting.solved.Sums`."""
@@ -164,11 +169,11 @@ class _Left(Sums):
 
     def anchored(self, sample: Labelled, kinds: Collection[Any]) -> _Left:
         """See :class:`~glassmd.learners.fitting.solved.Sums`."""
-        return _Left(self._model, self.of.anchored(self._left(sample), kinds), self._last)
+        return _Left(self._model, self.of.anchored(self._left(sample), kinds), self._known)
 
     def added(self, sample: Labelled, sign: int = 1) -> _Left:
         """See :class:`~glassmd.learners.fitting.solved.Sums`."""
-        return _Left(self._model, self.of.added(self._left(sample), sign), self._last)
+        return _Left(self._model, self.of.added(self._left(sample), sign), self._known)
 
     def tensors(self) -> Tensors:
         """See :class:`~glassmd.learners.fitting.solved.Sums`."""
@@ -176,4 +181,4 @@ class _Left(Sums):
 
     def restored(self, tensors: Tensors) -> _Left:
         """See :class:`~glassmd.learners.fitting.solved.Sums`."""
-        return _Left(self._model, self.of.restored(tensors))
+        return _Left(self._model, self.of.restored(tensors), self._known)
