@@ -23,6 +23,7 @@ from glassmd_cli.options import (
     messages,
 )
 
+from glassmd.models.choice import model_for
 from glassmd.models.family import numbers_that_see, read_cards
 from glassmd.models.known import model_directory
 from glassmd.report.tables import key_value_table
@@ -88,8 +89,8 @@ def predict(
     chosen = None if times is None else times_of(times)
     format_of(snapshot)
     inputs = None if input_ is None else inputs_of(input_)
-    if model is not None:
-        numbers_that_see(read_cards(model_directory(model)), inputs)
+    directory = model_for(snapshot, liquid, kinds) if model is None else model_directory(model)
+    numbers_that_see(read_cards(directory), inputs)
     from glassmd.report.figures import check_suffix, plot_propensity
     from glassmd.report.view import check_view, write_view
 
@@ -104,7 +105,7 @@ def predict(
             refuse_ledger(path, option)
     facts, configuration, prediction = predict_file(
         snapshot,
-        model,
+        directory if model is None else model,
         out,
         frames=frames,
         mixture=liquid,

@@ -391,10 +391,13 @@ def _require_fit(configuration: Configuration, card: ModelCard) -> None:
         raise ModelError(
             f"found a configuration in {configuration.dimensions}D",
             f"{card.mixture['dimensions']}D as the model",
+            "train a model of such liquids",
         )
     if tuple(configuration.species_names) != tuple(card.mixture["species"]):
         raise ModelError(
-            f"found species {list(configuration.species_names)}", f"{card.mixture['species']} as the model"
+            f"found species {list(configuration.species_names)}",
+            f"{card.mixture['species']} as the model",
+            "name them alike, or train a model of such liquids",
         )
 
 

@@ -19,9 +19,9 @@ from glassmd.fields import label_chunk
 from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import Mixture, mixture_of
-from glassmd.models.card import ModelCard
+from glassmd.models.choice import model_for
 from glassmd.models.clock import asked_times
-from glassmd.models.known import about, fitting, model_directory
+from glassmd.models.known import about, model_directory
 from glassmd.models.store import LoadedModel, load_models
 from glassmd.prediction import Prediction, predict
 from glassmd.stream.structures import merge_cost
@@ -123,7 +123,7 @@ def predict_file(
         raise TrajectoryError(f"found --out {out}, the snapshot itself", "another file", "choose another --out")
     refuse_ledger(out)
     writable_format(out)
-    directory = _chosen(snapshot, mixture, types) if model is None else model_directory(model)
+    directory = model_for(snapshot, mixture, types) if model is None else model_directory(model)
     models = load_models(directory)
     loaded = models[0]
     if times is not None and len(models) == 1 and loaded.card.time_unit == REDUCED:
@@ -183,23 +183,6 @@ def predict_file(
         "seconds": time.monotonic() - started,
     }
     return facts, frame.configuration, prediction
-
-
-def _chosen(snapshot: Path, mixture: Mixture | None, types: Mapping[str, str] | None) -> Path:
-    """The directory of the model that comes with glassmd and knows the liquid of a snapshot.
-
-    Raises:
-        InputError: None does, or several do.
-    """
-
-    def fits(card: ModelCard) -> None:
-        if mixture is not None:
-            card.check_mixture(mixture.identity())
-        with open_trajectory(snapshot, mixture=mixture_of(card.mixture), types=types, snapshots=True) as trajectory:
-            if trajectory.identity:
-                card.check_mixture(trajectory.identity["mixture"])
-
-    return fitting(fits)
 
 
 @dataclass(eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from glassmd.errors import ModelError, RunError
 from glassmd.models.card import ModelCard
 from glassmd.models.clock import tau_alpha_at
-from glassmd.models.family import inputs_of_card, numbers_that_see
+from glassmd.models.family import numbers_that_see
 from glassmd.models.known import model_directory
 from glassmd.models.store import LoadedModel, load_models
 from glassmd.settings import TrainSettings
@@ -89,11 +90,11 @@ def _own_times(card: ModelCard, run: Run) -> NDArray[np.float64]:
 
 def _that_begins(models: Sequence[LoadedModel], run: Run, first: float) -> LoadedModel:
     """Of those that begin before a time the latest, else the first of all; of several, the one that sees most."""
-    begins = [(_own_times(loaded.card, run)[0], len(inputs_of_card(loaded.card)), k) for k, loaded in enumerate(models)]
-    known = [of for of in begins if of[0] <= first * (1 + _SAME)]
-    if known:
-        return models[max(known)[2]]
-    return models[min(begins, key=lambda of: (of[0], -of[1]))[2]]
+    begins = [round(math.log(_own_times(loaded.card, run)[0]), 2) for loaded in models]
+    known = [at for at in begins if at <= math.log(first) + 0.01]
+    wanted = max(known) if known else min(begins)
+    there = [loaded for loaded, at in zip(models, begins, strict=True) if at == wanted]
+    return max(there, key=lambda loaded: len(loaded.model.inputs))
 
 
 def _between(at: NDArray[np.float64], where: NDArray[np.float64]) -> NDArray[np.float64]:
