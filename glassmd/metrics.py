@@ -192,9 +192,10 @@ def within_std(
             noise = np.empty(int(mask.sum()))
             for part in np.array_split(np.argsort(guess[t, mask]), _CLASSES):
                 noise[part] = variance[t, mask][part].mean() / count if len(part) else 0.0
-            away = np.abs(label[t, mask] - guess[t, mask]) / np.sqrt(std[t, mask] ** 2 + noise)
+            away, expected = np.abs(label[t, mask] - guess[t, mask]), np.sqrt(std[t, mask] ** 2 + noise)
+            known = np.isfinite(away) & np.isfinite(expected)
             for one, limit in zip(inside[t], (1.0, 2.0), strict=True):
-                one.append((away < limit)[np.isfinite(away)])
+                one.append((away <= limit * expected)[known])
     shares = [[np.concatenate(one) for one in both] for both in inside]
     return np.array([[of.mean() if of.size else np.nan for of in both] for both in shares]).T
 

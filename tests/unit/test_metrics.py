@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glassmd.metrics import SpeciesScores, intraclass_correlation, pearson, reliability, score
+from glassmd.metrics import SpeciesScores, intraclass_correlation, pearson, reliability, score, within_std
 
 
 def labels(
@@ -99,3 +99,22 @@ def test_differences_of_the_labels_alone_do_not_spread_the_share_of_the_ceiling(
     assert found.sd[0] > 0.1
     assert share.mean[0] == pytest.approx(1.0, abs=0.02)
     assert share.sd[0] < 0.03
+
+
+def test_labels_lie_within_the_spread_and_their_noise_as_often_as_normal_numbers_do() -> None:
+    generator, n, replicas = np.random.default_rng(3), 20_000, 4
+    predicted = generator.normal(size=(2, n))
+    truth = predicted + 0.3 * generator.normal(size=(2, n))
+    values = truth + 0.5 * generator.normal(size=(replicas, 2, n))
+    labels_, variances = values.mean(axis=0), values.var(axis=0, ddof=1)
+    labels_[1] = np.nan  # a time that was not measured
+    everyone = np.ones(n, bool)
+    right, narrow = (
+        within_std([predicted], [np.full((2, n), std)], [labels_], [variances], [replicas], [everyone])
+        for std in (0.3, 0.1)
+    )
+    assert right[:, 0] == pytest.approx([0.683, 0.954], abs=0.01)
+    assert narrow[0, 0] < 0.6
+    assert np.isnan(right[:, 1]).all()
+    exact = within_std([truth], [0 * truth], [truth], [0 * truth], [1], [everyone])
+    assert exact[:, 0].tolist() == [1.0, 1.0]

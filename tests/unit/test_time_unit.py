@@ -140,7 +140,7 @@ def test_its_predictions_are_at_the_times_of_the_liquid_that_is_met(model: Path,
 
 
 def test_tau_alpha_is_refused_for_a_model_without(tiny_model: Path, cold_run: Run) -> None:
-    with pytest.raises(InputError, match=r"found τ_α for a model with times in √\(mσ²/ε\)"):
+    with pytest.raises(InputError, match=r"found τ_α for a model that is asked for times in √\(mσ²/ε\)"):
         evaluate(tiny_model, [cold_run.path], tau_alpha=[2.0])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import torch
 from torch import Tensor
@@ -124,12 +124,22 @@ class TunedModel(SolvedModel):
         return before + self.head(columns, species), self.head.spread(columns, species)
 
     @torch.no_grad()
-    def columns(self, data: Data) -> tuple[Tensor, Tensor]:
-        """What is linear in, (n_particles, n_columns), and what the other model says, (n_particles, n_times), σ_AA."""
-        before = self.other(data)
+    def said(self, data: Data) -> Tensor:
+        """What the other model says, (n_particles, n_times of the other), σ_AA."""
+        found: Tensor = self.other(data)
+        return found
+
+    def columns(self, data: Data, said: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What is linear in, (n_particles, n_columns), and M p, (n_particles, n_times), σ_AA.
+
+        Args:
+            data: Encoded particles.
+            said: :meth:`said` of them, where it is known.
+        """
+        said = self.said(data) if said is None else said
         described = data.get(NODE_FEATURES)
-        parts = [before, data[_HEAT]] if described is None else [before, described, data[_HEAT]]
-        return torch.cat(parts, dim=1), before @ self.times_between.T
+        parts = [said, data[_HEAT]] if described is None else [said, described, data[_HEAT]]
+        return torch.cat(parts, dim=1), said @ self.times_between.T
 
     def no_sums(self) -> _Left:
         """Sums over no sample."""
@@ -140,7 +150,8 @@ class TunedModel(SolvedModel):
         self.head.solve(sums.of, variance)
 
 
-_Known = WeakKeyDictionary[Data, tuple[Data, Tensor]]
+_Known = dict[int, Tensor]
+"""By `id` of what was encoded, as long as that is kept: it has no hash."""
 
 
 class _Left(Sums):
@@ -153,14 +164,15 @@ class _Left(Sums):
     """
 
     def __init__(self, model: TunedModel, of: TemperatureSums, known: _Known | None = None) -> None:
-        self._model, self.of, self._known = model, of, WeakKeyDictionary() if known is None else known
+        self._model, self.of, self._known = model, of, {} if known is None else known
 
     def _left(self, sample: Labelled) -> Labelled:
-        if sample.data not in self._known:
-            columns, before = self._model.columns(sample.data)
-            data = Data(num_nodes=len(columns), **{NODE_FEATURES: columns, NODE_SPECIES: sample.data[NODE_SPECIES]})
-            self._known[sample.data] = data, before
-        data, before = self._known[sample.data]
+        number, known = id(sample.data), self._known
+        if number not in known:
+            known[number] = self._model.said(sample.data)
+            finalize(sample.data, known.pop, number, None).atexit = False
+        columns, before = self._model.columns(sample.data, known[number])
+        data = Data(num_nodes=len(columns), **{NODE_FEATURES: columns, NODE_SPECIES: sample.data[NODE_SPECIES]})
         return sample._replace(data=data, labels=sample.labels - before.to(sample.labels))
 
     def kinds(self, sample: Labelled) -> set[Any]:
