@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners.glassnet.bond_network import NodeScale
 from glassmd.learners.linear.head import LinearHead
-from glassmd.learners.linear.temperature_head import TemperatureHead
+from glassmd.learners.linear.temperature_head import TemperatureHead, filled
 from glassmd.learners.linear.temperature_sums import TemperatureSums, heat_of
 from glassmd.learners.part import FOLDS, Labelled
 
@@ -222,3 +222,21 @@ def test_weights_that_bend_with_the_temperature_are_followed():
     for heat in heats:
         one = bent(heat, 99)
         assert float((predicted(head, one) - one.labels).square().mean().sqrt()) < 0.08  # 0.05 of it is noise
+
+
+def test_means_that_were_not_measured_are_those_of_other_temperatures_times_what_these_miss():
+    """The means of three liquids are lines in ln T; the coldest has 1.5 times as much where it was measured."""
+    heats, nan = torch.tensor([COLD, MILD, HOT]), math.nan
+    lines = (1 + heats)[:, None] * torch.tensor([1.0, 2.0, 4.0])
+    values = lines.clone()
+    values[0] = torch.tensor([nan, 1.5 * lines[0, 1], nan])
+    expected = torch.cat([1.5 * lines[:1], lines[1:]])
+    assert torch.allclose(filled(heats, values), expected)
+    folds = values[:, None].repeat(1, FOLDS, 1)
+    assert torch.allclose(filled(heats, folds), expected[:, None].expand(-1, FOLDS, -1))
+    values[0] = torch.tensor([lines[0, 0], nan, 2 * lines[0, 2]])
+    assert torch.allclose(filled(heats, values)[0, 1], 1.5 * lines[0, 1])  # half way
+    assert torch.isnan(filled(heats, torch.full((3, 2), nan))).all()
+    values[:, 0] = torch.tensor([nan, nan, 7.0])
+    of_hottest = torch.stack([2 * lines[0, 2] / lines[2, 2], lines[1, 2] / lines[2, 2]])
+    assert torch.allclose(filled(heats, values)[:2, 0], 7.0 * of_hottest)

@@ -12,7 +12,7 @@ from glassmd.learners.linear.head import BETWEEN, LinearHead
 from glassmd.learners.linear.temperature_sums import EveryTemperature, Level, TemperatureSums, heat_powers, interpolated
 from glassmd.learners.part import FOLDS
 
-__all__ = ["TemperatureHead"]
+__all__ = ["TemperatureHead", "filled"]
 
 _COLUMNS = ("level_low", "level_high", "level_centre", "level_inverse_unit")
 _LEVELS = (*_COLUMNS, "level_mean", "level_fold_mean")
@@ -98,13 +98,11 @@ class TemperatureHead(LinearHead):
             values = (level.low, level.high, level.centre, level.inverse_unit)
             for name, value in zip(_COLUMNS, values, strict=True):
                 getattr(self, name)[k, species].copy_(value)
-        for time in range(self.n_times):
-            known = [k for k in there if torch.isfinite(levels[k].mean[time])]  # type: ignore[union-attr]
-            if known:
-                for name in ("mean", "fold_mean"):
-                    measured = [getattr(levels[k], name)[..., time] for k in known]
-                    found = _along(self.heats, self.heats[known], torch.stack(measured).to(self.heats.device))
-                    getattr(self, f"level_{name}")[:, species, ..., time] = found
+        for name in ("mean", "fold_mean"):
+            kept = getattr(self, f"level_{name}")
+            unknown = torch.full_like(kept[0, species], torch.nan)
+            found = [unknown if level is None else getattr(level, name).to(unknown) for level in levels]
+            kept[:, species] = torch.where(torch.isnan(of := filled(self.heats, torch.stack(found))), 0.0, of)
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """See :meth:`LinearHead.forward`."""
@@ -185,6 +183,48 @@ class TemperatureHead(LinearHead):
             mean = state_dict[f"{prefix}level_mean"]
             state_dict.setdefault(f"{prefix}level_fold_mean", mean[:, :, None].expand(-1, -1, FOLDS, -1))
         super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+def filled(heats: Tensor, values: Tensor) -> Tensor:
+    """Means at every temperature and time, where some were not measured.
+
+    A mean that is missing is that of the other temperatures, along lines in ln T. Where that misses the measured ones
+    at other times of the same temperature, it is taken to miss by the same factor, or between two such times by what
+    lies between.
+
+    Args:
+        heats: (n_heats,) ln T, ascending.
+        values: (n_heats, …, n_times), NaN where nothing was measured.
+
+    Returns:
+        The same shape; NaN at times that no temperature has.
+    """
+    flat = values.reshape(len(values), -1, values.shape[-1])
+    there, found = torch.isfinite(flat).all(dim=1), flat.clone()
+
+    def others(k: int, known: Tensor, time: int) -> Tensor:
+        return _along(heats[k : k + 1], heats[known], flat[known][..., time])[0]
+
+    for time in range(flat.shape[-1]):
+        known = torch.nonzero(there[:, time])[:, 0]
+        for k in torch.nonzero(~there[:, time])[:, 0].tolist() if len(known) else []:
+            factors: dict[int, Tensor] = {}
+            for own in torch.nonzero(there[k])[:, 0].tolist():
+                both = known[there[known, own]]
+                if len(both):
+                    factors[own] = flat[k, :, own] / others(k, both, own)
+            sound = {own: of for own, of in factors.items() if bool((of > 0).all() & torch.isfinite(of).all())}
+            found[k, :, time] = others(k, known, time) * _at(time, sound)
+    return found.reshape(values.shape)
+
+
+def _at(time: int, known: dict[int, Tensor]) -> Tensor | float:
+    """Something that is known at some numbers, at another: between the nearest two, or as at the nearest; else 1."""
+    before, after = ([own for own in known if (own < time) == side] for side in (True, False))
+    if not before or not after:
+        return known[min(known, key=lambda own: abs(own - time))] if known else 1.0
+    low, high = max(before), min(after)
+    return torch.lerp(known[low], known[high], (time - low) / (high - low))
 
 
 def _along(at: Tensor, where: Tensor, values: Tensor) -> Tensor:
