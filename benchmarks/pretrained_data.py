@@ -70,7 +70,8 @@ class State:
         """Of its simulation."""
         if self.published:
             start = [str(folder / "botan")]
-            return RunSettings(start=start, replicas=self.replicas, times=self.times(), seed=440, **others)  # type: ignore[arg-type]
+            replicas = {"replicas": self.replicas, "held_out_replicas": self.replicas}
+            return RunSettings(start=start, times=self.times(), seed=440, **replicas, **others)  # type: ignore[arg-type]
         told = {
             "truncation": self.truncation,
             "temperature": self.temperature,
