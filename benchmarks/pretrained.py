@@ -210,23 +210,25 @@ def figure(scores: dict[str, list[dict[str, Any]]], out: Path) -> None:
     import matplotlib.pyplot as plt
 
     every = sorted({row["temperature"] for row in scores[LATEST]})
-    shown, axes = plt.subplots(1, len(every), figsize=(2.6 * len(every), 3.2), sharey=True, constrained_layout=True)
+    size = (2.6 * len(every), 3.2)
+    shown, axes = plt.subplots(1, len(every), figsize=size, sharex=True, sharey=True, constrained_layout=True)
+    legend: dict[str, Any] = {}
     for axis, temperature in zip(np.atleast_1d(axes), every, strict=True):
         names = [*MEMBERS, f"alone-{temperature:g}", f"without-{temperature:g}"]
         labels = [*MEMBERS, "long, this T alone", "long, without this T"]
         for number, (name, label) in enumerate(zip(names, labels, strict=True)):
             rows = [row for row in scores.get(name, ()) if row["species"] == "A" and row["temperature"] == temperature]
+            rows = [row for row in rows if row["ceiling"] > LEAST_CEILING]
             best = {row["time"]: row for row in sorted(rows, key=lambda row: row["parents"])}
             if best:
                 times, of = zip(*sorted(best.items()), strict=True)
                 style = {"marker": "os^vD<"[number], "ms": 4, "lw": 1.2, "ls": "-" if name in MEMBERS else "none"}
                 share, error = ([row[key] for row in of] for key in ("share", "share_error"))
-                axis.errorbar(times, share, error, label=label, color=f"C{number}", capsize=2, **style)
+                legend[label] = axis.errorbar(times, share, error, color=f"C{number}", capsize=2, **style)
         axis.set(xscale="log", xlabel="$t\\,/\\,\\tau_\\alpha$", title=f"T = {temperature:g}", ylim=(0.3, 1.0))
         axis.grid(alpha=0.3)
     np.atleast_1d(axes)[0].set_ylabel("$\\rho_A$ / ceiling")
-    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    shown.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+    shown.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6, frameon=False)
     shown.savefig(out, dpi=150)
 
 

@@ -23,8 +23,8 @@ from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
 from glassmd.mixtures import mixture_of
 from glassmd.models.card import ModelCard
-from glassmd.models.clock import tau_alpha_at
-from glassmd.models.family import numbers_that_see, plan_of
+from glassmd.models.clock import beyond_measured, tau_alpha_at
+from glassmd.models.family import Plan, numbers_that_see, plan_of
 from glassmd.models.guard import Guarded, TemperatureFrom, guard
 from glassmd.models.known import fitting, model_directory
 from glassmd.models.store import LoadedModel, load_models
@@ -150,12 +150,26 @@ def predict(
         std=plan.together({k: one.std for k, one in found.items()}),
         temperature=guarded.temperature,
         temperature_from=guarded.temperature_from,
-        warnings=[*guarded.warnings(), *warnings],
+        warnings=[*guarded.warnings(), *warnings, *_beyond(usable, plan, guarded.temperature)],
         inputs=tuple(name for name in INPUTS if any(name in seen[k] for k in plan.parts)),
         input_cost=making.cost,
         seconds=sum(one.seconds for one in found.values()),
         tau_alpha=tau_alpha_at(widest.card, guarded.temperature),
         target=widest.card.target,
+    )
+
+
+def _beyond(models: Sequence[LoadedModel], plan: Plan, temperature: float) -> list[str]:
+    """In words, the times that go on from other temperatures."""
+    found = set[float]()
+    for k, (_, weight) in plan.parts.items():
+        own = [time for time, share in zip(plan.times, weight, strict=True) if share > 0]
+        found.update(beyond_measured(models[k].card, temperature, own))
+    told = ", ".join(f"{time:g}" for time in sorted(found))
+    return (
+        [f"t = {told} was measured at other temperatures than T = {temperature:.3g} only: extrapolated"]
+        if found
+        else []
     )
 
 

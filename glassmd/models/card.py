@@ -43,6 +43,7 @@ class ModelCard(BaseModel):
         cage_protocols: By temperature, :class:`glassmd.simulation.structures.CageProtocol` as numbers: how the
             cage positions were measured that it was trained on.
         tau_alphas: By temperature, √(mσ²/ε): the unit of the times; empty where that is √(mσ²/ε) itself.
+        measured: By temperature, those of the times that its data have; empty where nobody kept them.
         domain: What the training data were like, which snapshots are compared with; cards of earlier versions, and of
             models whose data nobody had, do not say.
         provenance: How it was trained, free.
@@ -73,6 +74,7 @@ class ModelCard(BaseModel):
     residual_std: dict[str, list[_Number]] | None = None
     cage_protocols: dict[str, dict[str, Any]] = {}
     tau_alphas: dict[str, _Positive] = {}
+    measured: dict[str, list[_Positive]] = {}
     domain: Domain | None = None
     provenance: dict[str, Any] = {}
     glassmd_version: str = ""
@@ -87,9 +89,9 @@ class ModelCard(BaseModel):
         liquids = self.provenance.get("liquids", [])
         if not isinstance(liquids, list) or not all(isinstance(name, str) for name in liquids):
             raise ValueError("the liquids of its training are no list of names")
-        for temperature in [*self.cage_protocols, *self.tau_alphas]:
+        for temperature in [*self.cage_protocols, *self.tau_alphas, *self.measured]:
             if not _is_number(temperature):
-                raise ValueError(f"cage protocols or τ_α are of a temperature {temperature!r:.60}")
+                raise ValueError(f"cage protocols, τ_α or times are of a temperature {temperature!r:.60}")
         for name in [*self.trained_species, *(self.residual_std or {})]:
             if name not in species:
                 raise ValueError(f"species {name!r} is not in the mixture's {species}")

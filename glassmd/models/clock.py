@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from glassmd.errors import ModelError
 from glassmd.models.card import ModelCard
 
-__all__ = ["AskedTimes", "asked_times", "knows_time", "tau_alpha_at"]
+__all__ = ["AskedTimes", "asked_times", "beyond_measured", "knows_time", "tau_alpha_at"]
 
 FloatArray = NDArray[np.float64]
 
 _SAME = 1e-4  # relative
 _FARTHEST = 2.0  # ratio of two times of a model between which others may be interpolated
 _BEYOND = 0.02  # by which a time may miss the first or the last: τ_α is not known better
+_NEAR = 0.02  # relative: temperatures that are as good as one
 _DIGITS = ".3g"
 
 
@@ -100,6 +101,30 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
                 f"found time {time:g}", f"one of the model's times {known}{between}", f"try {nearest:{_DIGITS}}"
             )
     return AskedTimes([float(time) for time in times], own)
+
+
+def beyond_measured(card: ModelCard, temperature: float, times: Sequence[float]) -> list[float]:
+    """Those of some times, √(mσ²/ε), that were not measured on both sides of a temperature of the training, nor at it.
+
+    What a model says of them goes on from other temperatures. None where the temperature itself lies beyond all.
+
+    Example:
+        >>> from glassmd.mixtures import get_mixture
+        >>> card = ModelCard(model="ridge", mixture=get_mixture("kob-andersen").identity(), temperatures=[0.5, 1.0],
+        ...                  density=1.2, times=[1.0, 2.0], trained_species=["A"],
+        ...                  measured={"0.5": [1.0], "1": [1.0, 2.0]})
+        >>> beyond_measured(card, 0.6, [1.0, 2.0]), beyond_measured(card, 1.0, [1.0, 2.0])
+        ([2.0], [])
+    """
+    own = np.array(card.times) * (tau_alpha_at(card, temperature) or 1.0)
+    found = []
+    low, high = min(card.temperatures) * (1 - _NEAR), max(card.temperatures) * (1 + _NEAR)
+    for time in times if card.measured and low <= temperature <= high else ():
+        nearest = card.times[int(np.argmin(np.abs(np.log(own / time))))]
+        at = [float(name) for name, of in card.measured.items() if np.isclose(of, nearest, rtol=_SAME, atol=0.0).any()]
+        if not at or not min(at) * (1 - _NEAR) <= temperature <= max(at) * (1 + _NEAR):
+            found.append(time)
+    return found
 
 
 def _smooth(x: FloatArray, y: FloatArray) -> Callable[[Any], FloatArray]:

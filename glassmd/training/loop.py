@@ -497,6 +497,7 @@ class Trainer:
             trained_species=self.species,
             residual_std=self.validation.residual,
             cage_protocols=self.structures.cage_protocols(),
+            measured=source.times_by_temperature,
             domain=self._domain,
             provenance={
                 "steps": self.best["step"],

@@ -155,6 +155,14 @@ class SampleSource:
         return {str(run.identity["id"]): run.tau_alpha for run in self.runs if run.tau_alpha is not None}
 
     @property
+    def times_by_temperature(self) -> dict[str, list[float]]:
+        """The times of its runs by temperature, as cage protocols are told."""
+        found: dict[str, list[list[float]]] = {}
+        for run in self.runs:
+            found.setdefault(f"{float(run.identity['temperature']):g}", []).append(run.sample_times)
+        return {name: union_of_times(of) for name, of in found.items()}
+
+    @property
     def tau_alpha_by_temperature(self) -> dict[str, float]:
         """The unit of the times by temperature, mean over its runs, as cage protocols are told."""
         found: dict[str, list[float]] = {}

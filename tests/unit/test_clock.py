@@ -11,7 +11,7 @@ import pytest
 from glassmd.errors import ModelError
 from glassmd.mixtures import get_mixture
 from glassmd.models.card import ModelCard
-from glassmd.models.clock import asked_times, tau_alpha_at
+from glassmd.models.clock import asked_times, beyond_measured, tau_alpha_at
 
 TIMES = [0.1 * 10 ** (k / 5) for k in range(6)]
 
@@ -88,3 +88,17 @@ def test_times_that_lie_far_apart_say_nothing_of_those_in_between() -> None:
     with pytest.raises(ModelError, match=r"found time 1; expected one of the model's times 0.1, 10; try 0.1"):
         asked_times(card(times=[0.1, 10.0]), 1.0, [1.0])
     assert asked_times(card(times=[0.1, 10.0]), 1.0, [10.0]).times == [10.0]
+
+
+def test_times_that_go_on_from_other_temperatures_are_said() -> None:
+    measured = {"0.5": [1.0], "0.7": [1.0, 2.0], "1": [1.0, 2.0]}
+    card = ModelCard(
+        model="ridge", mixture=get_mixture("kob-andersen").identity(), temperatures=[0.5, 0.7, 1.0], density=1.2,
+        times=[1.0, 2.0], trained_species=["A"], measured=measured,
+    )  # fmt: skip
+    assert beyond_measured(card, 0.5, [1.0, 2.0]) == [2.0]
+    assert beyond_measured(card, 0.6, [1.0, 1.9]) == [1.9]
+    assert beyond_measured(card, 0.69, [1.0, 2.0]) == []
+    assert beyond_measured(card, 0.8, [1.0, 2.0]) == []
+    assert beyond_measured(card, 1.5, [1.0, 2.0]) == [], "the temperature is said to be another one's"
+    assert beyond_measured(card.model_copy(update={"measured": {}}), 0.5, [2.0]) == []
