@@ -164,6 +164,8 @@ def _tested(
     tested.times, tested.times_left_out = _shared(models, runs)
     for run in runs:
         own = [time for time in tested.times if _known_by(models, run, time)]
+        if not own:
+            continue
         chosen = [at_times(sample, np.asarray(own)) for sample in _select(run, subset)]
         settings = RunSettings(engine=engine, device=device)
         of = models[0] if len(models) == 1 else models
