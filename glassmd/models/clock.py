@@ -83,7 +83,8 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
     Args:
         card: Of the model.
         temperature: Of the liquid, ε_AA.
-        times: √(mσ²/ε); all of the model's by default, to three digits where they are in units of τ_α.
+        times: √(mσ²/ε); by default the model's, to three digits where they are in units of τ_α, without those that
+            were measured in colder liquids only: in hotter ones nothing has happened yet.
 
     Raises:
         ModelError: A time that the model does not know, and cannot interpolate.
@@ -91,7 +92,8 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
     tau = tau_alpha_at(card, temperature)
     own = np.array(card.times) * (1.0 if tau is None else tau)
     if times is None:
-        return AskedTimes([float(time) if tau is None else float(format(time, _DIGITS)) for time in own], own)
+        slow = [time for time, first in zip(own, _hottest(card), strict=True) if temperature <= first * (1 + _NEAR)]
+        return AskedTimes([float(time) if tau is None else float(format(time, _DIGITS)) for time in slow or own], own)
     for time in times:
         if not knows_time(time, own):
             nearest = own[int(np.argmin(np.abs(own - time)))]
@@ -101,6 +103,12 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
                 f"found time {time:g}", f"one of the model's times {known}{between}", f"try {nearest:{_DIGITS}}"
             )
     return AskedTimes([float(time) for time in times], own)
+
+
+def _hottest(card: ModelCard) -> list[float]:
+    """Of each of its times: the highest temperature that it was measured at, as far as a card says."""
+    known = [[float(name) for name, of in card.measured.items() if np.isclose(of, time).any()] for time in card.times]
+    return [max(of, default=math.inf) for of in known]
 
 
 def beyond_measured(card: ModelCard, temperature: float, times: Sequence[float]) -> list[float]:

@@ -102,3 +102,16 @@ def test_times_that_go_on_from_other_temperatures_are_said() -> None:
     assert beyond_measured(card, 0.8, [1.0, 2.0]) == []
     assert beyond_measured(card, 1.5, [1.0, 2.0]) == [], "the temperature is said to be another one's"
     assert beyond_measured(card.model_copy(update={"measured": {}}), 0.5, [2.0]) == []
+
+
+def test_times_of_colder_liquids_only_are_not_predicted_unless_somebody_asks() -> None:
+    card = ModelCard(
+        model="ridge", mixture=get_mixture("kob-andersen").identity(), temperatures=[0.5, 1.0], density=1.2,
+        times=[0.5, 1.0], trained_species=["A"], measured={"0.5": [0.5, 1.0], "1": [1.0]},
+    )  # fmt: skip
+    assert asked_times(card, 0.5).times == [0.5, 1.0]
+    assert asked_times(card, 0.8).times == [1.0]
+    assert asked_times(card, 0.8).own.tolist() == [0.5, 1.0]
+    assert asked_times(card, 0.8, [0.5]).times == [0.5]
+    values = np.array([[1.0], [2.0]])
+    assert asked_times(card, 0.8).of(values).tolist() == [[2.0]]
