@@ -22,7 +22,7 @@ from glassmd.settings import RunSettings
 
 PER_DECADE = 5
 LONGEST, SHORT = 4, -1
-"""Output times are τ_α × 10^(k/5), from 0.1 √(mσ²/ε) up to k = 4, which is 6.3 τ_α, or -1, which is 0.63 τ_α."""
+"""Output times are τ_α × 10^(k/5), from 0.1 √(mσ²/ε) up to k = 4, which is 6.3 τ_α, or k = -1, which is 0.63 τ_α."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ LONG = (
     State("force-shifted", 0.8, 2.55),
     State("force-shifted", 0.64, 8.4),
     State("force-shifted", 0.56, 25.0),
-    State("force-shifted", 0.5, 105.0, replicas=2, held_out_replicas=8),
+    State("force-shifted", 0.5, 105.0, replicas=2, held_out_replicas=4, lineages=8, longest=2),
     State("shifted", 0.8, 2.55, parents=2),
     State("shifted", 0.64, 8.4, parents=2),
     State("shifted", 0.56, 25.0, parents=2),

@@ -294,6 +294,58 @@ def test_one_replica_each_gives_a_spread_of_the_truth_where_others_tell_the_nois
     assert 0.3 < float((((predicted - truth) / spread) ** 2).mean()) < 3.0
 
 
+def of_two_temperatures() -> tuple[GlassNet, list[Labelled]]:
+    """Solved for a cold liquid and a hot one, which moves twice as far; the second time is measured in the hot one."""
+    torch.manual_seed(0)
+    model = GlassNet(n_times=2, width=8, n_layers=1)
+    liquids = []
+    for seed in range(8):
+        hot = seed % 2 == 0
+        encoded = model.encode(structure_of(seed, temperature=0.6 if hot else 0.5))
+        labels = (1 + hot) * torch.from_numpy(sample_of(seed).propensity.T)
+        labels[:, 1] = labels[:, 1] if hot else torch.nan
+        liquids.append(Labelled(encoded, labels, torch.ones(N, dtype=torch.bool), REPLICAS, fold=seed // 2))
+    model.set_normalisation(torch.full((2, 2), 0.2), torch.full((2, 2), 0.9))
+    for member in model.members:
+        torch.nn.init.zeros_(member.leave.bias)
+        torch.nn.init.zeros_(member.beside.bias)
+    return model.fit(liquids), liquids
+
+
+def test_members_count_from_the_mean_at_their_temperature():
+    model, liquids = of_two_temperatures()
+    for liquid in liquids:
+        data, species = batch_graphs([liquid.data]), liquid.data["species"]
+        said = 0.9 + 0.2 * model._member(0, data)  # nothing beside the mean
+        torch.testing.assert_close(said, model.linear.level(data["features"], species))
+        mean = torch.stack([said[species == s][0] for s in (0, 1)])[:, 0]
+        own = [
+            torch.stack([one.labels[species == s, 0] for one in liquids[liquids.index(liquid) % 2 :: 2]])
+            for s in (0, 1)
+        ]
+        torch.testing.assert_close(mean, torch.stack([of.mean() for of in own]).to(mean), rtol=0.05, atol=0)
+
+
+def test_the_means_that_a_member_learns_with_know_nothing_of_its_fold():
+    model, liquids = of_two_temperatures()
+    strange = [one._replace(labels=one.labels + 5) if one.fold == 2 else one for one in liquids]
+    other = GlassNet(n_times=2, width=8, n_layers=1).fit(strange)
+    other.load_state_dict({**model.state_dict(), **{k: v for k, v in other.state_dict().items() if "linear" in k}})
+    data = batch_graphs([liquids[0].data])
+    for member in range(4):
+        same = torch.allclose(model._member(member, data, apart=True), other._member(member, data, apart=True))
+        assert same == (member == 2)
+    assert not torch.allclose(model._member(2, data), other._member(2, data))
+
+
+def test_members_of_an_earlier_version_know_the_means_themselves():
+    model, liquids = of_two_temperatures()
+    old = {name: value for name, value in model.state_dict().items() if name != "from_levels"}
+    again = make_model("glassnet", **model.hyperparameters()).eval()
+    again.load_state_dict(old)
+    assert not again._member(0, batch_graphs([liquids[0].data])).any()
+
+
 def test_weights_of_an_earlier_version_are_read():
     model, taken = fitted()
     let_members_speak(model)

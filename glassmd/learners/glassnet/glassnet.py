@@ -58,7 +58,8 @@ class GlassNet(Solvable):
 
     Nothing it sees changes under rotations, reflections, translations, images or another order of the particles.
     Every sample is in the linear part and in four of five members. A member that has not taken a step, because all
-    lineages are of its fold, says nothing.
+    lineages are of its fold, says nothing. Of several temperatures the members, like the linear part, say how far a
+    label is from the mean at its own: where a time was not measured, that mean is not theirs to know.
 
     Args:
         width: Channels of the networks.
@@ -118,6 +119,8 @@ class GlassNet(Solvable):
         )
         self.blend = Blend(n_species=n_species, n_times=n_times)
         self.calibration = Calibration(n_species=n_species, n_times=n_times)
+        self.from_levels: Tensor
+        self.register_buffer("from_levels", torch.ones((), dtype=torch.bool))
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros(FOLDS, dtype=torch.int64))
 
@@ -127,17 +130,18 @@ class GlassNet(Solvable):
         return {**own, **with_prefix(self.linear.weights_to_predict(), "linear.")}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        """Earlier versions counted the steps of all members together."""
+        """Earlier versions counted the steps of all members together, and these had to know the means of the labels."""
+        state_dict.setdefault(f"{prefix}from_levels", torch.zeros((), dtype=torch.bool))
         if (taken := state_dict.pop(f"{prefix}taken", None)) is not None:
             state_dict.pop(f"{prefix}folds", None)
             state_dict[f"{prefix}steps"] = (taken // FOLDS).expand(FOLDS).clone()
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def _apply(self, fn: Any, recurse: bool = True) -> GlassNet:
-        """The steps stay on the CPU, where it is decided by them whose turn it is."""
-        steps = self.steps
+        """What decides whose turn it is, and how, stays on the CPU."""
+        steps, from_levels = self.steps, self.from_levels
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.steps = steps
+        self.steps, self.from_levels = steps, from_levels
         return self
 
     @property
@@ -185,7 +189,7 @@ class GlassNet(Solvable):
             self.steps[member] += 1
             seen = mask & (data.fold.to(mask.device, non_blocking=True) != member)[data.batch]
             known = seen[:, None] & torch.isfinite(target)
-            residual = torch.where(known, self._member(member, data) - target, 0.0)
+            residual = torch.where(known, self._member(member, data, apart=True) - target, 0.0)
             group, n_groups = data.batch * self.n_species + data[NODE_SPECIES], len(folds) * self.n_species
             inner = shrink_offsets(residual, group, known, BETWEEN, n_groups)
             return weighted_square_error(inner, torch.where(known, 0.0, torch.nan), seen, noise)
@@ -273,15 +277,18 @@ class GlassNet(Solvable):
     def _unseen(self, data: Data, fold: int) -> tuple[Tensor, Tensor]:
         species = data[NODE_SPECIES]
         linear = self.linear.forward_fold(data[NODE_FEATURES], species, fold)
-        return self.normalise(linear, species), self._members(data, [fold])
+        return self.normalise(linear, species), self._member(fold, data, apart=True)
 
     def _members(self, data: Data, which: Iterable[int]) -> Tensor:
         return torch.stack([self._member(k, data) for k in which]).mean(dim=0)
 
-    def _member(self, member: int, data: Data) -> Tensor:
-        species = data[NODE_SPECIES]
-        nodes = self.node_scale(data[NODE_FEATURES], species)
+    def _member(self, member: int, data: Data, *, apart: bool = False) -> Tensor:
+        """What a member says; `apart`, with means of labels that know no more of its fold than it does."""
+        x, species = data[NODE_FEATURES], data[NODE_SPECIES]
+        nodes = self.node_scale(x, species)
         found: Tensor = self.members[member](nodes, species, data[EDGE_INDEX], data[BONDS])
+        if bool(self.from_levels) and self.linear.has_levels:
+            found = found + self.normalise(self.linear.level(x, species, member if apart else None), species)
         return found
 
 

@@ -104,28 +104,40 @@ class TemperatureHead(LinearHead):
             found = [unknown if level is None else getattr(level, name).to(unknown) for level in levels]
             kept[:, species] = torch.where(torch.isnan(of := filled(self.heats, torch.stack(found))), 0.0, of)
 
+    @property
+    def has_levels(self) -> bool:
+        """Whether labels are counted from their mean at every temperature."""
+        return len(self.heats) > 0
+
+    def level(self, x: Tensor, species: Tensor, fold: int | None = None) -> Tensor:
+        """(n_particles, n_times) mean of the labels at the particles' temperature, of all folds or of all but one."""
+        means = self.level_mean if fold is None else self.level_fold_mean[:, :, fold]
+        mean = x.new_empty((len(x), self.n_times))
+        for heat, s, rows in self._alike(x, species):
+            mean[rows] = interpolated(heat, self.heats, means[:, s])[0].to(x.dtype)
+        return mean
+
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """See :meth:`LinearHead.forward`."""
-        if not len(self.heats):
+        if not self.has_levels:
             return super().forward(x, species)
-        columns = self._in_units(x, species)
-        return super().forward(columns, species).to(x.dtype) + self._mean(self.level_mean, x, species)
+        return super().forward(self._in_units(x, species), species).to(x.dtype) + self.level(x, species)
 
     def forward_fold(self, x: Tensor, species: Tensor, fold: int) -> Tensor:
         """See :meth:`LinearHead.forward_fold`."""
-        if not len(self.heats):
+        if not self.has_levels:
             return super().forward_fold(x, species, fold)
-        columns, mean = self._in_units(x, species), self._mean(self.level_fold_mean[:, :, fold], x, species)
+        columns = self._in_units(x, species)
 
         def around(head: LinearHead) -> Tensor:
             """What the weights say, without a constant: that of the whole may know the fold."""
             return head._predicted(columns, species, head.fold_weight[:, fold], torch.zeros_like(head.bias))
 
-        return self._joined(around(self), around).to(x.dtype) + mean
+        return self._joined(around(self), around).to(x.dtype) + self.level(x, species, fold)
 
     def spread(self, x: Tensor, species: Tensor) -> Tensor:
         """See :meth:`LinearHead.spread`."""
-        if not len(self.heats):
+        if not self.has_levels:
             return super().spread(x, species)
         return super().spread(self._in_units(x, species), species).to(x.dtype)
 
@@ -147,13 +159,6 @@ class TemperatureHead(LinearHead):
             powers = heat_powers(float(heat - self.middle), degree)
             columns[rows] = torch.cat([factor * z for factor in powers.to(z)], dim=1)
         return columns
-
-    def _mean(self, levels: Tensor, x: Tensor, species: Tensor) -> Tensor:
-        """(n_particles, n_times) mean of the labels of alike particles, from (n_heats, n_species, n_times) `levels`."""
-        mean = x.new_empty((len(x), self.n_times))
-        for heat, s, rows in self._alike(x, species):
-            mean[rows] = interpolated(heat, self.heats, levels[:, s])[0].to(x.dtype)
-        return mean
 
     def _alike(self, x: Tensor, species: Tensor) -> Iterator[tuple[Tensor, int, Tensor]]:
         """The logarithm of T, (1,), species and rows of the particles that have these in common."""
