@@ -25,6 +25,7 @@ from pretrained_data import STATES
 
 import glassmd
 from glassmd.graphs import batch_graphs
+from glassmd.models.cages import cages_at
 from glassmd.models.known import ABOUT_FILE, About, Score
 from glassmd.models.store import load_model, save_model
 from glassmd.settings import RunSettings, Settings, TrainSettings
@@ -64,7 +65,7 @@ def runs_of(folder: Path, member: str, of: Iterable[float]) -> list[tuple[Path, 
         for path, state in found
         if _finished(path)
         and open_run(path).times[-1] / state.tau_alpha > first
-        and not (member == LATEST and path.name.endswith("-short"))  # a single time of hundreds of cages
+        and not (path.name.endswith("-short") and MEMBERS[member].get("input") != ["thermal"])  # hundreds of structures
     ]
 
 
@@ -116,7 +117,7 @@ def trainings(
 def predictions(directory: Path, run: Run, samples: Sequence[Sample], folds: Sequence[int]) -> list[tuple[Any, Any]]:
     """(n_times, n_particles) prediction and spread of each sample by the parts that never saw a fold."""
     loaded = load_model(directory)
-    structures = Structures([run], loaded.model.inputs, _cage(loaded, run))
+    structures = Structures([run], loaded.model.inputs, cages_at(loaded.card, float(run.identity["temperature"])))
     structures.make([sample.key for sample in samples], RunSettings(workers=2))
     found = []
     for sample, fold in zip(samples, folds, strict=True):
@@ -126,12 +127,6 @@ def predictions(directory: Path, run: Run, samples: Sequence[Sample], folds: Seq
         assert spread is not None
         found.append((values.numpy().T.astype(float), spread.numpy().T.astype(float)))
     return found
-
-
-def _cage(loaded: Any, run: Run) -> Any:
-    from glassmd.prediction import _cage as cage
-
-    return cage(loaded, float(run.identity["temperature"]))
 
 
 def score(

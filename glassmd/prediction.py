@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
@@ -22,6 +21,7 @@ from glassmd.errors import EngineError, ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
 from glassmd.mixtures import mixture_of
+from glassmd.models.cages import cages_at
 from glassmd.models.card import ModelCard
 from glassmd.models.clock import beyond_measured, tau_alpha_at
 from glassmd.models.family import Plan, numbers_that_see, plan_of
@@ -29,15 +29,7 @@ from glassmd.models.guard import Guarded, TemperatureFrom, guard
 from glassmd.models.known import fitting, model_directory
 from glassmd.models.store import LoadedModel, load_models
 from glassmd.settings import RunSettings
-from glassmd.simulation.structures import (
-    CAGE,
-    CageProtocol,
-    Made,
-    Request,
-    is_published,
-    requests_for,
-    structure_of_configuration,
-)
+from glassmd.simulation.structures import Made, Request, requests_for, structure_of_configuration
 from glassmd.stream.dataset import Run
 from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures, add_cost, merge_cost
@@ -45,9 +37,6 @@ from glassmd.structure import INPUTS, Structure
 from glassmd.target import PROPENSITY, Target
 
 __all__ = ["Prediction", "predict", "predict_samples"]
-
-
-_SAME_TEMPERATURE = 1e-3  # relative
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +229,7 @@ class _Making:
         return structure
 
     def _requests(self, loaded: LoadedModel) -> tuple[Request, ...]:
-        return requests_for(loaded.model.inputs, _cage(loaded, self.temperature))
+        return requests_for(loaded.model.inputs, cages_at(loaded.card, self.temperature))
 
 
 def _at_own_times(structure: Structure, loaded: LoadedModel, guarded: Guarded, device: DeviceChoice) -> Prediction:
@@ -368,7 +357,7 @@ def _at_all_times(
     check: Callable[[], None] | None,
 ) -> tuple[list[Prediction], dict[str, dict[str, Any]]]:
     """What a model says of samples at the times of its card."""
-    structures = Structures([run], loaded.model.inputs, _cage(loaded, float(run.identity["temperature"])))
+    structures = Structures([run], loaded.model.inputs, cages_at(loaded.card, float(run.identity["temperature"])))
     structures.make([sample.key for sample in samples], settings, check=check)
     found = []
     for sample in samples:
@@ -381,23 +370,6 @@ def _at_all_times(
         guarded = guard(loaded.card, structure.thermal, structure.temperature)
         found.append(_at_own_times(structure, loaded, guarded, settings.device))
     return found, structures.cost
-
-
-def _cage(loaded: LoadedModel, temperature: float) -> Request:
-    """How cages are measured at a temperature: as in the training, between whose temperatures they last in proportion
-    to τ_α.
-    """
-    known, card = loaded.card.cage_protocols, loaded.card
-    if not known:
-        return CAGE
-    nearest = min(known, key=lambda name: abs(float(name) - temperature))
-    if is_published(known[nearest]):
-        return Request("cage", published=True)
-    protocol, tau = CageProtocol.from_dict(known[nearest]), tau_alpha_at(card, temperature)
-    if tau is None or len(known) == 1 or math.isclose(float(nearest), temperature, rel_tol=_SAME_TEMPERATURE):
-        return Request("cage", protocol)
-    between = CageProtocol.for_state(tau, shortest=card.times[0] * tau)
-    return Request("cage", replace(between, replicas=protocol.replicas))
 
 
 def _require_fit(configuration: Configuration, card: ModelCard) -> None:
