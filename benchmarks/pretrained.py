@@ -2,6 +2,7 @@
 
     python benchmarks/pretrained.py FOLDER train [all|alone|without] [--members long,…] [--only T,…]
     python benchmarks/pretrained.py FOLDER score OUT.json
+    python benchmarks/pretrained.py FOLDER tables SCORES.json
     python benchmarks/pretrained.py FOLDER figure SCORES.json --out docs/pretrained.png
     python benchmarks/pretrained.py FOLDER publish --version 1.0
 
@@ -50,6 +51,8 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "long": {"first_time": 0.63},
 }  # fmt: skip
 LATEST = "long"
+Scores = dict[str, list[dict[str, Any]]]
+"""Rows by model: a member's name, `alone-T` or `without-T`."""
 MAX_STEPS = 3600  # of several temperatures; the learner's own number suits one
 LEAST_CEILING = 0.25  # below which labels are so noisy that ρ / ceiling says nothing
 SUMMARY = "Kob and Andersen's mixture in three dimensions, from the cage to six relaxation times, at T = 0.44 to 1"
@@ -200,7 +203,7 @@ def every_score(folder: Path) -> dict[str, Any]:
 # ---- figures ------------------------------------------------------------------------------------------------------
 
 
-def figure(scores: dict[str, list[dict[str, Any]]], out: Path) -> None:
+def figure(scores: Scores, out: Path) -> None:
     """ρ / ceiling of A against t / τ_α, a panel per temperature."""
     import matplotlib.pyplot as plt
 
@@ -225,6 +228,54 @@ def figure(scores: dict[str, list[dict[str, Any]]], out: Path) -> None:
     np.atleast_1d(axes)[0].set_ylabel("$\\rho_A$ / ceiling")
     shown.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6, frameon=False)
     shown.savefig(out, dpi=150)
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------
+
+
+def _by_time(rows: Iterable[dict[str, Any]], temperature: float) -> dict[float, dict[str, Any]]:
+    """Of A at a temperature, where labels say something; runs with longer replicas go first."""
+    own = [row for row in rows if row["species"] == "A" and row["temperature"] == temperature]
+    loud = [row for row in own if row["ceiling"] > LEAST_CEILING]
+    return {row["time"]: row for row in sorted(loud, key=lambda row: not row["run"].endswith("-short"))}
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines)) + "\n"
+
+
+def tables(scores: Scores) -> str:
+    """ρ_A / ceiling of the members, of all temperatures and each alone, and of one that was left out."""
+    every = sorted({row["temperature"] for row in scores[LATEST]})
+    told = []
+    for member in [name for name in MEMBERS if name in scores]:
+        found = {t: _by_time(scores[member], t) for t in every}
+        times = sorted({time for of in found.values() for time in of})
+        lines = [[f"{time:.2g}", *(_cell(found[t].get(time), error=True) for t in every)] for time in times]
+        told += [f"{member}\n", _table(["t / τ_α", *(f"T = {t:g}" for t in every)], lines)]
+    for kind in ("alone", "without"):
+        lines = []
+        for t in every:
+            every_t, other = _by_time(scores[LATEST], t), _by_time(scores.get(f"{kind}-{t:g}", ()), t)
+            lines += [
+                [f"T = {t:g}", f"{time:.2g}", _cell(other[time]), _cell(every_t.get(time)), _ratio(other[time], of)]
+                for time in sorted(other)
+                if (of := every_t.get(time))
+            ]
+        told += [f"{kind}\n", _table(["", "t / τ_α", kind, "all", f"{kind} / all"], lines)]
+    within = np.array([row["within_std"] for name in MEMBERS for row in scores.get(name, ())])
+    told.append(f"within ±1 and ±2 of {len(within)}: {within.min(axis=0)} to {within.max(axis=0)}")
+    return "\n".join(told)
+
+
+def _cell(row: dict[str, Any] | None, *, error: bool = False) -> str:
+    if row is None:
+        return ""
+    return f"{row['share']:.3f}"[1:] + (f" ± {row['share_error']:.3f}".replace("0.", ".") if error else "")
+
+
+def _ratio(one: dict[str, Any], other: dict[str, Any]) -> str:
+    return f"{one['share'] / other['share']:.3f}"
 
 
 # ---- publishing ---------------------------------------------------------------------------------------------------
@@ -288,7 +339,7 @@ def main() -> None:
     """Do what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("what", choices=("train", "score", "figure", "publish"))
+    parser.add_argument("what", choices=("train", "score", "tables", "figure", "publish"))
     parser.add_argument("kind", nargs="?", default="all")
     parser.add_argument("--members", default=",".join(MEMBERS))
     parser.add_argument("--only", default="")
@@ -301,6 +352,8 @@ def main() -> None:
             train_member(asked.folder, out, member, of)
     elif asked.what == "score":
         write_json(Path(asked.kind), every_score(asked.folder))
+    elif asked.what == "tables":
+        print(tables(json.loads(Path(asked.kind).read_text())))
     elif asked.what == "figure":
         figure(json.loads(Path(asked.kind).read_text()), asked.out)
     else:
