@@ -59,8 +59,8 @@ SUMMARY = "Kob and Andersen's mixture in three dimensions, from the cage to six 
 
 
 def runs_of(folder: Path, member: str, of: Iterable[float]) -> list[tuple[Path, float]]:
-    """Finished run directories of some temperatures that have times for a member, with τ_α."""
-    first, wanted = MEMBERS[member]["first_time"] * 0.99, set(of)
+    """Finished run directories of some temperatures that have times for a member, not only its first, with τ_α."""
+    first, wanted = MEMBERS[member]["first_time"] * 1.1, set(of)
     found = [(folder / state.name, state) for state in OWN if state.temperature in wanted]
     found += [(folder / "botan", state) for state in OWN if state.published and state.temperature in wanted]
     return [
@@ -176,28 +176,29 @@ def score(
     return rows
 
 
-def every_score(folder: Path) -> dict[str, Any]:
+def every_score(folder: Path) -> Scores:
     """Of every model that is there on every liquid that it should know."""
-    every, result = temperatures(folder), {}
-    for directory in sorted((folder / "models").glob("*")) + sorted((folder / "models" / "all").glob("*")):
-        if not (directory / "model.json").exists():
-            continue
-        member = directory.name if directory.parent.name == "all" else LATEST
+    models = folder / "models"
+    directories = [*sorted(models.glob("*-*")), *(models / "all" / member for member in MEMBERS)]
+    return {path.name: scores_of(folder, path) for path in directories if (path / "model.json").exists()}
+
+
+def scores_of(folder: Path, directory: Path) -> list[dict[str, Any]]:
+    """Of one model, kept beside it."""
+    kept = directory / "scores.json"
+    if not kept.exists():
+        every = temperatures(folder)
         kind, _, at = directory.name.partition("-")
+        member = LATEST if at else directory.name
         on = [float(at)] if at else every
-        trained = [float(at)] if kind == "alone" else [t for t in every if kind != "without" or t != float(at)]
+        trained = on if kind == "alone" else [t for t in every if not at or t != float(at)]
         sources = [path for path, _ in runs_of(folder, member, trained)]
-        cached = directory / "scores.json"
-        if not cached.exists():
-            rows = [
-                row
-                for path, tau in runs_of(folder, member, on)
-                for row in score(folder, directory, member, path, tau, sources)
-            ]
-            write_json(cached, {"rows": rows})
-        result[directory.name] = json.loads(cached.read_text())["rows"]
-        print(directory.name, flush=True)
-    return result
+        runs = runs_of(folder, member, on)
+        found = [row for path, tau in runs for row in score(folder, directory, member, path, tau, sources)]
+        write_json(kept, {"rows": found})
+    print(directory.name, flush=True)
+    rows: list[dict[str, Any]] = json.loads(kept.read_text())["rows"]
+    return rows
 
 
 # ---- figures ------------------------------------------------------------------------------------------------------
