@@ -62,7 +62,7 @@ def runs_of(folder: Path, member: str, of: Iterable[float]) -> list[tuple[Path, 
     """Finished run directories of some temperatures that have times for a member, not only its first, with τ_α."""
     first, wanted = MEMBERS[member]["first_time"] * 1.1, set(of)
     found = [(folder / state.name, state) for state in OWN if state.temperature in wanted]
-    found += [(folder / "botan", state) for state in OWN if state.published and state.temperature in wanted]
+    found += [(folder / "botan", state) for state in OWN if state.start == "botan" and state.temperature in wanted]
     return [
         (path, state.tau_alpha)
         for path, state in found
@@ -74,7 +74,7 @@ def runs_of(folder: Path, member: str, of: Iterable[float]) -> list[tuple[Path, 
 
 def temperatures(folder: Path) -> list[float]:
     """Of the data that are there."""
-    return sorted({state.temperature for state in OWN if state.published or _finished(folder / state.name)})
+    return sorted({state.temperature for state in OWN if state.start == "botan" or _finished(folder / state.name)})
 
 
 def _finished(path: Path) -> bool:
@@ -235,7 +235,7 @@ def figure(scores: Scores, out: Path) -> None:
 
 
 def _by_time(rows: Iterable[dict[str, Any]], temperature: float) -> dict[float, dict[str, Any]]:
-    """Of A at a temperature, where labels say something; runs with longer replicas go first."""
+    """Of A at a temperature, where labels say something, and of several runs of those that say most."""
     own = [row for row in rows if row["species"] == "A" and row["temperature"] == temperature]
     loud = [row for row in own if row["ceiling"] > LEAST_CEILING]
     return {row["time"]: row for row in sorted(loud, key=lambda row: not row["run"].endswith("-short"))}
@@ -298,8 +298,9 @@ def publish(folder: Path, version: str) -> None:
         for row in json.loads(rows.read_text())["rows"] if rows.exists() else []:
             if row["species"] == "A" and row["ceiling"] > LEAST_CEILING:
                 key = row["temperature"], row["time"]
-                if key not in scores or not row["run"].endswith("-short"):
-                    scores[key] = row
+                own = scores.get(key)
+                if own is None or own["member"] != name or row["ceiling"] > own["ceiling"]:
+                    scores[key] = {**row, "member": name}
     rounded = [
         {key: round(row[key], 4) if isinstance(row[key], float) else row[key] for key in Score.model_fields}
         for _, row in sorted(scores.items())

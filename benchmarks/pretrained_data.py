@@ -5,7 +5,8 @@
 
 One run directory per state, named by truncation and temperature, such as `force-shifted-0.64`; a second one,
 `force-shifted-0.64-short`, has more parents and short replicas, since labels of short times are cheap and more parents
-teach more of them (docs/assessment.md). `force-shifted-0.44` are short times of the ten published configurations, whose
+teach more of them (docs/assessment.md). `force-shifted-0.5-again` are more and longer replicas of the same parents,
+`force-shifted-0.44` are short times of the ten published configurations, whose
 labels at t = 4120 are FOLDER/botan itself. Without names all of them are made in the order of the table. Stopped, it
 goes on where it was; with `--device gpu` on a GPU. Every run is what `glassmd simulate` makes of the same settings,
 which `--list` prints.
@@ -38,7 +39,8 @@ class State:
         held_out_replicas: Per parent of the two others.
         lineages: All of them.
         longest: k of the last output time.
-        published: Whether the parents are those of FOLDER/botan.
+        start: Run directory in FOLDER whose parents are taken.
+        suffix: What tells it from others at the same temperature.
     """
 
     truncation: str
@@ -49,16 +51,17 @@ class State:
     held_out_replicas: int = 16
     lineages: int = 10
     longest: int = LONGEST
-    published: bool = False
+    start: str = ""
+    suffix: str = ""
 
     @property
     def name(self) -> str:
         """Of its run directory."""
-        return f"{self.truncation}-{self.temperature:g}" + ("-short" if self.longest == SHORT else "")
+        return f"{self.truncation}-{self.temperature:g}{self.suffix}"
 
     def short(self) -> State:
         """The same liquid with more parents and short replicas."""
-        return replace(self, parents=30, replicas=4, held_out_replicas=4, longest=SHORT)
+        return replace(self, parents=30, replicas=4, held_out_replicas=4, longest=SHORT, suffix="-short")
 
     def times(self) -> list[float]:
         """Output times, multiples of the time step."""
@@ -68,10 +71,15 @@ class State:
 
     def settings(self, folder: Path, **others: object) -> RunSettings:
         """Of its simulation."""
-        if self.published:
-            start = [str(folder / "botan")]
-            replicas = {"replicas": self.replicas, "held_out_replicas": self.replicas}
-            return RunSettings(start=start, times=self.times(), seed=440, **replicas, **others)  # type: ignore[arg-type]
+        if self.start:
+            return RunSettings(
+                start=[str(folder / self.start)],
+                times=self.times(),
+                replicas=self.replicas,
+                held_out_replicas=self.held_out_replicas,
+                seed=round(1000 * self.temperature) + 20_000 * (self.suffix != ""),
+                **others,  # type: ignore[arg-type]
+            )
         told = {
             "truncation": self.truncation,
             "temperature": self.temperature,
@@ -99,8 +107,9 @@ LONG = (
     State("shifted", 0.64, 8.4, parents=2),
     State("shifted", 0.56, 25.0, parents=2),
 )
-COLDEST = State("force-shifted", 0.44, 2600.0, replicas=2, longest=-4, published=True)
-STATES = (*LONG, COLDEST, *(state.short() for state in LONG if state.truncation == "force-shifted"))
+AGAIN = State("force-shifted", 0.5, 105.0, held_out_replicas=4, longest=3, start="force-shifted-0.5", suffix="-again")
+COLDEST = State("force-shifted", 0.44, 2600.0, replicas=2, held_out_replicas=2, longest=-4, start="botan")
+STATES = (*LONG, AGAIN, COLDEST, *(state.short() for state in LONG if state.truncation == "force-shifted"))
 
 
 def main() -> None:

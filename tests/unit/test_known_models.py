@@ -180,8 +180,8 @@ def test_weights_without_those_of_training_predict_the_same(shipped: Path, tiny_
     one = tiny_run.samples()[0].parent
     first, second = (predict(one, loaded, temperature=1.5) for loaded in (whole, small))
     assert np.allclose(first.propensity, second.propensity, rtol=0, atol=1e-4)
-    assert np.allclose(first.std, second.std, rtol=1e-3, equal_nan=True)
+    assert np.allclose(first.std, second.std, rtol=5e-3, equal_nan=True)  # networks are in 16 bits
     sizes = [(path / "weights.safetensors").stat().st_size for path in (shipped / "all", tmp_path / "small")]
-    assert sizes[1] < 0.6 * sizes[0]
+    assert sizes[1] < 0.5 * sizes[0]
     assert torch.isnan(small.model.linear.rest).all()  # type: ignore[union-attr,arg-type]
     assert not small.model.linear.folds_apart  # type: ignore[union-attr,operator]

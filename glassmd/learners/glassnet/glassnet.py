@@ -125,8 +125,9 @@ class GlassNet(Solvable):
         self.register_buffer("steps", torch.zeros(FOLDS, dtype=torch.int64))
 
     def weights_to_predict(self) -> dict[str, Tensor]:
-        """See :meth:`~glassmd.learners.base.PropensityModel.weights_to_predict`."""
+        """See :meth:`~glassmd.learners.base.PropensityModel.weights_to_predict`; networks are in 16 bits."""
         own = {name: of for name, of in self.state_dict().items() if not name.startswith("linear.")}
+        own = {name: of.half() if name.startswith("members.") else of for name, of in own.items()}
         return {**own, **with_prefix(self.linear.weights_to_predict(), "linear.")}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
