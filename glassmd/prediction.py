@@ -23,7 +23,7 @@ from glassmd.learners.device import torch_device
 from glassmd.mixtures import mixture_of
 from glassmd.models.cages import cages_at
 from glassmd.models.card import ModelCard
-from glassmd.models.clock import beyond_measured, tau_alpha_at
+from glassmd.models.clock import beyond_measured, tau_alpha_at, unmeasured
 from glassmd.models.family import Plan, numbers_that_see, plan_of
 from glassmd.models.guard import Guarded, TemperatureFrom, guard
 from glassmd.models.known import fitting, model_directory
@@ -248,7 +248,7 @@ def _at_own_times(structure: Structure, loaded: LoadedModel, guarded: Guarded, d
     return Prediction(
         times=list(loaded.card.times),
         propensity=values,
-        std=_widened(std, values, guarded),
+        std=_widened(std, values, guarded, unmeasured(loaded.card, guarded.temperature)),
         temperature=guarded.temperature,
         temperature_from=guarded.temperature_from,
         warnings=guarded.warnings(),
@@ -257,13 +257,16 @@ def _at_own_times(structure: Structure, loaded: LoadedModel, guarded: Guarded, d
     )
 
 
-def _widened(std: NDArray[np.float64], values: NDArray[np.float64], guarded: Guarded) -> NDArray[np.float64]:
+def _widened(
+    std: NDArray[np.float64], values: NDArray[np.float64], guarded: Guarded, ahead: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """(n_times, n_particles) spreads where the training had nothing like it.
 
     In proportion to how much farther a particle's surroundings are than any; and, beyond the temperatures of the
-    training, by as much of the prediction as ln T is beyond them.
+    training, or of what it had of a time (n_times,), by as much of the prediction as ln T is beyond them.
     """
-    return np.hypot(std * np.maximum(guarded.distance, 1.0), guarded.extrapolated * values)
+    beyond = np.maximum(guarded.extrapolated, ahead)[:, None]
+    return np.hypot(std * np.maximum(guarded.distance, 1.0), beyond * values)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from glassmd.errors import ModelError
 from glassmd.models.card import ModelCard
 
-__all__ = ["AskedTimes", "asked_times", "beyond_measured", "knows_time", "tau_alpha_at"]
+__all__ = ["AskedTimes", "asked_times", "beyond_measured", "knows_time", "tau_alpha_at", "unmeasured"]
 
 FloatArray = NDArray[np.float64]
 
@@ -124,14 +124,29 @@ def beyond_measured(card: ModelCard, temperature: float, times: Sequence[float])
         >>> beyond_measured(card, 0.6, [1.0, 2.0]), beyond_measured(card, 1.0, [1.0, 2.0])
         ([2.0], [])
     """
-    own = np.array(card.times) * (tau_alpha_at(card, temperature) or 1.0)
-    found = []
     low, high = min(card.temperatures) * (1 - _NEAR), max(card.temperatures) * (1 + _NEAR)
-    for time in times if card.measured and low <= temperature <= high else ():
-        nearest = card.times[int(np.argmin(np.abs(np.log(own / time))))]
-        at = [float(name) for name, of in card.measured.items() if np.isclose(of, nearest, rtol=_SAME, atol=0.0).any()]
-        if not at or not min(at) * (1 - _NEAR) <= temperature <= max(at) * (1 + _NEAR):
-            found.append(time)
+    if not low <= temperature <= high:
+        return []
+    own, ahead = np.array(card.times) * (tau_alpha_at(card, temperature) or 1.0), unmeasured(card, temperature)
+    return [time for time in times if ahead[int(np.argmin(np.abs(np.log(own / time))))] > _NEAR]
+
+
+def unmeasured(card: ModelCard, temperature: float) -> FloatArray:
+    """(n_times,) by how much ln T lies beyond the temperatures at which a time of a model was measured.
+
+    Example:
+        >>> from glassmd.mixtures import get_mixture
+        >>> card = ModelCard(model="ridge", mixture=get_mixture("kob-andersen").identity(), temperatures=[0.5, 1.0],
+        ...                  density=1.2, times=[1.0, 2.0], trained_species=["A"],
+        ...                  measured={"0.5": [1.0], "1": [1.0, 2.0]})
+        >>> unmeasured(card, 0.5).round(3).tolist()
+        [0.0, 0.693]
+    """
+    found = np.zeros(len(card.times))
+    for number, time in enumerate(card.times):
+        own = [float(name) for name, of in card.measured.items() if np.isclose(of, time, rtol=_SAME, atol=0.0).any()]
+        if own:
+            found[number] = max(math.log(min(own) / temperature), math.log(temperature / max(own)), 0.0)
     return found
 
 

@@ -80,6 +80,17 @@ def test_at_the_edge_the_spread_grows(tiny_run: Run, tiny_model: Path) -> None:
     np.testing.assert_allclose(edge.std, expected, rtol=1e-6)
 
 
+def test_the_spread_grows_where_a_time_was_measured_at_other_temperatures_only(tiny_run: Run, tiny_model: Path) -> None:
+    one, loaded = parent_of(tiny_run), load_model(tiny_model)
+    times = loaded.card.times
+    elsewhere = loaded.card.model_copy(update={"measured": {"1.5": times[:-1], "2": times}})
+    own, other = (predict(one, loaded._replace(card=card), temperature=1.5) for card in (loaded.card, elsewhere))
+    expected = own.std.copy()
+    expected[-1] = np.hypot(own.std[-1], np.log(2 / 1.5) * own.propensity[-1])
+    np.testing.assert_allclose(other.std, expected, rtol=1e-6)
+    np.testing.assert_array_equal(other.propensity, own.propensity)
+
+
 def test_lengths_in_angstrom_are_no_liquid_at_all(
     tiny_run: Run, tiny_model: Path, tmp_path: Path, glassmd: Command
 ) -> None:
