@@ -54,7 +54,7 @@ LATEST = "long"
 Scores = dict[str, list[dict[str, Any]]]
 """Rows by model: a member's name, `alone-T` or `without-T`."""
 MAX_STEPS = 3600  # of several temperatures; the learner's own number suits one
-LEAST_CEILING = 0.25  # below which labels are so noisy that ρ / ceiling says nothing
+LEAST_CEILING = 0.3  # below which labels are so noisy that ρ / ceiling says nothing
 SUMMARY = "Kob and Andersen's mixture in three dimensions, from the cage to six relaxation times, at T = 0.44 to 1"
 
 
@@ -224,7 +224,7 @@ def figure(scores: Scores, out: Path) -> None:
                 style = {"marker": "os^vD<"[number], "ms": 4, "lw": 1.2, "ls": "-" if name in MEMBERS else "none"}
                 share, error = ([row[key] for row in of] for key in ("share", "share_error"))
                 legend[label] = axis.errorbar(times, share, error, color=f"C{number}", capsize=2, **style)
-        axis.set(xscale="log", xlabel="$t\\,/\\,\\tau_\\alpha$", title=f"T = {temperature:g}", ylim=(0.3, 1.0))
+        axis.set(xscale="log", xlabel="$t\\,/\\,\\tau_\\alpha$", title=f"T = {temperature:g}", ylim=(0.3, 1.1))
         axis.grid(alpha=0.3)
     np.atleast_1d(axes)[0].set_ylabel("$\\rho_A$ / ceiling")
     shown.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6, frameon=False)
@@ -272,7 +272,8 @@ def tables(scores: Scores) -> str:
 def _cell(row: dict[str, Any] | None, *, error: bool = False) -> str:
     if row is None:
         return ""
-    return f"{row['share']:.3f}"[1:] + (f" ± {row['share_error']:.3f}".replace("0.", ".") if error else "")
+    told = [f"{row[key]:.3f}".removeprefix("0") for key in ("share", "share_error")]
+    return " ± ".join(told if error else told[:1])
 
 
 def _ratio(one: dict[str, Any], other: dict[str, Any]) -> str:
