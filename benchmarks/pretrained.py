@@ -201,36 +201,6 @@ def scores_of(folder: Path, directory: Path) -> list[dict[str, Any]]:
     return rows
 
 
-# ---- figures ------------------------------------------------------------------------------------------------------
-
-
-def figure(scores: Scores, out: Path) -> None:
-    """ρ / ceiling of A against t / τ_α, a panel per temperature."""
-    import matplotlib.pyplot as plt
-
-    every = sorted({row["temperature"] for row in scores[LATEST]})
-    size = (2.6 * len(every), 3.2)
-    shown, axes = plt.subplots(1, len(every), figsize=size, sharex=True, sharey=True, constrained_layout=True)
-    legend: dict[str, Any] = {}
-    for axis, temperature in zip(np.atleast_1d(axes), every, strict=True):
-        names = [*MEMBERS, f"alone-{temperature:g}", f"without-{temperature:g}"]
-        labels = [*MEMBERS, "long, this T alone", "long, without this T"]
-        for number, (name, label) in enumerate(zip(names, labels, strict=True)):
-            rows = [row for row in scores.get(name, ()) if row["species"] == "A" and row["temperature"] == temperature]
-            rows = [row for row in rows if row["ceiling"] > LEAST_CEILING]
-            best = {row["time"]: row for row in sorted(rows, key=lambda row: row["parents"])}
-            if best:
-                times, of = zip(*sorted(best.items()), strict=True)
-                style = {"marker": "os^vD<"[number], "ms": 4, "lw": 1.2, "ls": "-" if name in MEMBERS else "none"}
-                share, error = ([row[key] for row in of] for key in ("share", "share_error"))
-                legend[label] = axis.errorbar(times, share, error, color=f"C{number}", capsize=2, **style)
-        axis.set(xscale="log", xlabel="$t\\,/\\,\\tau_\\alpha$", title=f"T = {temperature:g}", ylim=(0.3, 1.1))
-        axis.grid(alpha=0.3)
-    np.atleast_1d(axes)[0].set_ylabel("$\\rho_A$ / ceiling")
-    shown.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6, frameon=False)
-    shown.savefig(out, dpi=150)
-
-
 # ---- tables -------------------------------------------------------------------------------------------------------
 
 
@@ -238,7 +208,7 @@ def _by_time(rows: Iterable[dict[str, Any]], temperature: float) -> dict[float, 
     """Of A at a temperature, where labels say something, and of several runs of those that say most."""
     own = [row for row in rows if row["species"] == "A" and row["temperature"] == temperature]
     loud = [row for row in own if row["ceiling"] > LEAST_CEILING]
-    return {row["time"]: row for row in sorted(loud, key=lambda row: not row["run"].endswith("-short"))}
+    return {row["time"]: row for row in sorted(loud, key=lambda row: row["ceiling"])}
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -278,6 +248,34 @@ def _cell(row: dict[str, Any] | None, *, error: bool = False) -> str:
 
 def _ratio(one: dict[str, Any], other: dict[str, Any]) -> str:
     return f"{one['share'] / other['share']:.3f}"
+
+
+# ---- figures ------------------------------------------------------------------------------------------------------
+
+
+def figure(scores: Scores, out: Path) -> None:
+    """ρ / ceiling of A against t / τ_α, a panel per temperature."""
+    import matplotlib.pyplot as plt
+
+    every = sorted({row["temperature"] for row in scores[LATEST]})
+    size = (2.6 * len(every), 3.2)
+    shown, axes = plt.subplots(1, len(every), figsize=size, sharex=True, sharey=True, constrained_layout=True)
+    legend: dict[str, Any] = {}
+    for axis, temperature in zip(np.atleast_1d(axes), every, strict=True):
+        names = [*MEMBERS, f"alone-{temperature:g}", f"without-{temperature:g}"]
+        labels = [*MEMBERS, "long, this T alone", "long, without this T"]
+        for number, (name, label) in enumerate(zip(names, labels, strict=True)):
+            best = _by_time(scores.get(name, ()), temperature)
+            if best:
+                times, of = zip(*sorted(best.items()), strict=True)
+                style = {"marker": "os^vD<"[number], "ms": 4, "lw": 1.2, "ls": "-" if name in MEMBERS else "none"}
+                share, error = ([row[key] for row in of] for key in ("share", "share_error"))
+                legend[label] = axis.errorbar(times, share, error, color=f"C{number}", capsize=2, **style)
+        axis.set(xscale="log", xlabel="$t\\,/\\,\\tau_\\alpha$", title=f"T = {temperature:g}", ylim=(0.3, 1.1))
+        axis.grid(alpha=0.3)
+    np.atleast_1d(axes)[0].set_ylabel("$\\rho_A$ / ceiling")
+    shown.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=6, frameon=False)
+    shown.savefig(out, dpi=150)
 
 
 # ---- publishing ---------------------------------------------------------------------------------------------------

@@ -6,10 +6,9 @@
 One run directory per state, named by truncation and temperature, such as `force-shifted-0.64`; a second one,
 `force-shifted-0.64-short`, has more parents and short replicas, since labels of short times are cheap and more parents
 teach more of them (docs/assessment.md). `force-shifted-0.5-again` are more and longer replicas of the same parents,
-`force-shifted-0.44` are short times of the ten published configurations, whose
-labels at t = 4120 are FOLDER/botan itself. Without names all of them are made in the order of the table. Stopped, it
-goes on where it was; with `--device gpu` on a GPU. Every run is what `glassmd simulate` makes of the same settings,
-which `--list` prints.
+`force-shifted-0.44` are short times of the ten published configurations, whose labels at t = 4120 are FOLDER/botan
+itself. Without names all of them are made in the order of the table. Stopped, it goes on where it was; with
+`--device gpu` on a GPU. Every run is what `glassmd simulate` makes of the same settings, which `--list` prints.
 """
 
 from __future__ import annotations
