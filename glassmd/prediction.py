@@ -155,11 +155,8 @@ def _beyond(models: Sequence[LoadedModel], plan: Plan, temperature: float) -> li
         own = [time for time, share in zip(plan.times, weight, strict=True) if share > 0]
         found.update(beyond_measured(models[k].card, temperature, own))
     told = ", ".join(f"{time:g}" for time in sorted(found))
-    return (
-        [f"t = {told} was measured at other temperatures than T = {temperature:.3g} only: extrapolated"]
-        if found
-        else []
-    )
+    said = f"t = {told} was measured at other temperatures than T = {temperature:.3g} only: extrapolated"
+    return [said] if found else []
 
 
 @dataclass

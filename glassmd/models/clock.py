@@ -92,7 +92,8 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
     tau = tau_alpha_at(card, temperature)
     own = np.array(card.times) * (1.0 if tau is None else tau)
     if times is None:
-        slow = [time for time, first in zip(own, _hottest(card), strict=True) if temperature <= first * (1 + _NEAR)]
+        hottest = [max(at, default=math.inf) for at in _measured_at(card)]
+        slow = [time for time, first in zip(own, hottest, strict=True) if temperature <= first * (1 + _NEAR)]
         return AskedTimes([float(time) if tau is None else float(format(time, _DIGITS)) for time in slow or own], own)
     for time in times:
         if not knows_time(time, own):
@@ -105,10 +106,12 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
     return AskedTimes([float(time) for time in times], own)
 
 
-def _hottest(card: ModelCard) -> list[float]:
-    """Of each of its times: the highest temperature that it was measured at, as far as a card says."""
-    known = [[float(name) for name, of in card.measured.items() if np.isclose(of, time).any()] for time in card.times]
-    return [max(of, default=math.inf) for of in known]
+def _measured_at(card: ModelCard) -> list[list[float]]:
+    """Of each of a model's times: the temperatures that it was measured at; none where the card does not say."""
+    return [
+        [float(name) for name, of in card.measured.items() if np.isclose(of, time, rtol=_SAME, atol=0.0).any()]
+        for time in card.times
+    ]
 
 
 def beyond_measured(card: ModelCard, temperature: float, times: Sequence[float]) -> list[float]:
@@ -142,12 +145,12 @@ def unmeasured(card: ModelCard, temperature: float) -> FloatArray:
         >>> unmeasured(card, 0.5).round(3).tolist()
         [0.0, 0.693]
     """
-    found = np.zeros(len(card.times))
-    for number, time in enumerate(card.times):
-        own = [float(name) for name, of in card.measured.items() if np.isclose(of, time, rtol=_SAME, atol=0.0).any()]
-        if own:
-            found[number] = max(math.log(min(own) / temperature), math.log(temperature / max(own)), 0.0)
-    return found
+    return np.array(
+        [
+            max(math.log(min(at) / temperature), math.log(temperature / max(at)), 0.0) if at else 0.0
+            for at in _measured_at(card)
+        ]
+    )
 
 
 def _smooth(x: FloatArray, y: FloatArray) -> Callable[[Any], FloatArray]:
