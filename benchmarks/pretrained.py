@@ -5,11 +5,13 @@
     python benchmarks/pretrained.py FOLDER tables SCORES.json
     python benchmarks/pretrained.py FOLDER figure SCORES.json --out docs/pretrained.png
     python benchmarks/pretrained.py FOLDER publish --version 1.0
+    python benchmarks/pretrained.py FOLDER unseen OUT.json
 
 `train all` trains the members of the family on every liquid, `alone` the one for long times at one temperature each,
 `without` the same on all temperatures but one. `score` predicts every lineage by parts that never saw its fold (of a
 temperature that was left out: of any fold) and writes ρ, ceilings and coverage by state point. `publish` puts the
-family into the package. All of it resumes.
+family into the package. `unseen` has the package predict liquids that nobody trained on, as users would do it. All of
+it resumes.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pretrained_data import STATES
+from pretrained_data import STATES, UNSEEN
 
 import glassmd
 from glassmd.graphs import batch_graphs
@@ -201,6 +203,35 @@ def scores_of(folder: Path, directory: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def unseen(folder: Path) -> dict[str, Any]:
+    """Of the family in the package on the liquids that are there for nobody to train on."""
+    found: dict[str, Any] = {}
+    for path in [folder / state.name for state in UNSEEN if _finished(folder / state.name)]:
+        told = glassmd.evaluate("kob-andersen", [path], subset="all")
+        assert not told["seen_in_training"]
+        rows = {name: _rows(of, told) for name, of in told["species"].items()}
+        found[path.name] = {**{key: told[key] for key in ("n_configurations", "replicas", "warnings")}, **rows}
+        lines = [[f"{row['time']:g}", _cell(row, error=True), *map(str, row["within_std"])] for row in rows["A"]]
+        print(_table([path.name, "ρ_A / ceiling", "±1", "±2"], lines), flush=True)
+    return found
+
+
+def _rows(of: dict[str, Any], told: dict[str, Any]) -> list[dict[str, Any]]:
+    """What `glassmd evaluate` says of a species, by time."""
+    error = 1.0 / np.sqrt(told["n_configurations"])
+    return [
+        {
+            "time": time,
+            "pearson": round(of["pearson_per_configuration"]["mean"][t], 4),
+            "ceiling": round(of["ceiling"][t], 4),
+            "share": round(of["pearson_over_ceiling"]["mean"][t], 4),
+            "share_error": round(of["pearson_over_ceiling"]["sd"][t] * error, 4),
+            "within_std": [round(share[t], 3) for share in of["within_std"]],
+        }
+        for t, time in enumerate(told["times"])
+    ]
+
+
 # ---- tables -------------------------------------------------------------------------------------------------------
 
 
@@ -340,7 +371,7 @@ def main() -> None:
     """Do what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("what", choices=("train", "score", "tables", "figure", "publish"))
+    parser.add_argument("what", choices=("train", "score", "tables", "figure", "publish", "unseen"))
     parser.add_argument("kind", nargs="?", default="all")
     parser.add_argument("--members", default=",".join(MEMBERS))
     parser.add_argument("--only", default="")
@@ -353,6 +384,8 @@ def main() -> None:
             train_member(asked.folder, out, member, of)
     elif asked.what == "score":
         write_json(Path(asked.kind), every_score(asked.folder))
+    elif asked.what == "unseen":
+        write_json(Path(asked.kind), unseen(asked.folder))
     elif asked.what == "tables":
         print(tables(json.loads(Path(asked.kind).read_text())))
     elif asked.what == "figure":

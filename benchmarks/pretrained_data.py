@@ -7,7 +7,9 @@ One run directory per state, named by truncation and temperature, such as `force
 `force-shifted-0.64-short`, has more parents and short replicas, since labels of short times are cheap and more parents
 teach more of them (docs/assessment.md). `force-shifted-0.5-again` are more and longer replicas of the same parents,
 `force-shifted-0.44` are short times of the ten published configurations, whose labels at t = 4120 are FOLDER/botan
-itself. Without names all of them are made in the order of the table. Stopped, it goes on where it was; with
+itself. `force-shifted-0.6-unseen` and the like are for nobody to train on: published models are judged by them, two of
+them at temperatures between those of the training. Without names all that is trained on is made in the order of the
+table, `unseen` are those others. Stopped, it goes on where it was; with
 `--device gpu` on a GPU. Every run is what `glassmd simulate` makes of the same settings, which `--list` prints.
 """
 
@@ -23,6 +25,9 @@ from glassmd.settings import RunSettings
 PER_DECADE = 5
 LONGEST, SHORT = 4, -1
 """Output times are τ_α × 10^(k/5), from 0.1 √(mσ²/ε) up to k = 4, which is 6.3 τ_α, or k = -1, which is 0.63 τ_α."""
+
+
+_UNSEEN = "-unseen"
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class State:
         """The same liquid with more parents and short replicas."""
         return replace(self, parents=30, replicas=4, held_out_replicas=4, longest=SHORT, suffix="-short")
 
+    def unseen(self, replicas: int = 8, longest: int = 3) -> State:
+        """The same liquid from other seeds, in twelve parents."""
+        told = {"parents": 2, "lineages": 6, "replicas": replicas, "held_out_replicas": replicas, "longest": longest}
+        return replace(self, suffix=_UNSEEN, **told)  # type: ignore[arg-type]
+
     def times(self) -> list[float]:
         """Output times, multiples of the time step."""
         step = 0.005
@@ -91,7 +101,8 @@ class State:
             "parent_spacing": self.tau_alpha if self.longest == SHORT else 0.0,
             "seed": round(1000 * self.temperature)
             + 100_000 * (self.truncation == "shifted")
-            + 10_000 * (self.longest == SHORT),
+            + 10_000 * (self.longest == SHORT)
+            + 1_000_000 * (self.suffix == _UNSEEN),
         }
         return RunSettings(**{**told, **others})  # type: ignore[arg-type]
 
@@ -109,6 +120,13 @@ LONG = (
 AGAIN = State("force-shifted", 0.5, 105.0, held_out_replicas=4, longest=3, start="force-shifted-0.5", suffix="-again")
 COLDEST = State("force-shifted", 0.44, 2600.0, replicas=2, held_out_replicas=2, longest=-4, start="botan")
 STATES = (*LONG, AGAIN, COLDEST, *(state.short() for state in LONG if state.truncation == "force-shifted"))
+UNSEEN = (
+    State("force-shifted", 0.6, 14.0).unseen(replicas=24),
+    State("force-shifted", 0.7, 5.0).unseen(replicas=24),
+    *(state.unseen() for state in LONG if state.temperature > 0.5),
+    *(state.unseen(replicas=4, longest=1) for state in LONG if state.temperature == 0.5),
+)
+"""What no model that comes with glassmd was trained on."""
 
 
 def main() -> None:
@@ -120,8 +138,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--list", action="store_true", help="print what would be made")
     asked = parser.parse_args()
-    known = {state.name: state for state in STATES}
-    for name in asked.states:
+    known = {state.name: state for state in (*STATES, *UNSEEN)}
+    for name in [state.name for state in UNSEEN] if asked.states == ["unseen"] else asked.states:
         settings = known[name].settings(asked.folder, workers=asked.workers, device=asked.device)
         if asked.list:
             print(name, settings.model_dump_json(exclude_unset=True))

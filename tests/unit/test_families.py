@@ -51,7 +51,7 @@ def test_each_time_is_predicted_by_the_model_that_begins_latest() -> None:
 
 
 def test_one_takes_over_from_the_other_without_a_jump() -> None:
-    times = np.geomspace(1.0, 6.0, 200).tolist()
+    times = np.geomspace(1.0, 6.0, 400).tolist()
     first, second = (np.array(of) for of in shares([ALL, ALL], times))
     assert np.allclose(first + second, 1.0)
     assert np.abs(np.diff(second)).max() < 0.03
