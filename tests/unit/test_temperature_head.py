@@ -240,3 +240,19 @@ def test_means_that_were_not_measured_are_those_of_other_temperatures_times_what
     values[:, 0] = torch.tensor([nan, nan, 7.0])
     of_hottest = torch.stack([2 * lines[0, 2] / lines[2, 2], lines[1, 2] / lines[2, 2]])
     assert torch.allclose(filled(heats, values)[:2, 0], 7.0 * of_hottest)
+
+
+def loud(heat: float, seed: int) -> Labelled:
+    """A liquid whose labels follow another descriptor than those of :func:`liquid`, and vary ten times as much."""
+    one = liquid(heat, seed)
+    z = (one.data[NODE_FEATURES][:, 1] - 2 - 3 * heat) * math.exp(-2 * heat)
+    return Labelled(one.data, (3 * z)[:, None].repeat(1, T).double(), one.mask, n_replicas=4, fold=one.fold)
+
+
+def test_a_liquid_whose_labels_vary_most_does_not_decide_for_the_others():
+    """No parabola is right at all of four temperatures: each has its share of what is wrong, as its labels vary."""
+    quiet = many([COLD, MILD, HOT])
+    with_loud = head_of([*quiet, *(loud(-0.5, seed) for seed in range(5))])
+    spread = [float(liquid(heat, 99, noise=0.0).labels.std(dim=0).mean()) for heat in (COLD, MILD, HOT)]
+    for heat, sd in zip((COLD, MILD, HOT), spread, strict=True):
+        assert error(with_loud, heat) < 0.5 * sd

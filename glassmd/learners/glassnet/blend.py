@@ -72,7 +72,14 @@ class Blend(nn.Module):
 
     @torch.no_grad()
     def fit(
-        self, first: Tensor, second: Tensor, target: Tensor, noise: Tensor, species: Tensor, liquid: Tensor
+        self,
+        first: Tensor,
+        second: Tensor,
+        target: Tensor,
+        noise: Tensor,
+        species: Tensor,
+        liquid: Tensor,
+        unit: Tensor | None = None,
     ) -> None:
         """Take weights and spread from predictions of particles that neither has seen.
 
@@ -84,6 +91,7 @@ class Blend(nn.Module):
             species: (n_particles,) int64.
             liquid: (n_particles,) int64, which sample a particle is of, from 0 on: weights come from how the
                 particles of a sample differ, and the constant from all.
+            unit: (n_particles, n_times) how much such labels vary: errors count in that unit. All alike by default.
         """
         for s in range(len(self.weights)):
             rows = torch.nonzero(species == s)[:, 0]
@@ -95,16 +103,20 @@ class Blend(nn.Module):
                     continue
                 columns = torch.cat([first[own], second[own]], dim=1).double()
                 known = noise[own, t].nan_to_num().double()
-                self._fit_one(s, t, columns, target[own, t].double(), known, liquid[own])
+                inverse = torch.ones_like(known) if unit is None else unit[own, t].double() ** -2
+                self._fit_one(s, t, columns, target[own, t].double(), known, liquid[own], inverse / inverse.mean())
 
-    def _fit_one(self, s: int, t: int, columns: Tensor, target: Tensor, noise: Tensor, liquid: Tensor) -> None:
+    def _fit_one(
+        self, s: int, t: int, columns: Tensor, target: Tensor, noise: Tensor, liquid: Tensor, counts: Tensor
+    ) -> None:
         everyone, number = torch.ones_like(liquid, dtype=torch.bool), int(liquid.max()) + 1
         inner, inner_target = (shrink_offsets(of, liquid, everyone, 0.0, number) for of in (columns, target[:, None]))
         prior = _halves(self.weights.shape[1])[t, :, None].to(columns.device, columns.dtype)
         # Where predictions say the same, the data cannot tell them apart.
         small = len(columns) * torch.where(prior > 0, _RIDGE, _RIDGE_BETWEEN)
-        gram = inner.T @ inner + torch.diag(small[:, 0])
-        weights = torch.linalg.solve(gram, inner.T @ inner_target + small * prior)[:, 0]
+        weighted = inner.T * counts
+        gram = weighted @ inner + torch.diag(small[:, 0])
+        weights = torch.linalg.solve(gram, weighted @ inner_target + small * prior)[:, 0]
         constant = (target - columns @ weights).mean()
         self.weights[s, t], self.constant[s, t] = weights.to(self.weights.dtype), constant
         blended = columns @ weights + constant

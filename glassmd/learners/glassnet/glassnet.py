@@ -181,7 +181,8 @@ class GlassNet(Solvable):
     def objective(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> Tensor:
         """The weighted square error of one member: of those that may see any of these particles the least trained.
 
-        What all particles of a species have in common in a liquid counts as little as in the linear part.
+        What all particles of a species have in common in a liquid counts as little as in the linear part, and a
+        temperature as much.
         """
         folds = data.fold.tolist()  # on the CPU, -1 where nothing counts
         for member in torch.argsort(self.steps, stable=True).tolist():
@@ -190,9 +191,11 @@ class GlassNet(Solvable):
             self.steps[member] += 1
             seen = mask & (data.fold.to(mask.device, non_blocking=True) != member)[data.batch]
             known = seen[:, None] & torch.isfinite(target)
-            residual = torch.where(known, self._member(member, data, apart=True) - target, 0.0)
+            unit = self._unit(data)
+            residual = torch.where(known, (self._member(member, data, apart=True) - target) / unit, 0.0)
             group, n_groups = data.batch * self.n_species + data[NODE_SPECIES], len(folds) * self.n_species
             inner = shrink_offsets(residual, group, known, BETWEEN, n_groups)
+            noise = None if noise is None else noise / unit**2
             return weighted_square_error(inner, torch.where(known, 0.0, torch.nan), seen, noise)
         return 0.0 * self._member(0, data).sum()  # nothing counts
 
@@ -256,20 +259,26 @@ class GlassNet(Solvable):
             species = found[NODE_SPECIES]
             linear, network = self._unseen(found, fold)
             predicted = torch.addcmul(self.shift[species], self.scale[species], linear).cpu().double().numpy().T
+            unit = self._unit(found)
             arrays = sample.propensity, taken.noise(sample, predicted), taken.mask(sample)[None]
             labels, noise, counts = (torch.from_numpy(of.T.astype(np.float32)).to(device) for of in arrays)
             mask = counts[:, 0] > 0
             target, variance = self.normalise(labels, species), noise / self.scale[species] ** 2
             liquid, heat = torch.full_like(species, len(parts)), found[NODE_FEATURES][:, -1]
-            parts.append(tuple(of[mask] for of in (linear, network, target, variance, species, liquid, heat)))
+            parts.append(tuple(of[mask] for of in (linear, network, target, variance, species, liquid, heat, unit)))
         if parts:
-            linear, network, target, variance, species, liquid, heat = (
+            linear, network, target, variance, species, liquid, heat, unit = (
                 torch.cat(of) for of in zip(*parts, strict=True)
             )
-            self.blend.fit(linear, network, target, variance, species, liquid)
+            self.blend.fit(linear, network, target, variance, species, liquid, unit)
             blended = self.blend(linear, network, species)
             expected = self.blend.spread(blended, species) ** 2
             self.calibration.fit(target - blended, expected, variance, species, heat)
+
+    def _unit(self, data: Data) -> Tensor:
+        """(n_particles, n_times) how much labels vary at the particles' temperature, in units of `scale`; else 1."""
+        species = data[NODE_SPECIES]
+        return (self.linear.unit(data[NODE_FEATURES], species) / self.scale[species]).nan_to_num(nan=1.0)
 
     def _has_apart(self, fold: int) -> bool:
         """Whether both parts know something, and nothing of this fold."""

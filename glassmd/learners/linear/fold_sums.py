@@ -14,7 +14,7 @@ from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners.fitting.solved import Sums
 from glassmd.learners.part import FOLDS, Labelled, Tensors, of_prefix, with_prefix
 
-__all__ = ["Anchor", "FoldSums", "RowSums"]
+__all__ = ["Anchor", "FoldSums", "Row", "RowSums"]
 
 _BLOCK = 256  # columns per product; the blocks below the diagonal are never computed
 _LEFT = 0.5  # share of the propensity's variance that a good linear model leaves

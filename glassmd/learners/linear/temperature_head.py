@@ -15,7 +15,7 @@ from glassmd.learners.part import FOLDS
 __all__ = ["TemperatureHead", "filled"]
 
 _COLUMNS = ("level_low", "level_high", "level_centre", "level_inverse_unit")
-_LEVELS = (*_COLUMNS, "level_mean", "level_fold_mean")
+_LEVELS = (*_COLUMNS, "level_mean", "level_fold_mean", "level_unit")
 
 
 class TemperatureHead(LinearHead):
@@ -41,6 +41,7 @@ class TemperatureHead(LinearHead):
     level_inverse_unit: Tensor
     level_mean: Tensor
     level_fold_mean: Tensor
+    level_unit: Tensor
 
     def __init__(self, n_features: int | None, *, n_times: int = 1, n_species: int = 2) -> None:
         super().__init__(n_features, n_times=n_times, n_species=n_species)
@@ -51,7 +52,11 @@ class TemperatureHead(LinearHead):
         h, s, f, t = n_heats, self.n_species, n_columns if n_heats else 0, self.n_times
         self.register_buffer("heats", torch.zeros(h, dtype=torch.float64))
         self.register_buffer("middle", torch.zeros((), dtype=torch.float64))
-        shapes = {**dict.fromkeys(_COLUMNS, (h, s, f)), "level_mean": (h, s, t), "level_fold_mean": (h, s, FOLDS, t)}
+        shapes: dict[str, tuple[int, ...]] = {
+            **dict.fromkeys(_COLUMNS, (h, s, f)),
+            **dict.fromkeys(("level_mean", "level_unit"), (h, s, t)),
+        }
+        shapes["level_fold_mean"] = (h, s, FOLDS, t)
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
 
@@ -95,6 +100,7 @@ class TemperatureHead(LinearHead):
             level = levels[nearest[0][1]] if nearest else None
             if level is None:
                 continue
+            self.level_unit[k, species].copy_(level.unit.nan_to_num(nan=0.0))
             values = (level.low, level.high, level.centre, level.inverse_unit)
             for name, value in zip(_COLUMNS, values, strict=True):
                 getattr(self, name)[k, species].copy_(value)
@@ -116,6 +122,14 @@ class TemperatureHead(LinearHead):
         for heat, s, rows in self._alike(x, species):
             mean[rows] = interpolated(heat, self.heats, means[:, s])[0].to(x.dtype)
         return mean
+
+    def unit(self, x: Tensor, species: Tensor) -> Tensor:
+        """(n_particles, n_times) standard deviation of the labels at the particles' temperature; NaN if not known."""
+        unit = x.new_full((len(x), self.n_times), torch.nan)
+        if self.has_levels:
+            for heat, s, rows in self._alike(x, species):
+                unit[rows] = interpolated(heat, self.heats, self.level_unit[:, s])[0].to(x.dtype)
+        return torch.where(unit > 0, unit, torch.nan)
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """See :meth:`LinearHead.forward`."""
@@ -143,7 +157,8 @@ class TemperatureHead(LinearHead):
 
     def weights_to_predict(self) -> dict[str, Tensor]:
         """See :meth:`LinearHead.weights_to_predict`."""
-        return {name: of for name, of in super().weights_to_predict().items() if name != "level_fold_mean"}
+        found = super().weights_to_predict()
+        return {name: of for name, of in found.items() if name not in {"level_fold_mean", "level_unit"}}
 
     def _in_units(self, x: Tensor, species: Tensor) -> Tensor:
         """(n_particles, (degree + 1) n_columns): z times the powers of h."""
@@ -187,6 +202,7 @@ class TemperatureHead(LinearHead):
             self._levels(len(centre), centre.shape[2])
             mean = state_dict[f"{prefix}level_mean"]
             state_dict.setdefault(f"{prefix}level_fold_mean", mean[:, :, None].expand(-1, -1, FOLDS, -1))
+            state_dict.setdefault(f"{prefix}level_unit", torch.zeros_like(mean))
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glassmd.fields import NODE_FEATURES
 from glassmd.learners.fitting.solved import Kind, Sums, species_of
-from glassmd.learners.linear.fold_sums import Anchor, FoldSums, RowSums
+from glassmd.learners.linear.fold_sums import Anchor, FoldSums, Row, RowSums
 from glassmd.learners.part import FOLDS, Labelled, Tensors, of_prefix, with_prefix
 
 __all__ = ["EveryTemperature", "Level", "TemperatureSums", "heat_of", "heat_powers", "interpolated"]
@@ -20,6 +20,7 @@ _DEGREE = 2
 labels are of the coldest liquid (docs/assessment.md)."""
 
 _DIGITS = 4
+_LEAST = 1e-6  # σ_AA, for labels that are all the same
 _ROUNDING = 1e-6  # a column that varies by less than this part of its size only shows how float32 rounds
 
 
@@ -88,6 +89,7 @@ class Level:
         inverse_unit: (n_features,) Inverse standard deviation, 0 for a column that does not vary.
         mean: (n_times,) Of the labels; NaN at times that were not measured.
         fold_mean: (n_folds, n_times) Of the labels outside each fold; the mean of all where there are no others.
+        unit: (n_times,) Standard deviation of the labels within samples; NaN at times that were not measured.
     """
 
     low: Tensor
@@ -96,6 +98,7 @@ class Level:
     inverse_unit: Tensor
     mean: Tensor
     fold_mean: Tensor
+    unit: Tensor
 
     @classmethod
     def of(cls, anchor: Anchor, sums: FoldSums, species: int) -> Level:
@@ -105,12 +108,13 @@ class Level:
         variance = (every.xx.diagonal() / every.count - (every.inner_x / every.count) ** 2).clamp_min(0.0)
         centre = anchor.x + x
         varies = variance > _ROUNDING**2 * (variance + centre**2)
-        count, label = torch.zeros((2, FOLDS, len(every.y)), dtype=torch.float64)
+        count, label, within = torch.zeros((3, FOLDS, len(every.y)), dtype=torch.float64)
         for fold, missing, rows in sums.rows_of(species):
             there = torch.ones_like(every.y)
             there[list(missing)] = 0.0
             count[fold] += rows.count * there
             label[fold] += rows.y * there
+            within[fold] += rows.within * there
         mean = anchor.y + label.sum(dim=0) / _above_zero(count.sum(dim=0))
         others = anchor.y + (label.sum(dim=0) - label) / _above_zero(count.sum(dim=0) - count)
         return cls(
@@ -120,6 +124,7 @@ class Level:
             torch.where(varies, variance.clamp_min(1e-300).rsqrt(), 0.0),
             mean,
             torch.where(others.isnan(), mean, others),
+            (within.sum(dim=0) / _above_zero(count.sum(dim=0))).clamp_min(0.0).sqrt(),
         )
 
 
@@ -132,7 +137,8 @@ class EveryTemperature:
 
     z are the columns in the units of their own temperature (:class:`Level`), h is ln T from the middle of all
     temperatures, and the labels are counted from their mean at their temperature. So a weight is a parabola in ln T,
-    which a penalty keeps flat, or a straight line where there are two temperatures.
+    which a penalty keeps flat, or a straight line where there are two temperatures. Particles of a temperature count by
+    the inverse variance of their labels there: of a cold liquid they vary most, and would decide alone.
 
     Args:
         sums: Of at least two temperatures.
@@ -167,18 +173,25 @@ class EveryTemperature:
 
     def at(self, times: Sequence[int]) -> FoldSums:
         """See :meth:`FoldSums.at`."""
-        parts: dict[tuple[int, int, int, tuple[int, ...]], list[tuple[RowSums, float]]] = {}
+        parts: dict[Row, list[tuple[RowSums, float]]] = {}
         shape: dict[int, int] = {}
-        for heat in self.heats:
-            every = self._sums.by_heat[heat]
-            if not any(set(times) <= set(group) for group in every.together()):
-                continue
-            for (species, fold, n, missing), rows in every.at(times).rows.items():
-                level, anchor = self.levels[species, heat], every.anchors[species]
-                moved = _moved(rows, anchor, level, times, self._between)
+        measured = {
+            heat: every.at(times)
+            for heat, every in ((heat, self._sums.by_heat[heat]) for heat in self.heats)
+            if any(set(times) <= set(group) for group in every.together())
+        }
+        for species in sorted({species for sums in measured.values() for species in sums.species}):
+            balance = self._balance(
+                {heat: sums for heat, sums in measured.items() if species in sums.species}, species, times
+            )
+            for heat, factor in balance.items():
+                level, anchor = self.levels[species, heat], self._sums.by_heat[heat].anchors[species]
                 powers = heat_powers(heat - self.middle, self.degree)
-                parts.setdefault((species, fold, n, missing), []).append((_with_powers(moved, powers), 1.0))
                 shape[species] = len(powers) * len(level.centre)
+                for key, rows in measured[heat].rows.items():
+                    if key[0] == species:
+                        moved = _moved(rows, anchor, level, times, self._between)
+                        parts.setdefault(key, []).append((_with_powers(moved, powers), factor))
         nothing = {
             species: Anchor(
                 torch.zeros(size, dtype=torch.float64),
@@ -193,6 +206,19 @@ class EveryTemperature:
             len(times), next(iter(self._sums.by_heat.values())).n_species, between=self._between, limited=True,
             anchors=nothing, rows=every_row,
         )  # fmt: skip
+
+    def _balance(self, sums: Mapping[float, FoldSums], species: int, times: Sequence[int]) -> dict[float, float]:
+        """How much a particle of each temperature counts: the inverse variance of the labels, on the whole the same.
+
+        The geometric mean over times, since all of them share the sums over columns.
+        """
+        variance = {
+            heat: float((2 * self.levels[species, heat].unit[times].clamp_min(_LEAST).log()).mean().exp())
+            for heat in sums
+        }
+        count = {heat: sum(rows.count for _, _, rows in of.rows_of(species)) for heat, of in sums.items()}
+        mean = sum(count[heat] * variance[heat] for heat in sums) / sum(count.values())
+        return {heat: mean / of for heat, of in variance.items()}
 
 
 def _moved(rows: RowSums, anchor: Anchor, level: Level, times: Sequence[int], between: float) -> RowSums:
