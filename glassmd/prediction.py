@@ -315,10 +315,12 @@ def predict_samples(
     for k in plan.parts:
         found[k], of_one = _at_all_times(models[k], run, samples, settings, check)
         merge_cost(cost, {name: of for name, of in of_one.items() if name == "cage" or name not in cost})
+    beyond = _beyond(models, plan, temperature)
     return [
         replace(
-            next(iter(of.values())),
+            first := next(iter(of.values())),
             times=plan.times,
+            warnings=[*first.warnings, *beyond],
             propensity=plan.together({k: one.propensity for k, one in of.items()}),
             std=plan.together({k: one.std for k, one in of.items()}),
             seconds=sum(one.seconds for one in of.values()),

@@ -16,7 +16,7 @@ from glassmd.mixtures import get_mixture
 from glassmd.models.card import ModelCard
 from glassmd.models.family import plan_of, read_cards
 from glassmd.models.store import load_models
-from glassmd.prediction import predict
+from glassmd.prediction import predict, predict_samples
 from glassmd.settings import Settings
 from glassmd.storage import sealed
 from glassmd.stream.dataset import Run
@@ -114,6 +114,21 @@ def test_without_an_engine_the_model_counts_that_needs_none(
         predict(one, family, temperature=1.5, engine="lammps")
     with pytest.raises(EngineError, match="found no engine"):
         predict(one, family / "all", temperature=1.5)
+
+
+@needs_lammps
+def test_times_of_other_temperatures_are_told_of_a_snapshot_and_of_a_run(tiny_run: Run, family: Path) -> None:
+    first, last = TINY.times
+    measured = {"temperatures": [1.5, 2.0], "measured": {"1.5": [first], "2": [first, last]}}
+    models = [of._replace(card=of.card.model_copy(update=measured)) for of in load_models(family)]
+    samples = tiny_run.samples()[:1]
+    told = [
+        predict(samples[0].parent, models, temperature=1.5).warnings,
+        predict_samples(models, tiny_run, samples, TINY)[0][0].warnings,
+    ]
+    expected = f"t = {last:g} was measured at other temperatures than T = 1.5 only: extrapolated"
+    assert [[line for line in lines if "measured" in line] for lines in told] == [[expected], [expected]]
+    assert predict_samples(models, tiny_run, samples, TINY, times=[first])[0][0].warnings == []
 
 
 @needs_lammps
