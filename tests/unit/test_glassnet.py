@@ -251,6 +251,23 @@ def test_offsets_of_whole_liquids_do_not_decide_on_the_blend():
     assert float(blend.weights[0, 0, 1]) == pytest.approx(1.0, abs=0.01)
 
 
+def test_particles_count_in_the_blend_as_their_labels_vary():
+    """Right is the first part for one liquid, and the second for another, whose labels vary ten times as much."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 4000, 1, generator=generator)
+    liquid = torch.arange(2).repeat_interleave(2000)
+    unit = torch.where(liquid == 0, 1.0, 10.0)[:, None]
+    first, second = first * unit, second * unit
+    labels = torch.where(liquid[:, None] == 0, first, second)
+    weights = []
+    for of in (None, unit):
+        blend = Blend(n_species=1, n_times=1)
+        blend.fit(first, second, labels, torch.zeros_like(labels), torch.zeros_like(liquid), liquid, of)
+        weights.append(blend.weights[0, 0].tolist())
+    assert weights[0] == pytest.approx([0.01, 0.99], abs=0.02)
+    assert weights[1] == pytest.approx([0.5, 0.5], abs=0.05)
+
+
 def test_a_time_with_noisy_labels_is_helped_by_another():
     """Both times have the same truth; predictions at the second are as noisy as labels of one replica make them."""
     generator = torch.Generator().manual_seed(2)
@@ -324,6 +341,27 @@ def test_members_count_from_the_mean_at_their_temperature():
             for s in (0, 1)
         ]
         torch.testing.assert_close(mean, torch.stack([of.mean() for of in own]).to(mean), rtol=0.05, atol=0)
+
+
+def test_a_member_learns_as_much_of_a_liquid_whose_labels_vary_less():
+    """Errors as large as labels vary at a temperature count alike; those of the hot liquid are twice as large."""
+    model, liquids = of_two_temperatures()
+    model.eval()
+    losses, units = [], []
+    for one in liquids[:2]:
+        data, member = batch_of(one), one.fold + 1
+        species = one.data["species"]
+        same = [other.labels[species == 0, 0] for other in liquids[liquids.index(one) % 2 :: 2]]
+        units.append(float(torch.stack([of.var(correction=0) for of in same]).mean().sqrt()))
+        model.steps.fill_(9)
+        model.steps[member] = 0
+        sign = torch.where(torch.arange(N) % 2 == 0, 1.0, -1.0)[:, None]
+        target = model._member(member, data, apart=True).detach() + sign * units[-1] / 0.2  # in units of `scale`
+        target[species == 1] = torch.nan
+        target[:, 1] = torch.nan
+        losses.append(float(model.objective(data, target, None, one.mask).detach()))
+    assert units[0] > 1.5 * units[1]
+    assert losses == pytest.approx([1.0, 1.0], rel=0.05)
 
 
 def test_the_means_that_a_member_learns_with_know_nothing_of_its_fold():
