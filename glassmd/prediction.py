@@ -35,6 +35,7 @@ from glassmd.stream.samples import Sample
 from glassmd.stream.structures import Structures, add_cost, merge_cost
 from glassmd.structure import INPUTS, Structure
 from glassmd.target import PROPENSITY, Target
+from glassmd.time_unit import REDUCED, TimeUnit, shown_time
 
 __all__ = ["Prediction", "predict", "predict_samples"]
 
@@ -139,7 +140,11 @@ def predict(
         std=plan.together({k: one.std for k, one in found.items()}),
         temperature=guarded.temperature,
         temperature_from=guarded.temperature_from,
-        warnings=[*guarded.warnings(), *warnings, *_beyond(usable, plan, guarded.temperature)],
+        warnings=[
+            *guarded.warnings(),
+            *warnings,
+            *_beyond([loaded.card for loaded in usable], plan, guarded.temperature),
+        ],
         inputs=tuple(name for name in INPUTS if any(name in seen[k] for k in plan.parts)),
         input_cost=making.cost,
         seconds=sum(one.seconds for one in found.values()),
@@ -148,15 +153,19 @@ def predict(
     )
 
 
-def _beyond(models: Sequence[LoadedModel], plan: Plan, temperature: float) -> list[str]:
+def _beyond(cards: Sequence[ModelCard], plan: Plan, temperature: float) -> list[str]:
     """In words, the times that go on from other temperatures."""
     found = set[float]()
     for k, (_, weight) in plan.parts.items():
         own = [time for time, share in zip(plan.times, weight, strict=True) if share > 0]
-        found.update(beyond_measured(models[k].card, temperature, own))
-    told = ", ".join(f"{time:g}" for time in sorted(found))
+        found.update(beyond_measured(cards[k], temperature, own))
+    return _extrapolated(sorted(found), temperature)
+
+
+def _extrapolated(times: Sequence[float], temperature: float, unit: TimeUnit = REDUCED) -> list[str]:
+    told = ", ".join(shown_time(time, unit) for time in times)
     said = f"t = {told} was measured at other temperatures than T = {temperature:.3g} only: extrapolated"
-    return [said] if found else []
+    return [said] if told else []
 
 
 @dataclass
@@ -315,7 +324,7 @@ def predict_samples(
     for k in plan.parts:
         found[k], of_one = _at_all_times(models[k], run, samples, settings, check)
         merge_cost(cost, {name: of for name, of in of_one.items() if name == "cage" or name not in cost})
-    beyond = _beyond(models, plan, temperature)
+    beyond = _beyond(cards, plan, temperature)
     return [
         replace(
             first := next(iter(of.values())),
@@ -338,12 +347,26 @@ def _by_one(
     times: Sequence[float] | None,
 ) -> tuple[list[Prediction], dict[str, dict[str, Any]]]:
     """:func:`predict_samples` by one model, at times in its unit."""
-    _require_run(loaded.card, run)
-    loaded.card.check_unit(run.time_unit)
+    card, temperature = loaded.card, float(run.identity["temperature"])
+    _require_run(card, run)
+    card.check_unit(run.time_unit)
     times = run.sample_times if times is None else list(times)
-    columns = loaded.card.check_times(times)
+    columns = card.check_times(times)
+    unit = tau_alpha_at(card, temperature) or 1.0
+    own = {time * unit: time for time in times}
+    beyond = [own[time] for time in beyond_measured(card, temperature, list(own))]
+    told = _extrapolated(beyond, temperature, card.time_unit)
     found, cost = _at_all_times(loaded, run, samples, settings, check)
-    return [replace(one, times=times, propensity=one.propensity[columns], std=one.std[columns]) for one in found], cost
+    return [
+        replace(
+            one,
+            times=times,
+            warnings=[*one.warnings, *told],
+            propensity=one.propensity[columns],
+            std=one.std[columns],
+        )
+        for one in found
+    ], cost
 
 
 def _require_run(card: ModelCard, run: Run) -> None:

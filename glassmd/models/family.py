@@ -3,8 +3,8 @@
 A cage may last a tenth of the shortest time that is predicted from it, so that what is best at long times says nothing
 of short ones; and where there is no engine, neither cages nor inherent structures can be made. So a directory may hold
 several models, and each time is predicted by the one that suits it best: the one that begins latest, then the one that
-sees most. Where one begins it takes over from the one before within a factor of 1.6, so that predictions are continuous
-functions of the time.
+sees most. Where one begins it takes over from the one before within a quarter of its first time, so that predictions
+are continuous functions of the time.
 """
 
 from __future__ import annotations

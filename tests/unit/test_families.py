@@ -19,7 +19,8 @@ from glassmd.models.store import load_models
 from glassmd.prediction import predict, predict_samples
 from glassmd.settings import Settings
 from glassmd.storage import sealed
-from glassmd.stream.dataset import Run
+from glassmd.stream.dataset import Run, open_run
+from glassmd.stream.tau_alphas import use_tau_alphas
 from glassmd.training.session import train
 from tests.conftest import TINY, TINY_TRAIN, Outcome, needs_lammps
 from tests.fault.refusals import assert_refused
@@ -129,6 +130,14 @@ def test_times_of_other_temperatures_are_told_of_a_snapshot_and_of_a_run(tiny_ru
     expected = f"t = {last:g} was measured at other temperatures than T = 1.5 only: extrapolated"
     assert [[line for line in lines if "measured" in line] for lines in told] == [[expected], [expected]]
     assert predict_samples(models, tiny_run, samples, TINY, times=[first])[0][0].warnings == []
+    single = next(of for of in models if of.card.times == TINY.times)
+    assert predict_samples(single, tiny_run, samples, TINY)[0][0].warnings == [expected]
+    assert predict_samples(single, tiny_run, samples, TINY, times=[first])[0][0].warnings == []
+    run = open_run(tiny_run.path)
+    use_tau_alphas([run], [1.0])
+    in_units = single.card.model_copy(update={"tau_alphas": {"1.5": 1.0, "2": 0.5}})
+    (found,), _ = predict_samples(single._replace(card=in_units), run, run.samples()[:1], TINY)
+    assert found.warnings == [expected.replace("was", "τ_α was")]
 
 
 @needs_lammps
