@@ -32,7 +32,7 @@ from glassmd.models.cages import cages_at
 from glassmd.models.known import ABOUT_FILE, About, Score
 from glassmd.models.store import load_model, save_model
 from glassmd.settings import RunSettings, Settings, TrainSettings
-from glassmd.storage import write_json
+from glassmd.storage import read_json, write_json
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import Sample, at_times, score_samples, within_std_of
 from glassmd.stream.structures import Structures
@@ -182,7 +182,13 @@ def every_score(folder: Path) -> Scores:
     """Of every model that is there on every liquid that it should know."""
     models = folder / "models"
     directories = [*sorted(models.glob("*-*")), *(models / "all" / member for member in MEMBERS)]
-    return {path.name: scores_of(folder, path) for path in directories if (path / "model.json").exists()}
+    return {path.name: scores_of(folder, path) for path in directories if _trained(path)}
+
+
+def _trained(directory: Path) -> bool:
+    """Whether its training has come to its end: a model is there before that, of the last checkpoint."""
+    told = directory / "status.json"
+    return told.exists() and read_json(told)["state"] == "done"
 
 
 def scores_of(folder: Path, directory: Path) -> list[dict[str, Any]]:
@@ -316,7 +322,7 @@ def publish(folder: Path, version: str) -> None:
     """Put the family into the package."""
     place = Path(glassmd.__file__).parent / "models" / "known" / "kob-andersen"
     scores: dict[tuple[float, float], dict[str, Any]] = {}
-    members = [name for name in MEMBERS if (folder / "models" / "all" / name / "model.json").exists()]
+    members = [name for name in MEMBERS if _trained(folder / "models" / "all" / name)]
     for name in members:  # later ones count where they know a time
         loaded = load_model(folder / "models" / "all" / name)
         told = loaded.card.provenance
