@@ -37,7 +37,7 @@ from glassmd.structure import INPUTS, Structure
 from glassmd.target import PROPENSITY, Target
 from glassmd.time_unit import REDUCED, TimeUnit, shown_time
 
-__all__ = ["Prediction", "predict", "predict_samples"]
+__all__ = ["Prediction", "predict", "predict_samples", "require_fit", "widest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,18 +111,18 @@ def predict(
         EngineError: Inputs are needed and there is no engine, or it failed.
     """
     if model is None:
-        model = fitting(lambda card: _require_fit(configuration, card))
+        model = fitting(lambda card: require_fit(configuration, card))
     if isinstance(model, LoadedModel):
         models = [model]
     else:
         models = load_models(model_directory(model)) if isinstance(model, str | Path) else list(model)
     models = [models[k] for k in numbers_that_see([loaded.card for loaded in models], inputs)]
     for loaded in models:
-        _require_fit(configuration, loaded.card)
+        require_fit(configuration, loaded.card)
         torch_device(device, loaded.model)  # one that is not there is refused before anything is computed
     told = structure.temperature if structure is not None and temperature is None else temperature
-    widest = max(models, key=lambda loaded: max(loaded.card.temperatures) / min(loaded.card.temperatures))
-    guarded = guard(widest.card, configuration, told)
+    card = widest([loaded.card for loaded in models])
+    guarded = guard(card, configuration, told)
     if guarded.outside and not force:
         raise ModelError(
             f"found {guarded.outside[0].found}",
@@ -148,8 +148,8 @@ def predict(
         inputs=tuple(name for name in INPUTS if any(name in seen[k] for k in plan.parts)),
         input_cost=making.cost,
         seconds=sum(one.seconds for one in found.values()),
-        tau_alpha=tau_alpha_at(widest.card, guarded.temperature),
-        target=widest.card.target,
+        tau_alpha=tau_alpha_at(card, guarded.temperature),
+        target=card.target,
     )
 
 
@@ -391,13 +391,23 @@ def _at_all_times(
         structure = structures.of(sample)
         if structure.mixture.truncation != loaded.card.mixture["truncation"]:  # as if it were the model's
             structure = replace(structure, mixture=mixture_of(loaded.card.mixture))
-        _require_fit(structure.thermal, loaded.card)
+        require_fit(structure.thermal, loaded.card)
         guarded = guard(loaded.card, structure.thermal, structure.temperature)
         found.append(_at_own_times(structure, loaded, guarded, settings.device))
     return found, structures.cost
 
 
-def _require_fit(configuration: Configuration, card: ModelCard) -> None:
+def widest(cards: Sequence[ModelCard]) -> ModelCard:
+    """Of several models that belong together: the one that liquids are compared with."""
+    return max(cards, key=lambda card: max(card.temperatures) / min(card.temperatures))
+
+
+def require_fit(configuration: Configuration, card: ModelCard) -> None:
+    """Refuse a configuration of other species or another dimension than a model's.
+
+    Raises:
+        ModelError: It is one.
+    """
     if configuration.dimensions != card.mixture["dimensions"]:
         raise ModelError(
             f"found a configuration in {configuration.dimensions}D",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import Mixture, mixture_of
 from glassmd.models.choice import model_for
 from glassmd.models.clock import asked_times
+from glassmd.models.guard import TemperatureFrom, estimated, temperature_of_frames
 from glassmd.models.known import about, model_directory
 from glassmd.models.store import LoadedModel, load_models
-from glassmd.prediction import Prediction, predict
+from glassmd.prediction import Prediction, predict, require_fit, widest
 from glassmd.stream.structures import merge_cost
 from glassmd.target import quantity
 from glassmd.time_unit import REDUCED
@@ -101,7 +102,7 @@ def predict_file(
         frames: Which frames of the snapshot; see :func:`frame_numbers`.
         times: √(mσ²/ε): of the model's, or others between those that lie close together; all by default.
         inputs: Of several models, only those that see nothing but these.
-        temperature: k_B T / ε_AA; what the snapshot says by default, or the model's.
+        temperature: k_B T / ε_AA; what the snapshot says by default, or what its frames tell together, or the model's.
         mixture: What the snapshot is made of; what it says by default.
         types: Species by the name of a type of the snapshot.
         engine: What computes the inputs that the model sees, as in settings.
@@ -133,12 +134,13 @@ def predict_file(
         loaded.card.check_mixture(mixture.identity())
     liquid = mixture_of(loaded.card.mixture)
     with open_trajectory(snapshot, mixture=liquid, types=types, snapshots=True) as trajectory:
-        known = _require_liquid(trajectory, loaded, temperature)
+        told_temperature = _require_liquid(trajectory, loaded, temperature)
         numbers = frame_numbers(frames, len(trajectory))
+        known, told_by, differ = _temperature(trajectory, numbers, models, told_temperature)
 
         def predicted(frame: Frame) -> Prediction:
             check_overlaps(snapshot, frame.configuration)
-            return predict(
+            found = predict(
                 frame.configuration,
                 models if len(models) > 1 else loaded,
                 temperature=known,
@@ -148,6 +150,8 @@ def predict_file(
                 device=device,
                 force=force,
             )
+            said = [*found.warnings, *estimated(known, told_by)]
+            return replace(found, temperature_from=told_by, warnings=said)
 
         with FrameWriter(out) as writer:
             done = _Done()
@@ -179,7 +183,7 @@ def predict_file(
         "prediction_seconds": done.seconds,
         "temperature": prediction.temperature,
         "temperature_from": prediction.temperature_from,
-        "warnings": [*_warnings(loaded), *done.warnings, *notes],
+        "warnings": [*_warnings(loaded), *differ, *done.warnings, *notes],
         "seconds": time.monotonic() - started,
     }
     return facts, frame.configuration, prediction
@@ -213,6 +217,17 @@ def _require_liquid(trajectory: Trajectory, loaded: LoadedModel, temperature: fl
     if identity:
         loaded.card.check_mixture(identity["mixture"])
     return temperature if temperature is not None else identity.get("temperature")
+
+
+def _temperature(
+    trajectory: Trajectory, numbers: Sequence[int], models: Sequence[LoadedModel], told: float | None
+) -> tuple[float, TemperatureFrom, list[str]]:
+    """One of all frames, ε_AA, so that they are predicted at the same times; who says so; and in words what is odd."""
+    if told is not None:
+        return told, "told", []
+    card = widest([loaded.card for loaded in models])
+    require_fit(trajectory[numbers[0]].configuration, card)
+    return temperature_of_frames(card, (trajectory[number].configuration for number in numbers))
 
 
 def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:

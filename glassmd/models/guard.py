@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from glassmd.mixtures import mixture_of
 from glassmd.models.card import ModelCard
 from glassmd.models.domain import Domain, Finding, kinetic_temperature
 
-__all__ = ["Guarded", "TemperatureFrom", "guard", "temperature_of"]
+__all__ = ["Guarded", "TemperatureFrom", "estimated", "guard", "temperature_of", "temperature_of_frames"]
 
 FloatArray = NDArray[np.float64]
 TemperatureFrom = Literal["told", "velocities", "structure", "model"]
@@ -52,10 +53,13 @@ class Guarded:
 
     def warnings(self) -> list[str]:
         """In words: what was not seen, and a temperature that nobody told."""
-        told = [str(one) for one in self.findings]
-        if self.temperature_from in ("velocities", "structure"):
-            told.append(f"T = {self.temperature:.3g} was estimated from the {self.temperature_from}")
-        return told
+        return [*map(str, self.findings), *estimated(self.temperature, self.temperature_from)]
+
+
+def estimated(temperature: float, told_by: TemperatureFrom) -> list[str]:
+    """In words, that nobody told a temperature."""
+    said = f"T = {temperature:.3g} was estimated from the {told_by}"
+    return [said] if told_by in ("velocities", "structure") else []
 
 
 def guard(card: ModelCard, configuration: Configuration, temperature: float | None = None) -> Guarded:
@@ -101,17 +105,46 @@ def temperature_of(
     """
     if temperature is not None:
         return temperature, "told"
+    return temperature_of_frames(card, [configuration])[:2]
+
+
+def temperature_of_frames(
+    card: ModelCard, configurations: Iterable[Configuration]
+) -> tuple[float, TemperatureFrom, list[str]]:
+    """The temperature of configurations of one liquid, at least one: the mean of what :func:`temperature_of` finds.
+
+    Returns:
+        ε_AA, who says so, and a warning where they differ by more than their errors: they are not one liquid.
+
+    Raises:
+        ModelError: Nothing tells it.
+    """
+    found: dict[TemperatureFrom, list[tuple[float, float]]] = {}
+    for configuration in configurations:
+        told_by, temperature, error = _estimated(card, configuration)
+        found.setdefault(told_by, []).append((temperature, error))
+    best: TemperatureFrom = next(name for name in get_args(TemperatureFrom) if name in found)
+    estimates, errors = (np.array(of) for of in zip(*found[best], strict=True))
+    mean, error = float(estimates.mean()), float(errors.mean())
+    temperature = _drawn_in(mean, error, min(card.temperatures), max(card.temperatures))
+    if len(estimates) == 1 or estimates.std(ddof=1) <= _TOLERANCE * error * mean:
+        return temperature, best, []
+    told = f"the frames are at T = {estimates.min():.3g} to {estimates.max():.3g}, and were predicted as one liquid's"
+    return temperature, best, [f"{told}: predict those of each temperature on their own, with --frames"]
+
+
+def _estimated(card: ModelCard, configuration: Configuration) -> tuple[TemperatureFrom, float, float]:
+    """What tells the temperature of a configuration, what it is, ε_AA, and its relative error."""
     mixture, n = mixture_of(card.mixture), configuration.n_particles
     low, high = min(card.temperatures), max(card.temperatures)
     found = kinetic_temperature(configuration, mixture)
     if found is not None:
-        error = math.sqrt(2 / (configuration.dimensions * n))
-        return _drawn_in(found, error, low, high), "velocities"
+        return "velocities", found, math.sqrt(2 / (configuration.dimensions * n))
     found = None if card.domain is None else card.domain.temperature_of(configuration, mixture)
     if found is not None:
-        return _drawn_in(found, _STRUCTURE_ERROR / math.sqrt(n), low, high), "structure"
+        return "structure", found, _STRUCTURE_ERROR / math.sqrt(n)
     if low == high:
-        return low, "model"
+        return "model", low, 0.0
     trained = ", ".join(f"{t:g}" for t in card.temperatures)
     raise ModelError(
         f"found no temperature of the snapshot, and a model trained at {trained}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -13,6 +14,7 @@ import pytest
 import glassmd as package
 from glassmd.configuration import Configuration
 from glassmd.mixtures import get_mixture
+from glassmd.models.domain import kinetic_temperature
 from glassmd.stream.dataset import Run
 from glassmd.trajectory import Frame, read_frames, write_frames
 from glassmd.trajectory.trajectory import open_trajectory
@@ -82,6 +84,30 @@ def test_several_frames_of_a_foreign_file_are_predicted_into_any_format(
         assert frame.configuration.species_names == ("A", "B")
     mean = np.mean([frame.log["particles/propensity_t0.5"][WALK.species == 0].mean() for frame in frames])
     assert outcome.json["propensity_mean"]["A"][1] == pytest.approx(mean, rel=1e-5)
+
+
+@pytest.mark.parametrize(("last", "differ"), [(0.8, False), (0.2, True)])
+def test_frames_without_a_temperature_are_one_liquid_at_the_same_times(
+    last: float, differ: bool, tmp_path: Path, glassmd: Command
+) -> None:
+    random, velocities = np.random.default_rng(2), np.zeros_like(WALK.velocities)
+    for k, temperature in enumerate([0.8, 0.8, 0.8, last, last]):
+        velocities[k] = random.normal(size=velocities[k].shape) * np.sqrt(temperature)
+    source, out = write_gsd(tmp_path / "a.gsd", replace(WALK, velocities=velocities)), tmp_path / "out.gsd"
+    with open_trajectory(source, snapshots=True) as trajectory:
+        kinetic = [kinetic_temperature(frame.configuration, LIQUID) or 0.0 for frame in trajectory]
+    options = ["--input", "thermal", "--frames", "all", "--force", "--out", out]
+    outcome = glassmd("predict", source, *options, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["temperature"] == pytest.approx(np.mean(kinetic))
+    assert outcome.json["temperature_from"] == "velocities"
+    assert any("was estimated from the velocities" in one for one in outcome.json["warnings"])
+    assert any("predicted as one liquid" in one for one in outcome.json["warnings"]) == differ
+    frames = read_frames(out)
+    wanted = [f"particles/propensity_t{time:g}" for time in outcome.json["times"]]
+    assert all([name for name in frame.log if name in wanted] == wanted for frame in frames)
+    last_mean = np.mean([frame.log[wanted[-1]][WALK.species == 0].mean() for frame in frames])
+    assert outcome.json["propensity_mean"]["A"][-1] == pytest.approx(last_mean, rel=1e-5)
 
 
 @needs_lammps
