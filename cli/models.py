@@ -49,7 +49,7 @@ def _short(facts: dict[str, Any]) -> dict[str, Any]:
         "truncations": facts["truncations"],
         "T": "{:g} to {:g}".format(*facts["temperatures"]),
         "predicts": f"{facts['target']}, {facts['unit']}",
-        **{f"t from {of['times']}": of["inputs"] for of in facts["members"].values()},
+        **{name: f"{', '.join(of['inputs'])}; t from {of['times']}" for name, of in facts["members"].items()},
         "licence": facts["licence"],
     }
 

@@ -25,6 +25,7 @@ from glassmd_cli.options import (
 
 from glassmd.models.choice import model_for
 from glassmd.models.family import numbers_that_see, read_cards
+from glassmd.models.guard import require_temperature
 from glassmd.models.known import model_directory
 from glassmd.report.tables import key_value_table
 from glassmd.settings import inputs_of, times_of
@@ -87,6 +88,8 @@ def predict(
     liquid = liquid_of(mixture, truncation)
     kinds = None if types is None else parse_types(types)
     chosen = None if times is None else times_of(times)
+    if temperature is not None:
+        require_temperature(temperature)
     format_of(snapshot)
     inputs = None if input_ is None else inputs_of(input_)
     directory = model_for(snapshot, liquid, kinds) if model is None else model_directory(model)

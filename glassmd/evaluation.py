@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.engines import DeviceChoice, EngineChoice
-from glassmd.errors import InputError, RunError
+from glassmd.errors import InputError, ModelError, RunError
 from glassmd.metrics import SpeciesScores, intraclass_correlation
 from glassmd.models.card import ModelCard
 from glassmd.models.clock import asked_times, knows_time
+from glassmd.models.family import known_spans
 from glassmd.models.known import model_directory
 from glassmd.models.store import LoadedModel, load_models
 from glassmd.prediction import predict_samples
@@ -207,8 +208,21 @@ def _shared(models: list[LoadedModel], runs: Sequence[Run]) -> tuple[list[float]
     found = union_of_times(run.sample_times for run in runs)
     known = [time for time in found if any(_known_by(models, run, time) for run in runs if time in run.sample_times)]
     if not known:
-        models[0].card.check_times(found)
+        _refuse_times(models, runs, found)
     return known, [time for time in found if time not in known]
+
+
+def _refuse_times(models: list[LoadedModel], runs: Sequence[Run], found: list[float]) -> None:
+    """Say which times a model knows, in its own unit, or several in √(mσ²/ε), at the temperatures of the runs."""
+    if len(models) == 1:
+        models[0].card.check_times(found)
+    cards = [loaded.card for loaded in models]
+    spans = dict.fromkeys(known_spans(cards, float(run.identity["temperature"])) for run in runs)
+    raise ModelError(
+        f"found times {', '.join(format(time, 'g') for time in found)}",
+        f"one from {'; '.join(spans)}",
+        "evaluate runs with such times",
+    )
 
 
 def published_beside(mixture: dict[str, Any], samples: Sequence[Sample], unit: TimeUnit = REDUCED) -> dict[str, Any]:

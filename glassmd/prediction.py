@@ -17,10 +17,11 @@ from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
 from glassmd.engines import DeviceChoice, Engine, EngineChoice, get_engine
+from glassmd.engines.base import require_fit
 from glassmd.errors import EngineError, ModelError
 from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
-from glassmd.mixtures import mixture_of
+from glassmd.mixtures import Mixture, mixture_of
 from glassmd.models.cages import cages_at
 from glassmd.models.card import ModelCard
 from glassmd.models.clock import beyond_measured, tau_alpha_at, unmeasured
@@ -37,7 +38,7 @@ from glassmd.structure import INPUTS, Structure
 from glassmd.target import PROPENSITY, Target
 from glassmd.time_unit import REDUCED, TimeUnit, shown_time
 
-__all__ = ["Prediction", "predict", "predict_samples", "require_fit", "widest"]
+__all__ = ["Prediction", "predict", "predict_samples", "require_model_fit", "widest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,8 @@ def predict(
             directory of several, of which each time is predicted by the one that suits it best
             (:mod:`glassmd.models.family`), or the name of one that comes with glassmd. By default the one that comes
             with glassmd for such species.
-        structure: The configuration with the inputs that the model sees; computed with the engine by default.
+        structure: The configuration with the inputs that the model sees; computed with the engine by default. It is
+            taken to be at `temperature`, where that is told.
         temperature: k_B T / ε_AA; by default what the velocities or the structure tell, or that of the model's
             training where it knows one only.
         times: √(mσ²/ε): the model's, or others between those that lie close together; all of the model's by default.
@@ -111,15 +113,17 @@ def predict(
         EngineError: Inputs are needed and there is no engine, or it failed.
     """
     if model is None:
-        model = fitting(lambda card: require_fit(configuration, card))
+        model = fitting(lambda card: require_model_fit(configuration, card))
     if isinstance(model, LoadedModel):
         models = [model]
     else:
         models = load_models(model_directory(model)) if isinstance(model, str | Path) else list(model)
     models = [models[k] for k in numbers_that_see([loaded.card for loaded in models], inputs)]
     for loaded in models:
-        require_fit(configuration, loaded.card)
+        require_model_fit(configuration, loaded.card)
         torch_device(device, loaded.model)  # one that is not there is refused before anything is computed
+        if structure is not None:
+            loaded.card.check_mixture(structure.mixture.identity())
     told = structure.temperature if structure is not None and temperature is None else temperature
     card = widest([loaded.card for loaded in models])
     guarded = guard(card, configuration, told)
@@ -211,19 +215,28 @@ class _Making:
             )
         if not any(wanted):
             return list(models), []
+        left = [loaded for loaded, requests in zip(models, wanted, strict=True) if not requests]
         try:
             self._opened = get_engine(self.engine, self.device)
+            self._require_room(mixture_of(models[0].card.mixture))
         except EngineError as error:
-            left = [loaded for loaded, requests in zip(models, wanted, strict=True) if not requests]
             if not left or self.engine != "auto":
                 raise
             return left, [f"{error}; predicted from what needs no engine"]
         return list(models), []
 
+    def _require_room(self, mixture: Mixture) -> None:
+        """Refuse a box that is too small for an engine."""
+        try:
+            require_fit(float(self.configuration.box.min()), mixture, self.configuration.density)
+        except EngineError as error:
+            raise EngineError(error.found, error.expected, "try a model that sees thermal positions only") from error
+
     def of(self, loaded: LoadedModel) -> Structure:
         """What a model sees."""
         if self.structure is not None:
-            return self.structure
+            there = replace(self.structure, temperature=self.temperature)
+            return there.cut_off_as(mixture_of(loaded.card.mixture))
         requests, mixture = self._requests(loaded), mixture_of(loaded.card.mixture)
         before = set(self._known)
         structure, made = structure_of_configuration(
@@ -388,10 +401,8 @@ def _at_all_times(
     for sample in samples:
         if check is not None:
             check()
-        structure = structures.of(sample)
-        if structure.mixture.truncation != loaded.card.mixture["truncation"]:  # as if it were the model's
-            structure = replace(structure, mixture=mixture_of(loaded.card.mixture))
-        require_fit(structure.thermal, loaded.card)
+        structure = structures.of(sample).cut_off_as(mixture_of(loaded.card.mixture))
+        require_model_fit(structure.thermal, loaded.card)
         guarded = guard(loaded.card, structure.thermal, structure.temperature)
         found.append(_at_own_times(structure, loaded, guarded, settings.device))
     return found, structures.cost
@@ -402,7 +413,7 @@ def widest(cards: Sequence[ModelCard]) -> ModelCard:
     return max(cards, key=lambda card: max(card.temperatures) / min(card.temperatures))
 
 
-def require_fit(configuration: Configuration, card: ModelCard) -> None:
+def require_model_fit(configuration: Configuration, card: ModelCard) -> None:
     """Refuse a configuration of other species or another dimension than a model's.
 
     Raises:

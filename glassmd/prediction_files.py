@@ -21,10 +21,10 @@ from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import Mixture, mixture_of
 from glassmd.models.choice import model_for
 from glassmd.models.clock import asked_times
-from glassmd.models.guard import TemperatureFrom, estimated, temperature_of_frames
+from glassmd.models.guard import Temperature, temperature_of_frames
 from glassmd.models.known import about, model_directory
 from glassmd.models.store import LoadedModel, load_models
-from glassmd.prediction import Prediction, predict, require_fit, widest
+from glassmd.prediction import Prediction, predict, require_model_fit, widest
 from glassmd.stream.structures import merge_cost
 from glassmd.target import quantity
 from glassmd.time_unit import REDUCED
@@ -38,6 +38,7 @@ _LEDGER = ("parents", "structures", "segments", "index", "requests", "engines", 
 """Folders of a run that hold what glassmd commits, and nothing else."""
 
 
+_SAME_TEMPERATURE = 0.02  # relative
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(\d*))?")
 
 
@@ -134,24 +135,23 @@ def predict_file(
         loaded.card.check_mixture(mixture.identity())
     liquid = mixture_of(loaded.card.mixture)
     with open_trajectory(snapshot, mixture=liquid, types=types, snapshots=True) as trajectory:
-        told_temperature = _require_liquid(trajectory, loaded, temperature)
+        told_temperature, contradicted = _require_liquid(trajectory, loaded, temperature)
         numbers = frame_numbers(frames, len(trajectory))
-        known, told_by, differ = _temperature(trajectory, numbers, models, told_temperature)
+        known = _temperature(trajectory, numbers, models, told_temperature)
 
         def predicted(frame: Frame) -> Prediction:
             check_overlaps(snapshot, frame.configuration)
             found = predict(
                 frame.configuration,
                 models if len(models) > 1 else loaded,
-                temperature=known,
+                temperature=known.value,
                 times=times,
                 inputs=inputs,
                 engine=engine,
                 device=device,
                 force=force,
             )
-            said = [*found.warnings, *estimated(known, told_by)]
-            return replace(found, temperature_from=told_by, warnings=said)
+            return replace(found, temperature_from=known.told_by, warnings=[*found.warnings, *known.warnings()])
 
         with FrameWriter(out) as writer:
             done = _Done()
@@ -183,7 +183,7 @@ def predict_file(
         "prediction_seconds": done.seconds,
         "temperature": prediction.temperature,
         "temperature_from": prediction.temperature_from,
-        "warnings": [*_warnings(loaded), *differ, *done.warnings, *notes],
+        "warnings": [*_warnings(loaded), *contradicted, *done.warnings, *notes],
         "seconds": time.monotonic() - started,
     }
     return facts, frame.configuration, prediction
@@ -211,22 +211,27 @@ class _Done:
         self.warnings += [one for one in prediction.warnings if one not in self.warnings]
 
 
-def _require_liquid(trajectory: Trajectory, loaded: LoadedModel, temperature: float | None) -> float | None:
-    """The temperature, after the liquid was found to be the model's."""
+def _require_liquid(
+    trajectory: Trajectory, loaded: LoadedModel, temperature: float | None
+) -> tuple[float | None, list[str]]:
+    """The temperature, after the liquid was found to be the model's, and in words that the file says another."""
     identity = trajectory.identity
     if identity:
         loaded.card.check_mixture(identity["mixture"])
-    return temperature if temperature is not None else identity.get("temperature")
+    own = identity.get("temperature")
+    if temperature is None or own is None or abs(temperature / own - 1) <= _SAME_TEMPERATURE:
+        return temperature if temperature is not None else own, []
+    return temperature, [f"T = {temperature:g} was told of a file that says T = {own:g}"]
 
 
 def _temperature(
     trajectory: Trajectory, numbers: Sequence[int], models: Sequence[LoadedModel], told: float | None
-) -> tuple[float, TemperatureFrom, list[str]]:
-    """One of all frames, ε_AA, so that they are predicted at the same times; who says so; and in words what is odd."""
+) -> Temperature:
+    """One of all frames, so that they are predicted at the same times."""
     if told is not None:
-        return told, "told", []
+        return Temperature(told, "told")
     card = widest([loaded.card for loaded in models])
-    require_fit(trajectory[numbers[0]].configuration, card)
+    require_model_fit(trajectory[numbers[0]].configuration, card)
     return temperature_of_frames(card, (trajectory[number].configuration for number in numbers))
 
 

@@ -66,6 +66,8 @@ def parse_times(text: Any) -> Any:
             if not (0 < bounds[0] < bounds[1] < float("inf")):
                 raise ValueError
             number = int(count)
+            if number < 1:
+                raise ValueError
             if number <= _MOST_TIMES:
                 return [float(t) for t in np.geomspace(*bounds, number)]
         else:

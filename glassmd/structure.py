@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -131,6 +131,15 @@ class Structure:
             raise InputError(f"found rattling of shape {self.rattling.means.shape}", f"(n_replicas, {n}, {d})")
         if self.debye_waller is not None and float(self.debye_waller.min()) < 0:
             raise InputError("found a negative debye_waller", "mean squares, which are not negative")
+
+    def cut_off_as(self, mixture: Mixture) -> Structure:
+        """The same with another mixture that differs from its own in how potentials are cut off, and in nothing else.
+
+        Where more differs it stays what it is.
+        """
+        own, other = self.mixture.identity(), mixture.identity()
+        alike = {**own, "truncation": other["truncation"]} == other
+        return replace(self, mixture=mixture) if alike and own != other else self
 
     def available(self) -> tuple[str, ...]:
         """The inputs that are there, in the order of :data:`INPUTS`."""

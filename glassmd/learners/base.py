@@ -163,6 +163,10 @@ class PropensityModel(nn.Module, ABC):
             return found
         return sum(tensor.numel() for name, tensor in self.state_dict().items() if name not in ("scale", "shift"))
 
+    def reservations(self) -> list[str]:
+        """In words, what the data of its training were too few for."""
+        return []
+
     def hyperparameters(self) -> dict[str, Any]:
         """Arguments that make the same learner again (JSON types only): attributes with the names of the arguments."""
         found = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}

@@ -87,8 +87,10 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
             were measured in colder liquids only: in hotter ones nothing has happened yet.
 
     Raises:
-        ModelError: A time that the model does not know, and cannot interpolate.
+        ModelError: A time that the model does not know, and cannot interpolate; or none.
     """
+    if times is not None and not times:
+        raise ModelError("found no times", "at least one", "change --times")
     tau = tau_alpha_at(card, temperature)
     own = np.array(card.times) * (1.0 if tau is None else tau)
     if times is None:
@@ -117,7 +119,8 @@ def _measured_at(card: ModelCard) -> list[list[float]]:
 def beyond_measured(card: ModelCard, temperature: float, times: Sequence[float]) -> list[float]:
     """Those of some times, √(mσ²/ε), that were not measured on both sides of a temperature of the training, nor at it.
 
-    What a model says of them goes on from other temperatures. None where the temperature itself lies beyond all.
+    What a model says of them goes on from other temperatures; so does what it says between two of its times of which
+    one is such. None where the temperature itself lies beyond all.
 
     Example:
         >>> from glassmd.mixtures import get_mixture
@@ -131,7 +134,16 @@ def beyond_measured(card: ModelCard, temperature: float, times: Sequence[float])
     if not low <= temperature <= high:
         return []
     own, ahead = np.array(card.times) * (tau_alpha_at(card, temperature) or 1.0), unmeasured(card, temperature)
-    return [time for time in times if ahead[int(np.argmin(np.abs(np.log(own / time))))] > _NEAR]
+    return [time for time in times if ahead[_around(time, own)].max() > _NEAR]
+
+
+def _around(time: float, own: FloatArray) -> list[int]:
+    """Which of a model's times tell what it says at a time: the one, or the two that it lies between."""
+    nearest = int(np.argmin(np.abs(np.log(own / time))))
+    if len(own) == 1 or abs(own[nearest] / time - 1) <= _BEYOND:
+        return [nearest]
+    right = int(np.clip(np.searchsorted(own, time), 1, len(own) - 1))
+    return [right - 1, right]
 
 
 def unmeasured(card: ModelCard, temperature: float) -> FloatArray:

@@ -38,6 +38,7 @@ _FEW = 5
 """Samples from which the scatter between them can be told; fewer are taken to scatter by :data:`_UNKNOWN_SCATTER`."""
 
 _UNKNOWN_SCATTER = 2.0
+_ROUNDING = 1e-9  # of m v²: what float32 leaves of velocities that are all the same
 _RIDGE = 0.05  # of the correlation matrix: descriptors that say nearly the same
 _LIMIT = 8.0  # of z: what a pair that all but overlaps adds to an energy has no bounds
 _GROUPS = 5  # of samples, each measured by what the others are like
@@ -240,14 +241,15 @@ def measured_domain(samples: Iterable[tuple[Configuration, float]], mixture: Mix
 def kinetic_temperature(configuration: Configuration, mixture: Mixture) -> float | None:
     """The mean of m v² / d, ε_AA, without the motion of the centre of mass; None without velocities.
 
-    Velocities that are all 0 are none: some programs write them so.
+    Velocities that are all 0, or all the same, are none: some programs write them so.
     """
     v = configuration.velocities
     if v is None or configuration.n_particles < 2 or not v.any():
         return None
     masses = np.asarray(mixture.masses, np.float64)[configuration.species][:, None]
     inner = v - (masses * v).sum(axis=0) / masses.sum()
-    return float(np.sum(masses * inner**2) / (v.shape[1] * (len(v) - 1)))
+    found = float(np.sum(masses * inner**2) / (v.shape[1] * (len(v) - 1)))
+    return found if found > _ROUNDING * float(np.mean(masses * v**2)) else None
 
 
 def _columns(configuration: Configuration, mixture: Mixture) -> FloatArray:

@@ -22,7 +22,16 @@ from glassmd.models.card import ModelCard
 from glassmd.models.clock import AskedTimes, asked_times, knows_time
 from glassmd.models.reading import CARD_FILE, read_card
 
-__all__ = ["Plan", "inputs_of_card", "member_directories", "numbers_that_see", "plan_of", "read_cards", "require_alike"]
+__all__ = [
+    "Plan",
+    "inputs_of_card",
+    "known_spans",
+    "member_directories",
+    "numbers_that_see",
+    "plan_of",
+    "read_cards",
+    "require_alike",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -121,11 +130,13 @@ def plan_of(
         times: √(mσ²/ε); by default all of the models' own that are predicted by the model that has them.
 
     Raises:
-        ModelError: A time that no model knows.
+        ModelError: A time that no model knows, or no time.
     """
     if len(cards) == 1:
         asked = asked_times(cards[0], temperature, times)
         return Plan(asked.times, {0: (asked, np.ones(len(asked.times)))})
+    if times is not None and not times:
+        raise ModelError("found no times", "at least one", "change --times")
     every = [asked_times(card, temperature) for card in cards]
     if times is None:
         candidates = sorted({time for asked in every for time in asked.times})
@@ -136,8 +147,7 @@ def plan_of(
     for column, time in enumerate(times):
         ranked = _ranked(every, inputs, time)
         if not ranked:
-            spans = " and ".join(f"{asked.own[0]:.3g} to {asked.own[-1]:.3g}" for asked in every)
-            raise ModelError(f"found time {time:g}", f"one from {spans} at T = {temperature:.3g}", "change --times")
+            raise ModelError(f"found time {time:g}", f"one from {known_spans(cards, temperature)}", "change --times")
         best, share = ranked[0], 1.0
         if len(ranked) > 1 and every[best].own[0] > _SAME_BEGINNING * every[ranked[1]].own[0]:
             share = min(1.0, max(0.0, math.log(time / every[best].own[0]) / math.log(_TAKES_OVER)))
@@ -145,6 +155,13 @@ def plan_of(
         weights[best, column] = share
     parts = {k: (every[k], weights[k]) for k in range(len(cards)) if (weights[k] > 0).any()}
     return Plan(list(times), parts)
+
+
+def known_spans(cards: Sequence[ModelCard], temperature: float) -> str:
+    """In words, which times some models know at a temperature, √(mσ²/ε)."""
+    own = [asked_times(card, temperature).own for card in cards]
+    spans = dict.fromkeys(f"{times[0]:.3g} to {times[-1]:.3g}" for times in own)
+    return f"{' and '.join(spans)} at T = {temperature:.3g}"
 
 
 def _ranked(every: Sequence[AskedTimes], inputs: Sequence[Sequence[str]], time: float) -> list[int]:

@@ -12,19 +12,28 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
-from glassmd.mixtures import mixture_of
+from glassmd.mixtures import Mixture, mixture_of
 from glassmd.models.card import ModelCard
 from glassmd.models.domain import Domain, Finding, kinetic_temperature
 
-__all__ = ["Guarded", "TemperatureFrom", "estimated", "guard", "temperature_of", "temperature_of_frames"]
+__all__ = [
+    "Guarded",
+    "Temperature",
+    "TemperatureFrom",
+    "guard",
+    "require_temperature",
+    "temperature_of",
+    "temperature_of_frames",
+]
 
 FloatArray = NDArray[np.float64]
 TemperatureFrom = Literal["told", "velocities", "structure", "model"]
 
 _TOLERANCE = 3.0  # standard errors by which an estimated temperature may miss
-_STRUCTURE_ERROR = 0.8
-"""√N times the relative error of a temperature that is estimated from the structure: 2.5% at N = 1000 (found on 18
-liquids at T = 0.64, and 1.1% on four of N = 4096 at T = 0.44)."""
+_CONTRADICTION = 4.0  # standard errors by which velocities may miss what is told: more than one in 10⁴ does by chance
+_STRUCTURE_ERROR = 1.1
+"""√N times the relative error of a temperature that is estimated from the structure: 3.5% at N = 1000 (root mean square
+2.0 to 4.4% on twelve liquids each at seven temperatures, docs/pretrained.md)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ class Guarded:
         distance: (n_particles,) of each particle's surroundings, 1 for what one in a thousand of the training exceeds;
             0 where nobody knows.
         extrapolated: ln T beyond the training's temperatures, 0 within.
+        temperature_error: Standard error of an estimated temperature, ε_AA; 0 of one that was told.
+        contradicted: In words, that the velocities tell another temperature than was told.
     """
 
     temperature: float
@@ -45,6 +56,8 @@ class Guarded:
     findings: list[Finding] = field(default_factory=list)
     distance: FloatArray = field(default_factory=lambda: np.zeros(0))
     extrapolated: float = 0.0
+    temperature_error: float = 0.0
+    contradicted: list[str] = field(default_factory=list)
 
     @property
     def outside(self) -> list[Finding]:
@@ -53,13 +66,30 @@ class Guarded:
 
     def warnings(self) -> list[str]:
         """In words: what was not seen, and a temperature that nobody told."""
-        return [*map(str, self.findings), *estimated(self.temperature, self.temperature_from)]
+        known = Temperature(self.temperature, self.temperature_from, self.temperature_error)
+        return [*map(str, self.findings), *self.contradicted, *known.warnings()]
 
 
-def estimated(temperature: float, told_by: TemperatureFrom) -> list[str]:
-    """In words, that nobody told a temperature."""
-    said = f"T = {temperature:.3g} was estimated from the {told_by}"
-    return [said] if told_by in ("velocities", "structure") else []
+@dataclass(frozen=True)
+class Temperature:
+    """That of a liquid, or of several frames of one.
+
+    Attributes:
+        value: ε_AA.
+        told_by: Who says so.
+        error: Standard error of an estimate, ε_AA.
+        differ: In words, that the frames are not of one temperature.
+    """
+
+    value: float
+    told_by: TemperatureFrom
+    error: float = 0.0
+    differ: list[str] = field(default_factory=list)
+
+    def warnings(self) -> list[str]:
+        """In words, that nobody told it."""
+        said = f"T = {self.value:.3g} ± {self.error:.1g} was estimated from the {self.told_by}"
+        return [*self.differ, *([said] if self.told_by in ("velocities", "structure") else [])]
 
 
 def guard(card: ModelCard, configuration: Configuration, temperature: float | None = None) -> Guarded:
@@ -71,12 +101,13 @@ def guard(card: ModelCard, configuration: Configuration, temperature: float | No
         temperature: k_B T / ε_AA, where somebody knows it.
 
     Raises:
-        ModelError: Nobody knows the temperature, and nothing tells it.
+        ModelError: Nobody knows the temperature, and nothing tells it; or it is none.
     """
     mixture = mixture_of(card.mixture)
     domain = card.domain or Domain(density=[card.density] * 2, composition={}, temperatures=sorted(card.temperatures))
     findings = domain.compare(configuration)
-    known, told_by = temperature_of(card, configuration, temperature)
+    of = temperature_of(card, configuration, temperature)
+    known = of.value
     findings += domain.compare_temperature(known)
     distance = np.zeros(configuration.n_particles)
     if not any(one.severity == "outside" for one in findings):
@@ -85,36 +116,57 @@ def guard(card: ModelCard, configuration: Configuration, temperature: float | No
     low, high = domain.temperatures[0], domain.temperatures[-1]
     return Guarded(
         known,
-        told_by,
+        of.told_by,
         sorted(findings, key=lambda one: one.severity == "edge"),
         distance,
         max(0.0, math.log(low / known), math.log(known / high)),
+        of.error,
+        [] if temperature is None else _contradicted(configuration, mixture, temperature),
     )
 
 
-def temperature_of(
-    card: ModelCard, configuration: Configuration, temperature: float | None = None
-) -> tuple[float, TemperatureFrom]:
-    """The temperature of a configuration, ε_AA, and who says so.
+def require_temperature(temperature: float) -> None:
+    """Refuse what is no temperature.
+
+    Raises:
+        ModelError: It is not above 0, or not finite.
+    """
+    if not 0 < temperature < math.inf:
+        raise ModelError(f"found temperature {temperature:g}", "one above 0, in ε_AA", "change --temperature")
+
+
+def _contradicted(configuration: Configuration, mixture: Mixture, temperature: float) -> list[str]:
+    found = kinetic_temperature(configuration, mixture)
+    error = _kinetic_error(configuration)
+    if found is None or abs(found / temperature - 1) <= _CONTRADICTION * error:
+        return []
+    return [f"the velocities say T = {found:.3g} ± {error * temperature:.1g} where T = {temperature:.3g} was told"]
+
+
+def _kinetic_error(configuration: Configuration) -> float:
+    """Relative standard error of a temperature that velocities tell."""
+    return math.sqrt(2 / (configuration.dimensions * configuration.n_particles))
+
+
+def temperature_of(card: ModelCard, configuration: Configuration, temperature: float | None = None) -> Temperature:
+    """The temperature of a configuration.
 
     What is told counts; then its velocities; then its structure, where the model knows structures at several
     temperatures; then the only temperature of the model, which the structure is compared at.
 
     Raises:
-        ModelError: Nothing tells it.
+        ModelError: Nothing tells it, or it is none.
     """
     if temperature is not None:
-        return temperature, "told"
-    return temperature_of_frames(card, [configuration])[:2]
+        require_temperature(temperature)
+        return Temperature(temperature, "told")
+    return temperature_of_frames(card, [configuration])
 
 
-def temperature_of_frames(
-    card: ModelCard, configurations: Iterable[Configuration]
-) -> tuple[float, TemperatureFrom, list[str]]:
+def temperature_of_frames(card: ModelCard, configurations: Iterable[Configuration]) -> Temperature:
     """The temperature of configurations of one liquid, at least one: the mean of what :func:`temperature_of` finds.
 
-    Returns:
-        ε_AA, who says so, and a warning where they differ by more than their errors: they are not one liquid.
+    Its error is that of one frame: frames of a short trajectory are alike.
 
     Raises:
         ModelError: Nothing tells it.
@@ -128,9 +180,10 @@ def temperature_of_frames(
     mean, error = float(estimates.mean()), float(errors.mean())
     temperature = _drawn_in(mean, error, min(card.temperatures), max(card.temperatures))
     if len(estimates) == 1 or estimates.std(ddof=1) <= _TOLERANCE * error * mean:
-        return temperature, best, []
+        return Temperature(temperature, best, error * temperature)
     told = f"the frames are at T = {estimates.min():.3g} to {estimates.max():.3g}, and were predicted as one liquid's"
-    return temperature, best, [f"{told}: predict those of each temperature on their own, with --frames"]
+    told += ": predict those of each temperature on their own, with --frames"
+    return Temperature(temperature, best, error * temperature, [told])
 
 
 def _estimated(card: ModelCard, configuration: Configuration) -> tuple[TemperatureFrom, float, float]:
@@ -139,7 +192,7 @@ def _estimated(card: ModelCard, configuration: Configuration) -> tuple[Temperatu
     low, high = min(card.temperatures), max(card.temperatures)
     found = kinetic_temperature(configuration, mixture)
     if found is not None:
-        return "velocities", found, math.sqrt(2 / (configuration.dimensions * n))
+        return "velocities", found, _kinetic_error(configuration)
     found = None if card.domain is None else card.domain.temperature_of(configuration, mixture)
     if found is not None:
         return "structure", found, _STRUCTURE_ERROR / math.sqrt(n)

@@ -339,6 +339,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "noise_known": trainer.noise_known,
         "inside_cage": trainer.structures.inside_cage(trainer.source.times, trainer.source.tau_alpha_by_temperature),
         "input_cost": trainer.structures.cost,
+        "warnings": trainer.model.reservations(),
         "waited": {what: round(seconds, 3) for what, seconds in trainer.pace.waited.items()},
         "went_back": trainer.went_back,
         "seconds": seconds,

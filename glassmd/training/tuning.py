@@ -61,7 +61,11 @@ def begun_from(settings: TrainSettings, runs: Sequence[Run]) -> tuple[TrainSetti
                 "add --set time_unit=tau_alpha",
             )  # fmt: skip
     told = {
-        "start": {"model": chosen.card.model, "hyperparameters": chosen.card.hyperparameters},
+        "start": {
+            "model": chosen.card.model,
+            "hyperparameters": chosen.card.hyperparameters,
+            "mixture": chosen.card.mixture,
+        },
         "between": _between(np.log(times), np.log(_own_times(chosen.card, runs[0]))).tolist(),
     }
     begun = settings.model_copy(

@@ -97,7 +97,7 @@ def test_times_that_go_on_from_other_temperatures_are_said() -> None:
         times=[1.0, 2.0], trained_species=["A"], measured=measured,
     )  # fmt: skip
     assert beyond_measured(card, 0.5, [1.0, 2.0]) == [2.0]
-    assert beyond_measured(card, 0.6, [1.0, 1.9]) == [1.9]
+    assert beyond_measured(card, 0.6, [1.0, 1.01, 1.3, 1.9]) == [1.3, 1.9], "between two, of which one is not known"
     assert beyond_measured(card, 0.69, [1.0, 2.0]) == []
     assert beyond_measured(card, 0.8, [1.0, 2.0]) == []
     assert beyond_measured(card, 1.5, [1.0, 2.0]) == [], "the temperature is said to be another one's"

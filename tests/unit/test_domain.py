@@ -12,7 +12,7 @@ from glassmd.errors import ModelError
 from glassmd.mixtures import get_mixture
 from glassmd.models.card import ModelCard
 from glassmd.models.domain import Domain, kinetic_temperature, measured_domain
-from glassmd.models.guard import guard, temperature_of
+from glassmd.models.guard import Temperature, guard, temperature_of
 
 LIQUID = get_mixture("kob-andersen")
 TEMPERATURES = (0.5, 1.0)
@@ -115,13 +115,26 @@ def test_a_liquid_at_another_temperature_than_is_told_is_seen(card: ModelCard) -
 @pytest.mark.parametrize("temperature", [0.5, 0.7, 1.0])
 def test_velocities_tell_the_temperature_and_else_the_structure_does(card: ModelCard, temperature: float) -> None:
     one = liquid(temperature, 400)
-    found, told_by = temperature_of(card, one)
-    assert (found, told_by) == (pytest.approx(temperature, rel=3 * np.sqrt(2 / (3 * N))), "velocities")
+    found = temperature_of(card, one)
+    assert (found.value, found.told_by) == (pytest.approx(temperature, rel=3 * np.sqrt(2 / (3 * N))), "velocities")
     still = mirrored(one, velocities=None)
-    found, told_by = temperature_of(card, still)
-    assert (found, told_by) == (pytest.approx(temperature, rel=0.12), "structure")
-    assert any("estimated from the structure" in warning for warning in guard(card, still).warnings())
-    assert temperature_of(card, one, 0.66) == (0.66, "told")
+    found = temperature_of(card, still)
+    assert (found.value, found.told_by) == (pytest.approx(temperature, rel=0.12), "structure")
+    expected = f"T = {found.value:.3g} ± {found.error:.1g} was estimated from the structure"
+    assert expected in guard(card, still).warnings()
+    assert temperature_of(card, one, 0.66) == Temperature(0.66, "told")
+
+
+def test_what_is_told_is_held_against_the_velocities(card: ModelCard) -> None:
+    one, off = liquid(0.7, 400), np.sqrt(2 / (3 * N))
+    assert guard(card, one, 0.7 * (1 + off)).warnings() == []
+    assert any("the velocities say T = 0." in said for said in guard(card, one, 0.7 * (1 + 6 * off)).warnings())
+
+
+@pytest.mark.parametrize("none", [0.0, -1.0, np.inf, np.nan])
+def test_what_is_no_temperature_is_refused(card: ModelCard, none: float) -> None:
+    with pytest.raises(ModelError, match=r"found temperature .*; expected one above 0"):
+        guard(card, liquid(0.7, 400), none)
 
 
 def test_a_temperature_that_nobody_tells_is_asked_for(card: ModelCard) -> None:
@@ -130,7 +143,7 @@ def test_a_temperature_that_nobody_tells_is_asked_for(card: ModelCard) -> None:
     with pytest.raises(ModelError, match=r"trained at 0.5, 1.*--temperature 0.5"):
         temperature_of(silent, still)
     one = silent.model_copy(update={"temperatures": [0.5]})
-    assert temperature_of(one, still) == (0.5, "model")
+    assert temperature_of(one, still) == Temperature(0.5, "model")
 
 
 def test_the_motion_of_the_whole_and_velocities_of_zero_are_no_temperature() -> None:
@@ -138,6 +151,7 @@ def test_the_motion_of_the_whole_and_velocities_of_zero_are_no_temperature() -> 
     moving = mirrored(one, velocities=one.velocities + 10.0)  # type: ignore[operator]
     assert kinetic_temperature(moving, LIQUID) == pytest.approx(kinetic_temperature(one, LIQUID))
     assert kinetic_temperature(mirrored(one, velocities=np.zeros((N, 3))), LIQUID) is None
+    assert kinetic_temperature(mirrored(one, velocities=np.full((N, 3), np.float32(0.1))), LIQUID) is None
 
 
 def test_few_small_samples_do_not_make_others_outsiders() -> None:

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from glassmd.configuration import Configuration
-from glassmd.errors import ModelError
+from glassmd.errors import EngineError, ModelError
 from glassmd.evaluation import evaluate
 from glassmd.models.store import load_model
 from glassmd.prediction import predict
+from glassmd.settings import Settings
 from glassmd.stream.dataset import Run
+from glassmd.training.session import train
 from glassmd.trajectory import Frame, write_frames
-from tests.conftest import Outcome, needs_lammps
+from tests.conftest import TINY, TINY_TRAIN, Outcome, needs_lammps
 from tests.fault.refusals import assert_refused
 
 pytestmark = needs_lammps
@@ -111,3 +113,29 @@ def test_what_needs_no_network_is_refused_before_one_is_loaded(tmp_path: Path, g
     assert_refused(glassmd("predict", tmp_path / "no.gsd", "--model", tmp_path), "found no file")
     (tmp_path / "a.txt").write_text("hello")
     assert_refused(glassmd("predict", tmp_path / "a.txt", "--model", tmp_path), "no format that glassmd reads")
+
+
+def test_a_temperature_that_the_file_contradicts_is_warned_of(
+    tiny_run: Run, tiny_model: Path, tmp_path: Path, glassmd: Command
+) -> None:
+    command = ["predict", tiny_run.file("parents", "L0001-P0000"), "--model", tiny_model, "--out", tmp_path / "o.gsd"]
+    told = glassmd(*command, "--temperature", 1.52, "--json")
+    assert not any("was told" in one for one in told.json["warnings"])
+    other = glassmd(*command, "--temperature", 1.6, "--json")
+    assert any("T = 1.6 was told of a file that says T = 1.5" in one for one in other.json["warnings"])
+    assert_refused(glassmd(*command, "--temperature", 0), "found temperature 0")
+    assert_refused(glassmd(*command, "--times", "log:1:10:0"), "found times 'log:1:10:0'")
+
+
+@needs_lammps
+def test_a_box_that_is_too_small_for_an_engine_is_predicted_from_what_needs_none(tiny_run: Run, tmp_path: Path) -> None:
+    grid = np.stack(np.meshgrid(*[np.arange(4)] * 3), axis=-1).reshape(-1, 3)
+    small = Configuration([4.2] * 3, np.arange(64) % 5 == 0, 1.05 * grid)
+    for name, inputs in (("thermal", ["thermal"]), ("all", ["thermal", "inherent"])):
+        settings = TINY_TRAIN.model_copy(update={"model": "ridge", "input": inputs, "max_steps": None})
+        train([tiny_run.path], tmp_path / name, Settings(run=TINY, train=settings))
+    found = predict(small, tmp_path, temperature=1.5, force=True)
+    assert found.inputs == ("thermal",)
+    assert any("found a box of edge 4" in one for one in found.warnings)
+    with pytest.raises(EngineError, match=r"found a box of edge 4.*sees thermal positions only"):
+        predict(small, tmp_path / "all", temperature=1.5, force=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from glassmd.models.store import load_model, save_model
 from glassmd.prediction import predict
 from glassmd.settings import Settings
 from glassmd.stream.dataset import Run
+from glassmd.structure import Structure
 from glassmd.training.session import train
 from tests.conftest import TINY, TINY_TRAIN, Outcome, needs_lammps
 from tests.fault.refusals import assert_refused
@@ -131,6 +133,16 @@ def test_another_truncation_is_predicted_as_the_models_own_where_that_was_measur
     found = glassmd("predict", liquid, *other, "--temperature", 1.5, "--input", "thermal", "--out", out, "--json")
     assert found.code == 0, found.err
     assert np.allclose(found.json["propensity_mean"]["A"], own.json["propensity_mean"]["A"], rtol=1e-3)
+    one = tiny_run.samples()[1]
+    elsewhere = Structure(one.parent, get_mixture("kob-andersen", "force-shifted"), 1.4)
+    at_home = replace(elsewhere, mixture=get_mixture("kob-andersen", TINY.truncation), temperature=1.5)
+    given, expected = (
+        predict(one.parent, shipped / "thermal", structure=of, temperature=1.5) for of in (elsewhere, at_home)
+    )
+    assert np.array_equal(given.propensity, expected.propensity)
+    nowhere = replace(at_home, mixture=get_mixture("kob-andersen", "xplor"))
+    with pytest.raises(ModelError, match="found data with truncation 'xplor'"):
+        predict(one.parent, shipped / "thermal", structure=nowhere, temperature=1.5)
     loaded.card.model_copy(update={"truncations": ["xplor"]}).check_mixture(
         get_mixture("kob-andersen", "xplor").identity()
     )
@@ -151,7 +163,9 @@ def test_models_and_info_say_what_they_know(shipped: Path, glassmd: Callable[...
     screen = glassmd("models", "tiny").out
     assert "0.62(1)" in screen
     assert "4 lineages, 8 parents, 36 replicas, N = 200" in screen
-    assert "t from 0.1 to 0.5" in glassmd("models").out
+    listed_screen = " ".join(glassmd("models").out.split())
+    assert "thermal; t from 0.1 to 0.5" in listed_screen
+    assert "thermal, inherent, cage; t from 0.5 to 0.5" in listed_screen
     assert_refused(glassmd("models", "no-such-model"), "found no model directory no-such-model")
 
 
@@ -171,6 +185,12 @@ def test_several_models_are_evaluated_as_one(shipped: Path, tiny_run: Run, glass
     assert shares.shape == (2, 2)
     assert ((shares > 0) & (shares <= 1)).all()
     assert (shares[1] >= shares[0]).all()
+    for member in ("thermal", "all"):
+        loaded = load_model(shipped / member)
+        save_model(
+            shipped / member, loaded.model, loaded.card.model_copy(update={"times": [7.0] * len(loaded.card.times)})
+        )
+    assert_refused(glassmd("evaluate", "tiny", tiny_run.path), "found times 0.1, 0.5", "one from 7 to 7 at T = 1.5")
 
 
 def test_weights_without_those_of_training_predict_the_same(shipped: Path, tiny_run: Run, tmp_path: Path) -> None:

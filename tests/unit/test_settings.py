@@ -43,7 +43,7 @@ def test_published_times_fit_the_default_step() -> None:
     assert steps_of_times([0.13, 1.3, 13.0], 0.005) == [26, 260, 2600]
 
 
-@pytest.mark.parametrize("text", ["log:1:2", "log:a:b:c", "1;2", ""])
+@pytest.mark.parametrize("text", ["log:1:2", "log:1:2:0", "log:a:b:c", "1;2", ""])
 def test_times_that_cannot_be_read(text: str) -> None:
     with pytest.raises(ValueError, match="neither"):
         parse_times(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from glassmd.training.session import train, train_stream
 from tests.conftest import TINY, TINY_TRAIN, Outcome, needs_lammps
 from tests.fault.refusals import assert_refused
 
+TRUNCATIONS = ("shifted", "force-shifted")
 RIDGE = TINY_TRAIN.model_copy(update={"model": "ridge", "input": ["thermal"], "max_steps": None})
 
 
@@ -96,6 +98,34 @@ def test_what_is_left_is_learned(tmp_path: Path) -> None:
     truth = 2.0 * (x / scale).sum(dim=1)
     known, learned = first(data)[:, 0].double(), tuned(tuned.encode(again))[:, 0].double()
     assert (learned - truth).square().mean() < 0.1 * (known - truth).square().mean()
+
+
+def test_one_lineage_teaches_a_constant_and_no_more() -> None:
+    first = make_model("ridge", n_times=1, n_species=2, inputs=["thermal"])
+    start = {"model": "ridge", "hyperparameters": first.hyperparameters()}
+    tuned = TunedModel(start=start, between=[[1.0]], inputs=["thermal"])
+    for lineages in (1, 2):
+        samples = []
+        for seed in range(4):
+            data = tuned.encode(random_liquid(seed))
+            labels = 3.0 + data.features[:, :3].double().mean(dim=1, keepdim=True)
+            samples.append(Labelled(data, labels, data.species >= 0, 4, seed % lineages))
+        tuned.fit(samples)
+        found = tuned(samples[0].data)[samples[0].data.species == 0]
+        constant = found.std() < 0.02 * samples[0].labels.std()
+        assert bool(constant) == (lineages == 1)
+        assert bool(tuned.reservations()) == (lineages == 1)
+        assert found.mean().item() == pytest.approx(samples[0].labels.mean().item(), rel=0.1)
+
+
+def test_a_liquid_that_is_cut_off_otherwise_is_described_as_the_models_own() -> None:
+    first = make_model("ridge", n_times=1, n_species=2, inputs=["thermal"])
+    shifted, own = (replace(random_liquid(1), mixture=get_mixture("kob-andersen", of)) for of in TRUNCATIONS)
+    start = {"model": "ridge", "hyperparameters": first.hyperparameters(), "mixture": own.mixture.identity()}
+    tuned = TunedModel(start=start, between=[[1.0]], inputs=["thermal"])
+    assert not torch.equal(first.encode(shifted).features, first.encode(own).features)
+    assert torch.equal(tuned.encode(shifted).features, first.encode(own).features)
+    assert replace(own, mixture=get_mixture("wca")).cut_off_as(own.mixture).mixture.name == "wca", "another liquid"
 
 
 @needs_lammps

@@ -58,6 +58,7 @@ class LinearHead(nn.Module):
         n_features: Number of descriptors; None: until the first sample.
         n_times: Number of times.
         n_species: Number of species; one without labels is predicted as 0 with spread NaN.
+        wary: Whether particles of one fold alone teach nothing but a constant: there is no other liquid to try on.
 
     Example:
         >>> head = LinearHead(None, n_times=1, n_species=1)
@@ -85,9 +86,9 @@ class LinearHead(nn.Module):
     rest: Tensor
     times: Tensor
 
-    def __init__(self, n_features: int | None, *, n_times: int = 1, n_species: int = 2) -> None:
+    def __init__(self, n_features: int | None, *, n_times: int = 1, n_species: int = 2, wary: bool = False) -> None:
         super().__init__()
-        self.n_times, self.n_species = n_times, n_species
+        self.n_times, self.n_species, self.wary = n_times, n_species, wary
         self.solution: dict[str, Any] = {}
         self.others = nn.ModuleList()
         self._allocate(n_features)
@@ -173,7 +174,7 @@ class LinearHead(nn.Module):
         while len(self.others) > max(count, 0):
             del self.others[-1]
         while len(self.others) < count:
-            other = LinearHead(self.n_features, n_times=self.n_times, n_species=self.n_species)
+            other = LinearHead(self.n_features, n_times=self.n_times, n_species=self.n_species, wary=self.wary)
             other.register_buffer("times", torch.zeros(self.n_times, dtype=torch.bool))
             self.others.append(other)
 
@@ -195,13 +196,12 @@ class LinearHead(nn.Module):
             self.low[index].copy_(anchor.low)
             self.high[index].copy_(anchor.high)
             self._keep(index, solution, times)
-            told[str(index)] = _told(solution)
+            told[str(index)] = _told(solution, wary=self.wary)
         return told
 
-    @staticmethod
-    def _solved(sums: FoldSums, index: int, weights: dict[int, float], variance: Tensor) -> RidgeSolution:
+    def _solved(self, sums: FoldSums, index: int, weights: dict[int, float], variance: Tensor) -> RidgeSolution:
         noise = sums.noise(index, weights, variance)
-        return solve_ridge(sums.folds(index, weights), sums.anchors[index], noise)
+        return solve_ridge(sums.folds(index, weights), sums.anchors[index], noise, wary=self.wary)
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """Predicted propensities, (n_particles, n_times), σ_AA, from `x` (n_particles, n_features), in its type."""
@@ -298,12 +298,13 @@ class LinearHead(nn.Module):
         self.variance[index].fill_(torch.nan)
 
 
-def _told(solution: RidgeSolution) -> dict[str, Any]:
+def _told(solution: RidgeSolution, *, wary: bool) -> dict[str, Any]:
     """What a card should say of a solution."""
+    alone = "the largest, for want of another lineage" if wary else "generalised cross-validation: one fold only"
     return {
         "particles": solution.count,
         "penalty": solution.penalty.tolist(),
-        "chosen_by": "folds left out" if solution.left_out else "generalised cross-validation: one fold only",
+        "chosen_by": "folds left out" if solution.left_out else alone,
         "degrees_of_freedom": solution.freedom.tolist(),
         "residual_std": solution.residual.sqrt().tolist(),
         "label_noise_std": solution.noise.sqrt().tolist(),

@@ -81,19 +81,20 @@ class _Spectrum:
         return self.total - (shrunk * (2 - self.values / (self.values + penalty))[:, None]).sum(dim=0)
 
 
-def solve_ridge(folds: dict[int, RowSums], anchor: Anchor, noise: Tensor) -> RidgeSolution:
+def solve_ridge(folds: dict[int, RowSums], anchor: Anchor, noise: Tensor, *, wary: bool = False) -> RidgeSolution:
     """Choose a penalty for each time and solve.
 
     The columns are centred and scaled to variance 1 by all the sums. Penalties α of the normal equations
     `(C + α) w = c` (C the covariance of the columns, c that with the labels) are tried downhill from 1 by
     decades, then by half a decade, each by predicting every fold from the others; the error counts around each fold's
     own mean. Where only one fold holds particles, α minimises `RSS / (1 − 1.4 tr H / n)²`, generalised
-    cross-validation (Y.-J. Kim & C. Gu, J. R. Stat. Soc. B 66, 337 (2004)).
+    cross-validation (Y.-J. Kim & C. Gu, J. R. Stat. Soc. B 66, 337 (2004)): it takes particles for independent.
 
     Args:
         folds: Sums of one species by fold, at least one; folds without particles get the weights from all.
         anchor: Where x and y are counted from.
         noise: (n_times,) mean variance of the labels, σ_AA².
+        wary: Whether one fold alone teaches nothing but a constant: the largest penalty is taken then.
     """
     standard, centre, inverse_unit, label_mean = _standardised(folds, anchor)
     everything = RowSums.total((of, 1.0) for of in standard.values())
@@ -101,7 +102,7 @@ def solve_ridge(folds: dict[int, RowSums], anchor: Anchor, noise: Tensor) -> Rid
     if len(standard) > 1:
         penalty, residual, fold_weight, fold_bias = _leave_folds_out(standard, everything)
     else:
-        penalty, residual = _generalised(spectrum, everything.count)
+        penalty, residual = _generalised(spectrum, everything.count, wary=wary)
         fold_weight, fold_bias = {}, {}
     weight = spectrum.vectors @ (spectrum.rotated / (spectrum.values[:, None] + penalty))
     bias = everything.y / everything.weight + label_mean  # z is centred
@@ -230,11 +231,11 @@ def _best(errors: dict[float, Tensor]) -> tuple[Tensor, Tensor]:
     return torch.tensor(tried, dtype=torch.float64)[index], least
 
 
-def _generalised(spectrum: _Spectrum, count: int) -> tuple[Tensor, Tensor]:
+def _generalised(spectrum: _Spectrum, count: int, *, wary: bool) -> tuple[Tensor, Tensor]:
     """Penalty of each time by generalised cross-validation, and the residual that it expects on other particles."""
     scores: dict[float, Tensor] = {}
     residuals: dict[float, Tensor] = {}
-    for half in range(2 * _LEAST, 2 * _MOST + 1):
+    for half in range(2 * (_MOST if wary else _LEAST), 2 * _MOST + 1):
         penalty = 10.0 ** (half / 2)
         inside, used = spectrum.residual(penalty).clamp_min(0.0), spectrum.freedom(penalty) / count
         scores[penalty] = inside / (1 - _CAUTION * used) ** 2 if _CAUTION * used < 1 else inside + math.inf

@@ -31,6 +31,7 @@ class TemperatureHead(LinearHead):
         n_features: Number of descriptors, the temperature included.
         n_times: Number of times.
         n_species: Number of species.
+        wary: See :class:`LinearHead`.
     """
 
     heats: Tensor
@@ -43,8 +44,8 @@ class TemperatureHead(LinearHead):
     level_fold_mean: Tensor
     level_unit: Tensor
 
-    def __init__(self, n_features: int | None, *, n_times: int = 1, n_species: int = 2) -> None:
-        super().__init__(n_features, n_times=n_times, n_species=n_species)
+    def __init__(self, n_features: int | None, *, n_times: int = 1, n_species: int = 2, wary: bool = False) -> None:
+        super().__init__(n_features, n_times=n_times, n_species=n_species, wary=wary)
         self._levels(0, n_features or 0)
 
     def _levels(self, n_heats: int, n_columns: int) -> None:

@@ -18,6 +18,7 @@ from glassmd.learners.fitting.solved import SolvedModel, Sums
 from glassmd.learners.linear.temperature_head import TemperatureHead
 from glassmd.learners.linear.temperature_sums import TemperatureSums
 from glassmd.learners.part import Labelled, Tensors
+from glassmd.mixtures import mixture_of
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["TunedModel"]
@@ -33,11 +34,13 @@ class TunedModel(SolvedModel):
 
     with p what the other model predicts at its own times, M straight lines in ln t between these, and z the columns of
     p and of its descriptors, where it has some. W is solved for and its penalty chosen by leaving folds of the lineages
-    out, so that a few samples change little: with the largest penalty there is nothing but a constant beside M p. Data
-    in any order, all at once or on a stream, give the same.
+    out, so that a few samples change little: with the largest penalty there is nothing but a constant beside M p, and
+    that is all that one lineage teaches, or several at one fold. Data in any order, all at once or on a stream, give
+    the same.
 
     Args:
-        start: `{"model": name, "hyperparameters": {…}}` of the other model.
+        start: `{"model": name, "hyperparameters": {…}}` of the other model; with the identity of its `mixture`, liquids
+            that differ from that in how potentials are cut off are described as if they did not.
         between: M, (n_times, n_times of the other model).
         inputs: Those of the other model.
 
@@ -82,7 +85,7 @@ class TunedModel(SolvedModel):
         self.start, self.between = dict(start), [list(row) for row in between]
         self.other = other.requires_grad_(False).eval()
         self.register_buffer("times_between", torch.tensor(self.between, dtype=torch.float32))
-        self.head = TemperatureHead(None, n_times=n_times, n_species=n_species)
+        self.head = TemperatureHead(None, n_times=n_times, n_species=n_species, wary=True)
 
     def train(self, mode: bool = True) -> TunedModel:
         """What does not learn predicts as it always does."""
@@ -96,7 +99,8 @@ class TunedModel(SolvedModel):
 
     def encode(self, structure: Structure) -> Data:
         """What the other model eats, and ln T."""
-        data = self.other.encode(structure)
+        known = self.start.get("mixture")
+        data = self.other.encode(structure if known is None else structure.cut_off_as(mixture_of(known)))
         heat = torch.tensor(structure.temperature / 0.5, dtype=torch.float32).log()
         data[_HEAT] = heat.expand(structure.thermal.n_particles, 1).clone()
         return data
@@ -106,6 +110,12 @@ class TunedModel(SolvedModel):
         columns, before = self.columns(data)
         left: Tensor = self.head(columns, data[NODE_SPECIES])
         return before + left
+
+    def reservations(self) -> list[str]:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reservations`."""
+        if self.head.folds_apart:
+            return []
+        return ["one lineage, or lineages of one fold, taught nothing but a constant: two or more teach the rest"]
 
     def out_of_fold(self, data: Data, fold: int) -> Tensor | None:
         """(n_particles, n_times), σ_AA, by the weights that never saw a fold; None where all were in one fold."""
