@@ -87,10 +87,8 @@ def asked_times(card: ModelCard, temperature: float, times: Sequence[float] | No
             were measured in colder liquids only: in hotter ones nothing has happened yet.
 
     Raises:
-        ModelError: A time that the model does not know, and cannot interpolate; or none.
+        ModelError: A time that the model does not know, and cannot interpolate.
     """
-    if times is not None and not times:
-        raise ModelError("found no times", "at least one", "change --times")
     tau = tau_alpha_at(card, temperature)
     own = np.array(card.times) * (1.0 if tau is None else tau)
     if times is None:

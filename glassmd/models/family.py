@@ -132,11 +132,11 @@ def plan_of(
     Raises:
         ModelError: A time that no model knows, or no time.
     """
+    if times is not None and not times:
+        raise ModelError("found no times", "at least one", "change --times")
     if len(cards) == 1:
         asked = asked_times(cards[0], temperature, times)
         return Plan(asked.times, {0: (asked, np.ones(len(asked.times)))})
-    if times is not None and not times:
-        raise ModelError("found no times", "at least one", "change --times")
     every = [asked_times(card, temperature) for card in cards]
     if times is None:
         candidates = sorted({time for asked in every for time in asked.times})

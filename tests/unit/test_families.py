@@ -74,6 +74,9 @@ def test_all_times_are_those_of_the_models_that_predict_them() -> None:
 def test_a_time_that_none_knows_is_refused() -> None:
     with pytest.raises(ModelError, match=r"found time 9; expected one from 1 to 4 and 2 to 6 at T = 0.5"):
         plan_of((SHORT, LONG), [ALL, ALL], 0.5, [9.0])
+    for cards in ((SHORT,), (SHORT, LONG)):
+        with pytest.raises(ModelError, match="found no times"):
+            plan_of(cards, [ALL, ALL], 0.5, [])
 
 
 @pytest.fixture(scope="module")
