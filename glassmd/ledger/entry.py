@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from glassmd.ledger.keys import Key
 from glassmd.storage import check_seal, read_json, sha256_of
 from glassmd.trajectory import Frame, read_frames
 
-__all__ = ["Entry", "sidecar_of"]
+__all__ = ["Entry", "require_sidecar_of", "sidecar_of"]
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,39 @@ def sidecar_of(root: Path, key: Key, run: str, *, protected: bool = True) -> dic
         SegmentError: It is missing, damaged, or of another entry or run.
     """
     path = root / key.kind / f"{key.name}.json"
-    todo = f"restore it, or delete {path} and its data and simulate again"
     try:
         content = read_json(path)
-        version = content.get("schema_version")
-        if protected or version == RUN_SCHEMA_VERSION or "checksum" in content:
-            check_seal(path, content)
     except RunError as error:
-        raise SegmentError(error.found, error.expected, todo) from error
+        raise SegmentError(error.found, error.expected, _todo(path)) from error
+    return require_sidecar_of(content, path, key, run, protected=protected)
+
+
+def _todo(path: Path) -> str:
+    return f"restore it, or delete {path} and its data and simulate again"
+
+
+def require_sidecar_of(
+    content: Mapping[str, Any], path: Path, key: Key, run: str, *, protected: bool = True
+) -> dict[str, Any]:
+    """Check the content of a sidecar.
+
+    Args:
+        content: JSON types.
+        path: Where it was read, for errors.
+        key: Of which entry it should be.
+        run: Id of the run.
+        protected: Whether it must carry its own checksum.
+
+    Raises:
+        SegmentError: It is damaged, or of another entry or run.
+    """
+    todo = _todo(path)
+    version = content.get("schema_version")
+    if protected or version == RUN_SCHEMA_VERSION or "checksum" in content:
+        try:
+            check_seal(path, content)
+        except RunError as error:
+            raise SegmentError(error.found, error.expected, todo) from error
     if version not in (1, RUN_SCHEMA_VERSION):
         raise SegmentError(f"{path} has schema version {version}", f"at most {RUN_SCHEMA_VERSION}", "update glassmd")
     content = {"run": run, "kind": key.kind, "file": f"{key.name}.gsd", **content}

@@ -28,7 +28,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,9 +40,10 @@ from glassmd.ledger.entry import Entry
 from glassmd.ledger.identity import GROWABLE, RUNTIME, check_same, grown_settings, read_identity
 from glassmd.ledger.index import Committed, Index
 from glassmd.ledger.keys import KINDS, Key, Kind, ParentKey, SegmentKey, StructureKey, key_of
+from glassmd.ledger.parcel import Parcel
 from glassmd.mixtures import Mixture
 from glassmd.settings import RunSettings, build_settings
-from glassmd.storage import claim, read_json, remove_leftovers, sealed, sha256_of, write_json, write_text
+from glassmd.storage import claim, read_json, remove_leftovers, sealed, sha256_of, write_bytes, write_json, write_text
 from glassmd.trajectory import Frame, write_frames
 
 __all__ = ["PAUSE", "RUNTIME", "Entry", "ParentKey", "RunDirectory", "SegmentKey", "StructureKey"]
@@ -250,25 +251,39 @@ class RunDirectory:
         Returns:
             False if somebody else has committed the same entry before. Theirs is not touched.
         """
+        content = {
+            "schema_version": RUN_SCHEMA_VERSION,
+            "run": self.identity["id"],
+            "kind": key.kind,
+            **key._asdict(),
+            "mixture": self.identity["mixture"],
+            "temperature": self.identity["temperature"],
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **facts,
+        }
+        return self._commit(key, lambda own: write_frames(own, frames), content)
+
+    def adopt(self, parcel: Parcel) -> bool:
+        """Commit an entry that was committed to a copy of this run elsewhere, as it is.
+
+        Returns:
+            False if somebody else has committed the same entry before. Theirs is not touched.
+
+        Raises:
+            SegmentError: It was damaged on its way, or is of another run.
+        """
+        content = parcel.checked(str(self.identity["id"]), protected=self._protected)
+        return self._commit(parcel.key, lambda own: write_bytes(own, parcel.data), content)
+
+    def _commit(self, key: Key, write: Callable[[Path], object], content: Mapping[str, Any]) -> bool:
+        """Write the data to a file of its own, then the sidecar that names it."""
         sidecar = self._sidecar(key)
         if sidecar.exists():
             return False
-        data = _write_own(self.file(key.kind, key.name), frames)
+        data = _write_own(self.file(key.kind, key.name), write)
         try:
-            content = {
-                "schema_version": RUN_SCHEMA_VERSION,
-                "run": self.identity["id"],
-                "kind": key.kind,
-                "file": data.name,
-                "sha256": sha256_of(data),
-                "size": data.stat().st_size,
-                **key._asdict(),
-                "mixture": self.identity["mixture"],
-                "temperature": self.identity["temperature"],
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                **facts,
-            }
-            committed = write_json(sidecar, sealed(content), exclusive=True)
+            described = {**content, "file": data.name, "sha256": sha256_of(data), "size": data.stat().st_size}
+            committed = write_json(sidecar, sealed(described), exclusive=True)
         except BaseException as error:
             if not sidecar.exists():  # else it may name these data: what came after the commit failed, or was stopped
                 data.unlink(missing_ok=True)
@@ -276,7 +291,7 @@ class RunDirectory:
                 return False
             raise
         if committed:
-            self.index.add(_committed(key, content))
+            self.index.add(_committed(key, described))
         else:
             data.unlink(missing_ok=True)  # nobody else's: it was made under a name that was free
         return committed
@@ -306,8 +321,13 @@ class RunDirectory:
             self._sidecar(key).parent.parent,
             key,
             str(self.identity["id"]),
-            self.identity["schema_version"] >= RUN_SCHEMA_VERSION,
+            self._protected,
         )
+
+    @property
+    def _protected(self) -> bool:
+        """Whether its sidecars carry their own checksums."""
+        return bool(self.identity["schema_version"] >= RUN_SCHEMA_VERSION)
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
@@ -475,10 +495,10 @@ def _committed(key: Key, sidecar: Mapping[str, Any]) -> Committed:
     return Committed(key, int(sidecar.get("steps", 0)), len(sidecar.get("replicas", ())))
 
 
-def _write_own(final: Path, frames: Sequence[Frame]) -> Path:
-    """Write frames to a file that nobody else writes: `final` where that is free, else a name of its own."""
+def _write_own(final: Path, write: Callable[[Path], object]) -> Path:
+    """Write a file that nobody else writes: `final` where that is free, else a name of its own."""
     own = final.with_name(f"{final.stem}.{secrets.token_hex(4)}.gsd")
-    write_frames(own, frames)
+    write(own)
     try:
         os.link(own, final)
     except OSError:

@@ -7,19 +7,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from glassmd.engines.base import Engine
-from glassmd.errors import DeviceLostError, EquilibrationError, GlassmdError, Interrupted
+from glassmd.errors import DeviceLostError, GlassmdError, Interrupted
 from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.ledger.run import RUNTIME, RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.activity import Activity
 from glassmd.simulation.apart import tell
+from glassmd.simulation.batches import Batches, named
 from glassmd.simulation.preparation import engine_of, prepared_engine
-from glassmd.simulation.tasks import Agenda, Task, Wanted, execute
+from glassmd.simulation.tasks import Agenda, Wanted, execute
 
 __all__ = ["Worker", "main"]
 
@@ -55,13 +56,11 @@ class Worker:
     ) -> None:
         self.run, self.engine, self.stop = run, engine, stop
         self._activity = Activity(run, name, engine)
-        self._workers, self._only, self._lost = workers, only, 0
+        self._workers, self._only = workers, only
         self._show = show
         self.steps = 0
-        self._put_aside: set[str] = set()
-        self._refused: dict[int, EquilibrationError] = {}
-        if accept_unequilibrated and (settings := run.identity["settings"]) is not None:
-            run.identity = {**run.identity, "settings": {**settings, "accept_unequilibrated": True}}
+        if accept_unequilibrated:
+            accept_as_they_are(run)
 
     def work(self) -> None:
         """Do whatever is left; return when everything is committed.
@@ -71,94 +70,42 @@ class Worker:
             Interrupted: A stop was requested; what is committed stays.
         """
         agenda = Agenda(self.run, self._only)
+        batches = Batches(self.run, agenda)
         try:
-            while len(agenda) > self._lost and (self._only is not None or not self.run.spent):
+            while batches.left and (self._only is not None or not self.run.spent):
                 if (why := self.run.paused) is not None:
                     self._activity.begin(f"paused: {why}")
                     self._check()
                     time.sleep(WAIT)
-                elif not self._work_on(agenda):
+                elif not self._work_on(agenda, batches):
                     self._activity.begin("waiting for other workers")
                     self._check()
                     time.sleep(WAIT)
                 agenda.look()
-                self._lost = agenda.of_lineages(self._refused) if self._refused else 0
-            if self._refused:
-                raise next(iter(self._refused.values()))
+            if batches.refused:
+                raise next(iter(batches.refused.values()))
         finally:
             self._activity.end()
 
-    def _work_on(self, agenda: Agenda) -> bool:
+    def _work_on(self, agenda: Agenda, batches: Batches) -> bool:
         """Do as much work together as the engine takes at once; whether there was anything to do."""
         self._check()
         with ExitStack() as claims:
-            batch = self._claim_batch(agenda, claims)
+            batch = batches.claim(self.engine.packed, self._workers, claims)
             left = [task.name for task in batch]
             if batch:
-                self._activity.begin(_named(left), batch[0].activity)
+                self._activity.begin(named(left), batch[0].activity)
             for outcome in execute(batch, self.run, self.engine, self._check, agenda.requests, self._activity.lineage):
                 if outcome.refused is None:
                     self.steps += outcome.steps
                 else:
-                    self._refused[outcome.key.lineage] = outcome.refused  # the other lineages are none the worse for it
+                    batches.refused[outcome.key.lineage] = outcome.refused
                 left.remove(outcome.key.name)
                 self._activity.ended(outcome.key.lineage)
                 if left:
-                    self._activity.left(_named(left))
-            self._put_aside.update(left)
+                    self._activity.left(named(left))
+            batches.put_aside(left)
         return bool(batch)
-
-    def _claim_batch(self, agenda: Agenda, claims: ExitStack) -> list[Task]:
-        """Claim the next task, and those like it that fit into the engine beside it."""
-        batch: list[Task] = []
-        room = min(self.engine.packed, self._fair_share(agenda))
-        for task in self._in_order(agenda):
-            if room <= 0 or (batch and task.key.parent > batch[0].key.parent + 1):
-                break
-            if task.key.lineage in self._refused:
-                continue
-            systems = task.systems(self.run, agenda.requests)
-            if batch and (task.activity != batch[0].activity or systems > room):
-                continue
-            if self._claim(task, claims):
-                batch.append(task)
-                room -= systems
-        return batch
-
-    def _in_order(self, agenda: Agenda) -> Iterator[Task]:
-        """Equilibrations that were put aside wait until the replicas of the others' parents are done."""
-        aside = []
-        for task in list(agenda.ready()) if self._put_aside else agenda.ready():
-            if task.name in self._put_aside:
-                aside.append(task)
-                continue
-            if aside and task.key.parent > aside[0].key.parent:
-                yield from aside
-                aside = []
-            yield task
-        yield from aside
-
-    def _fair_share(self, agenda: Agenda) -> int:
-        """Systems of the work that is ready, divided by the workers; no more are counted than the engine takes."""
-        if self._workers == 1 or self.engine.packed == 1:
-            return self.engine.packed
-        ready, enough = 0, self.engine.packed * self._workers
-        for task in agenda.ready():
-            ready += task.systems(self.run, agenda.requests)
-            if ready >= enough:
-                break
-        return max(1, -(-ready // self._workers))
-
-    def _claim(self, task: Task, claims: ExitStack) -> bool:
-        """Hold the claim on a task until `claims` is closed, unless somebody else has it or has done it."""
-        with ExitStack() as attempt:
-            if not attempt.enter_context(self.run.claim(task.name)):
-                return False
-            if self.run.done(task.key):
-                self.run.index.poll(thorough=True)  # whoever made it may have died before telling
-                return False
-            claims.push(attempt.pop_all())
-            return True
 
     def _check(self) -> None:
         self.stop.check()
@@ -167,8 +114,10 @@ class Worker:
             self._show()
 
 
-def _named(names: Sequence[str]) -> str:
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+def accept_as_they_are(run: RunDirectory) -> None:
+    """Use lineages that were not shown to be equilibrated, in this process."""
+    if (settings := run.identity["settings"]) is not None:
+        run.identity = {**run.identity, "settings": {**settings, "accept_unequilibrated": True}}
 
 
 def main(arguments: list[str] | None = None) -> int:
