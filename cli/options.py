@@ -133,6 +133,7 @@ _RUN_OPTIONS: dict[str, Any] = {
     "device": _option(str | None, "--device", "auto, cpu or gpu."),
     "packed": _option(int | None, "--packed", "Systems in one HOOMD simulation; default: measured."),
     "workers": _option(int | None, "--workers", "Simulating processes."),
+    "cluster": _option(str | None, "--cluster", "Ray cluster: local, auto or HOST:PORT (docs/cluster.md)."),
     "seed": _option(int | None, "--seed", "Every random number follows from it."),
     "walltime": _option(float | None, "--walltime", "Stop with exit code 75 after this many seconds."),
     "accept_unequilibrated": _option(

@@ -225,7 +225,17 @@ class RunSettings(_Strict):
     neighbor_buffer: Positive | None = Field(None, description="buffer of HOOMD's neighbour list; default: measured")
     workers: Count | None = Field(
         None,
-        description="simulating processes; default: one per GPU, else one per core, one core less when training",
+        description="simulating processes; default: one per GPU, else one per core, one core less when training; on a "
+        "cluster as many as it has room for",
+    )
+    cluster: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Ray cluster to work on: local (one of this machine alone), auto (the one that this machine "
+        "belongs to) or HOST:PORT; of one call; default: processes of this machine",
+    )
+    worker_cpus: Count = Field(1, description="cores of a worker on a cluster")
+    worker_gpus: NonNegative | None = Field(
+        None, description="GPUs of a worker on a cluster, or a share of one; default: one where there are any for it"
     )
     budget: Count | None = Field(
         None,
@@ -448,7 +458,8 @@ def build_settings(model: type[_Model], values: Mapping[str, Any], where: str) -
 def continued(made_with: RunSettings, said: Mapping[str, Any]) -> RunSettings:
     """The settings of a run that is there, under what is said now.
 
-    A wall-clock limit is of one call: it is not taken from the run. A mixture of one's own is known by its name.
+    A wall-clock limit and a cluster are of one call: they are not taken from the run. A mixture of one's own is known
+    by its name.
 
     Args:
         made_with: The run's.
@@ -465,7 +476,7 @@ def continued(made_with: RunSettings, said: Mapping[str, Any]) -> RunSettings:
     if "mixture" in said:
         _, truncation = mixture_setting(said["mixture"])
         said = ({} if truncation is None else {"truncation": truncation}) | said
-    return build_settings(RunSettings, {**made_with.model_dump(exclude={"walltime"}), **said}, "")
+    return build_settings(RunSettings, {**made_with.model_dump(exclude={"walltime", "cluster"}), **said}, "")
 
 
 def _spread(values: dict[str, Any], key: str, value: Any) -> None:

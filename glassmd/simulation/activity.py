@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from glassmd.engines.base import Engine
 from glassmd.errors import RunError
 from glassmd.ledger.run import RunDirectory
 from glassmd.simulation.protocol import LineageProgress
@@ -56,6 +56,14 @@ class WorkerStatus:
     at_work: bool = True
 
 
+class EngineAtWork(Protocol):
+    """What is told of an engine, which may be on another machine."""
+
+    name: str
+    device: str
+    replica_steps: int
+
+
 class Activity:
     """Says what a worker is doing, about once a second.
 
@@ -65,7 +73,7 @@ class Activity:
         engine: What it simulates with.
     """
 
-    def __init__(self, run: RunDirectory, name: str, engine: Engine) -> None:
+    def __init__(self, run: RunDirectory, name: str, engine: EngineAtWork) -> None:
         self._file = StatusFile(run.home / "workers" / f"{name}.json")
         self._engine, self._first = engine, engine.replica_steps
         self._began, self._rate = time.monotonic(), RecentRate()
@@ -87,6 +95,10 @@ class Activity:
     def lineage(self, number: int, progress: LineageProgress) -> None:
         """How far one of the lineages is that it equilibrates."""
         self._lineages[number] = progress
+
+    def lineages_are(self, lineages: Mapping[int, LineageProgress]) -> None:
+        """How far all of those are that it equilibrates, by number."""
+        self._lineages = dict(lineages)
 
     def ended(self, number: int) -> None:
         """A lineage is not equilibrated by this worker any more."""

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import BinaryIO
 
 from glassmd import errors
 from glassmd.errors import GlassmdError
 
-__all__ = ["start_process", "tell", "told"]
+__all__ = ["described", "error_of", "start_process", "tell", "told"]
 
 
 def start_process(arguments: list[str], output: BinaryIO | None = None) -> tuple[subprocess.Popen[bytes], BinaryIO]:
@@ -33,11 +34,22 @@ def start_process(arguments: list[str], output: BinaryIO | None = None) -> tuple
     return process, os.fdopen(reading, "rb")
 
 
+def described(error: GlassmdError) -> dict[str, str]:
+    """An error for :func:`error_of` in another process."""
+    return {"kind": type(error).__name__, "found": error.found, "expected": error.expected, "todo": error.todo}
+
+
+def error_of(why: Mapping[str, str]) -> GlassmdError:
+    """The error that :func:`described` was told."""
+    kind = getattr(errors, why["kind"], GlassmdError)
+    error: GlassmdError = kind(why["found"], why["expected"], why["todo"])
+    return error
+
+
 def tell(report: int | None, error: GlassmdError) -> int:
     """Tell whoever started this process what went wrong; returns the exit code."""
     if report is not None:
-        why = {"kind": type(error).__name__, "found": error.found, "expected": error.expected, "todo": error.todo}
-        os.write(report, json.dumps(why).encode())
+        os.write(report, json.dumps(described(error)).encode())
     return error.exit_code
 
 
@@ -45,8 +57,4 @@ def told(report: BinaryIO) -> GlassmdError | None:
     """What a process that has ended told; None where it had no time to."""
     with report:
         content = report.read()
-    if not content:
-        return None
-    why = json.loads(content)
-    error: GlassmdError = getattr(errors, why.pop("kind"), GlassmdError)(**why)
-    return error
+    return error_of(json.loads(content)) if content else None

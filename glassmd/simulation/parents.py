@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def equilibrate_lineages(
     """
     settings, shared = settings_of(run), SharedTime(len(keys))
     seeds = [momentum_seed(settings.seed, Purpose.EQUILIBRATION, key.lineage) for key in keys]
-    unfinished = [Unfinished(run.file("parents", key.name).with_suffix(".unfinished.npz")) for key in keys]
+    unfinished = [Unfinished(unfinished_file(run, key.name)) for key in keys]
     for index, configuration, report in equilibrate_together(
         engine,
         settings.liquid(),
@@ -72,6 +73,11 @@ def equilibrate_lineages(
         run.commit(keys[index], [frame_of(configuration, run)], facts)
         unfinished[index].forget()
         yield Outcome(keys[index], steps)
+
+
+def unfinished_file(run: RunDirectory, name: str) -> Path:
+    """Where the equilibration that makes a parent is kept meanwhile."""
+    return run.file("parents", name).with_suffix(".unfinished.npz")
 
 
 def _protocol(settings: RunSettings) -> Protocol:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,9 +23,18 @@ from glassmd.settings import RunSettings, continued
 from glassmd.show import shown
 from glassmd.simulation.apart import start_process, told
 from glassmd.simulation.batch import settings_of
+from glassmd.simulation.cluster.connection import check_address, hosted
 from glassmd.simulation.conservation import require_conserved
 from glassmd.simulation.given import Given, all_given_are_committed, commit_given, inspect_given, settled
-from glassmd.simulation.preparation import default_workers, engine_of, gpus_of, prepare, prepared_engine, with_runtime
+from glassmd.simulation.preparation import (
+    available_cores,
+    default_workers,
+    engine_of,
+    gpus_of,
+    prepare,
+    prepared_engine,
+    with_runtime,
+)
 from glassmd.simulation.summary import Progress, Tally, summary_of
 from glassmd.simulation.tasks import Wanted
 from glassmd.simulation.worker import Worker, settings_flags
@@ -124,7 +134,7 @@ def _fitting_engine(settings: RunSettings) -> Engine:
 
 
 class Pool:
-    """Worker processes on one run; use as a context manager.
+    """Worker processes on one run, or one that has the workers of a cluster work; use as a context manager.
 
     Args:
         run: The run to work on.
@@ -146,8 +156,12 @@ class Pool:
         nice: int = 0,
     ) -> None:
         self.run, self.settings, self._nice = run, settings, nice
-        self.n_workers = workers or default_workers(settings, spared_gpus=spared_gpus)
-        self._gpus = gpus_of(settings, spared=spared_gpus)
+        if settings.cluster is None:
+            self.n_workers = workers or default_workers(settings, spared_gpus=spared_gpus)
+            self._gpus = gpus_of(settings, spared=spared_gpus)
+        else:  # one process that has others work
+            self.n_workers, self._gpus = 1, range(0)
+        self._hosted = ExitStack()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._reports: dict[str, BinaryIO] = {}
         self._refusals: dict[str, EquilibrationError] = {}
@@ -161,6 +175,9 @@ class Pool:
         self._started = time.monotonic()
 
     def __enter__(self) -> Pool:
+        if self.settings.cluster is not None:
+            address = self._hosted.enter_context(hosted(self.settings.cluster, available_cores()))
+            self.settings = self.settings.model_copy(update={"cluster": address})
         for index in range(self.n_workers):
             self._start(f"{os.uname().nodename}-{os.getpid()}-{index}")
         return self
@@ -172,10 +189,17 @@ class Pool:
         log = self._folder / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         arguments = [
-            "glassmd.simulation.worker", str(self.run.path), "--name", name, "--parent", str(os.getpid()),
-            *settings_flags(self.settings, self.n_workers), *self._gpu_flags(name), "--nice", str(self._nice),
+            str(self.run.path), "--name", name, "--parent", str(os.getpid()),
             *(["--only", str(self._only)] if self._only else []),
         ]  # fmt: skip
+        if self.settings.cluster is None:
+            arguments = [
+                "glassmd.simulation.worker", *arguments, *settings_flags(self.settings, self.n_workers),
+                *self._gpu_flags(name), "--nice", str(self._nice),
+            ]  # fmt: skip
+        else:
+            told = settings_flags(self.settings, self.settings.workers)
+            arguments = ["glassmd.simulation.cluster.dispatcher", *arguments, *told]
         with log.open("ab") as output:
             self._processes[name], self._reports[name] = start_process(arguments, output)
 
@@ -239,14 +263,16 @@ class Pool:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            for suffix in (".log", ".json"):
-                leftover = self._folder / f"{name}{suffix}"
-                if leftover.exists() and (suffix == ".json" or leftover.stat().st_size == 0):
-                    leftover.unlink()
+            log = self._folder / f"{name}.log"
+            if log.exists() and log.stat().st_size == 0:
+                log.unlink()
+            for status in (self._folder / f"{name}.json", *self._folder.glob(f"{name}-*.json")):
+                status.unlink(missing_ok=True)
         for report in self._reports.values():
             report.close()
         if self._only is not None:
             self._only.unlink(missing_ok=True)
+        self._hosted.close()
         self.run.remove_leftovers()  # of workers that were killed
 
     def progress(self) -> Progress:
@@ -280,7 +306,8 @@ def make_wanted(
     total = wanted.missing(run)
     if not total:
         return
-    with Pool(run, settings, min(total, default_workers(settings)), wanted) as pool:
+    workers = None if settings.cluster else min(total, default_workers(settings))
+    with Pool(run, settings, workers, wanted) as pool:
         while pool.poll():
             if check is not None:
                 check()
@@ -319,13 +346,15 @@ def simulate(
     out = Path(out)
     show = shown(show)
     stop = stop or StopRequest(walltime=settings.walltime)
+    if settings.cluster is not None:
+        check_address(settings.cluster)
     settings = as_made(settings, out)
     run = make_run(settings, out, stop.check)
     settings = with_runtime(run, settings)
     started = time.monotonic()
     tally = Tally(RunDirectory.open(run.path))  # looking at it changes nothing for the worker
-    workers = default_workers(settings)
-    if workers == 1 and not gpus_of(settings):  # what a GPU does to a process may need another one
+    here = settings.cluster is None and default_workers(settings) == 1
+    if here and not gpus_of(settings):  # what a GPU does to a process may need another one
         run.remove_leftovers()
         engine = prepared_engine(run, settings, check=stop.check)
 
@@ -336,7 +365,7 @@ def simulate(
         name = f"{os.uname().nodename}-{os.getpid()}-0"  # beside others of the same run
         Worker(run, engine, stop, name, accept_unequilibrated=settings.accept_unequilibrated, show=tell).work()
     else:
-        with Pool(run, settings, workers) as pool:
+        with Pool(run, settings) as pool:
             while pool.poll():
                 stop.check()
                 if show is not None:
@@ -381,5 +410,7 @@ def plan(settings: RunSettings, out: Path | str | None = None) -> dict[str, Any]
         "replicas": replicas,
         "times": settings.times,
         "replica_steps": replicas * settings.steps()[-1],
-        "workers": default_workers(settings),
+        "workers": default_workers(settings)
+        if settings.cluster is None
+        else settings.workers or "as there is room for",
     }

@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def settings_flags(settings: RunSettings, workers: int) -> list[str]:
+def settings_flags(settings: RunSettings, workers: int | None) -> list[str]:
     """Command-line arguments that hand the run-time settings to one of so many workers."""
     now = settings.model_dump(include=set(RUNTIME)) | {"workers": workers}
     return ["--settings", json.dumps(now)]
