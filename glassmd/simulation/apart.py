@@ -15,19 +15,22 @@ from glassmd.errors import GlassmdError
 __all__ = ["described", "error_of", "start_process", "tell", "told"]
 
 
-def start_process(arguments: list[str], output: BinaryIO | None = None) -> tuple[subprocess.Popen[bytes], BinaryIO]:
+def start_process(
+    arguments: list[str], output: BinaryIO | None = None, environment: Mapping[str, str] | None = None
+) -> tuple[subprocess.Popen[bytes], BinaryIO]:
     """Start `python -m …`, and where it tells why it ended: a file would find no room on a full disk.
 
     Args:
         arguments: What follows `-m`; `--report` is added, for :func:`tell`.
         output: Takes what it prints; this process's own output where None.
+        environment: Variables beside this process's own.
     """
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb"):
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments, "--report", str(writing)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[writing],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
             process_group=0,  # Ctrl-C reaches this process, which stops the others in order; between sessions
             # niceness would count for nothing where Linux groups processes by them
         )  # fmt: skip

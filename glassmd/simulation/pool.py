@@ -23,7 +23,8 @@ from glassmd.settings import RunSettings, continued
 from glassmd.show import shown
 from glassmd.simulation.apart import start_process, told
 from glassmd.simulation.batch import settings_of
-from glassmd.simulation.cluster.connection import check_address, hosted
+from glassmd.simulation.cluster.connection import check_address
+from glassmd.simulation.cluster.host import hosted
 from glassmd.simulation.conservation import require_conserved
 from glassmd.simulation.given import Given, all_given_are_committed, commit_given, inspect_given, settled
 from glassmd.simulation.preparation import (
@@ -161,7 +162,7 @@ class Pool:
             self._gpus = gpus_of(settings, spared=spared_gpus)
         else:  # one process that has others work
             self.n_workers, self._gpus = 1, range(0)
-        self._hosted = ExitStack()
+        self._hosted, self._environment = ExitStack(), dict[str, str]()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._reports: dict[str, BinaryIO] = {}
         self._refusals: dict[str, EquilibrationError] = {}
@@ -176,8 +177,9 @@ class Pool:
 
     def __enter__(self) -> Pool:
         if self.settings.cluster is not None:
-            address = self._hosted.enter_context(hosted(self.settings.cluster, available_cores()))
-            self.settings = self.settings.model_copy(update={"cluster": address})
+            cluster = self._hosted.enter_context(hosted(self.settings.cluster, available_cores()))
+            self.settings = self.settings.model_copy(update={"cluster": cluster.address})
+            self._environment = cluster.environment
         for index in range(self.n_workers):
             self._start(f"{os.uname().nodename}-{os.getpid()}-{index}")
         return self
@@ -201,7 +203,7 @@ class Pool:
             told = settings_flags(self.settings, self.settings.workers)
             arguments = ["glassmd.simulation.cluster.dispatcher", *arguments, *told]
         with log.open("ab") as output:
-            self._processes[name], self._reports[name] = start_process(arguments, output)
+            self._processes[name], self._reports[name] = start_process(arguments, output, self._environment)
 
     def _gpu_flags(self, name: str) -> list[str]:
         """Workers take turns at the GPUs where there are several."""
@@ -264,7 +266,8 @@ class Pool:
                 process.kill()
                 process.wait()
             log = self._folder / f"{name}.log"
-            if log.exists() and log.stat().st_size == 0:
+            of_ray = self.settings.cluster is not None and process.returncode == 0  # what it says of machines that went
+            if log.exists() and (of_ray or log.stat().st_size == 0):
                 log.unlink()
             for status in (self._folder / f"{name}.json", *self._folder.glob(f"{name}-*.json")):
                 status.unlink(missing_ok=True)

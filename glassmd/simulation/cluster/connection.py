@@ -13,9 +13,17 @@ from typing import Any
 
 from glassmd.errors import EngineError, SettingsError
 
-__all__ = ["AUTO", "LOCAL", "check_address", "connected", "hosted", "require_resources"]
+__all__ = ["AUTO", "LOCAL", "check_address", "connected", "environment_of", "require_resources"]
 
 LOCAL, AUTO = "local", "auto"
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_NUM_REDIS_GET_RETRIES": "1",  # each takes half a minute
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what a worker without a GPU sees in later releases of Ray
+}
 
 _ANSWER = 5.0  # seconds that a cluster has to answer a first call
 
@@ -47,6 +55,14 @@ def check_address(address: str) -> None:
         raise _silent(address, error) from error
 
 
+def environment_of(address: str) -> dict[str, str]:
+    """Environment variables of a process that will belong to a cluster, beside those that are set already."""
+    wanted = dict(_ENVIRONMENT)
+    if address == LOCAL or address.rpartition(":")[0] in _LOOPBACK:
+        wanted[_LOOPBACK_ONLY] = "0"  # else Ray takes the loopback for the machine's own address
+    return {name: value for name, value in wanted.items() if name not in os.environ}
+
+
 def _silent(address: str, reason: object) -> EngineError:
     return EngineError(
         f"found no Ray cluster at {address} ({str(reason).splitlines()[0]})",
@@ -56,28 +72,10 @@ def _silent(address: str, reason: object) -> EngineError:
 
 
 @contextlib.contextmanager
-def hosted(address: str, cores: int) -> Iterator[str]:
-    """The address of a cluster that is there while the block runs: a new one for `local`.
-
-    Args:
-        address: See :func:`check_address`.
-        cores: Of this machine that a new cluster has.
-
-    Raises:
-        EngineError: Nothing answers.
-        SettingsError: Ray is not installed, or it is no address.
-    """
-    check_address(address)
-    if address != LOCAL:
-        yield address
-        return
-    with connected(None, cores=cores) as found:
-        yield found
-
-
-@contextlib.contextmanager
 def connected(address: str | None, *, cores: int | None = None) -> Iterator[str]:
     """Belong to a cluster while the block runs; signals are listened to as before.
+
+    The process should have been started with :func:`environment_of` the address, which Ray reads when it is imported.
 
     Args:
         address: `auto` or HOST:PORT; None starts a cluster of this machine, which ends with the block.
@@ -89,8 +87,6 @@ def connected(address: str | None, *, cores: int | None = None) -> Iterator[str]
     Raises:
         EngineError: Nothing answers, or Ray or Python are of another release there.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what a worker without a GPU sees in later Rays
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "namespace": "glassmd"}
