@@ -21,8 +21,9 @@ class Nodes:
     """
 
     def __init__(self, count: int, cpus: int = 1, environment: dict[str, str] | None = None) -> None:
-        # the loopback, and nothing else
-        os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **(environment or {})}
+        from glassmd.simulation.cluster.connection import environment_of
+
+        os.environ |= {**environment_of("127.0.0.1:0"), **(environment or {})}  # read when Ray is imported
         from ray.cluster_utils import Cluster
 
         self._cpus = cpus
