@@ -368,6 +368,7 @@ class TrainSettings(_Strict):
         None, description="duration of those replicas; default: a tenth of τ_α where it is known, at most 5"
     )
     train_threads: Count | None = Field(None, description="threads of the trainer; default: the cores left over")
+    processes: Count = Field(1, description="training processes on a cluster, each with batch_size samples a step")
     train_device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the trainer computes; auto: on CUDA where torch finds it, else on the CPU"
     )

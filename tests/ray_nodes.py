@@ -49,8 +49,7 @@ class Nodes:
     def kill(self, number: int) -> int:
         """SIGKILL to every process of a node; returns how many there were."""
         node = self.nodes.pop(number)
-        roots = [info.process.pid for infos in node.all_processes.values() for info in infos]
-        found = descendants(roots)
+        found = descendants(self.processes(node))
         for pid in found:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -58,6 +57,11 @@ class Nodes:
                 continue
         self._cluster.remove_node(node, allow_graceful=False)
         return len(found)
+
+    @staticmethod
+    def processes(node: Any) -> list[int]:
+        """Of a node, but for those that they have started."""
+        return [info.process.pid for infos in node.all_processes.values() for info in infos]
 
     def __enter__(self) -> Nodes:
         return self

@@ -31,7 +31,7 @@ __all__ = ["Laboratory", "Training"]
 
 PREDICTIONS_FILE = "predictions.safetensors"
 
-RUNTIME = {"checkpoint_every", "train_device", "train_threads", "memory", "disk"}
+RUNTIME = {"checkpoint_every", "train_device", "train_threads", "memory", "disk", "processes"}
 """Settings that say how to train and not what."""
 
 

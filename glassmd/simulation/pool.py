@@ -24,7 +24,7 @@ from glassmd.show import shown
 from glassmd.simulation.apart import start_process, told
 from glassmd.simulation.batch import settings_of
 from glassmd.simulation.cluster.connection import check_address
-from glassmd.simulation.cluster.host import hosted
+from glassmd.simulation.cluster.host import Cluster, hosted
 from glassmd.simulation.conservation import require_conserved
 from glassmd.simulation.given import Given, all_given_are_committed, commit_given, inspect_given, settled
 from glassmd.simulation.preparation import (
@@ -144,6 +144,7 @@ class Pool:
         only: Make these structures, and nothing else.
         spared_gpus: So many of the GPUs are left to others where there are more.
         nice: How far other processes go before the workers where cores are scarce, 0 to 19.
+        cluster: That of the settings, where it is there already.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class Pool:
         *,
         spared_gpus: int = 0,
         nice: int = 0,
+        cluster: Cluster | None = None,
     ) -> None:
         self.run, self.settings, self._nice = run, settings, nice
         if settings.cluster is None:
@@ -162,7 +164,7 @@ class Pool:
             self._gpus = gpus_of(settings, spared=spared_gpus)
         else:  # one process that has others work
             self.n_workers, self._gpus = 1, range(0)
-        self._hosted, self._environment = ExitStack(), dict[str, str]()
+        self._hosted, self._cluster = ExitStack(), cluster
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._reports: dict[str, BinaryIO] = {}
         self._refusals: dict[str, EquilibrationError] = {}
@@ -176,10 +178,8 @@ class Pool:
         self._started = time.monotonic()
 
     def __enter__(self) -> Pool:
-        if self.settings.cluster is not None:
-            cluster = self._hosted.enter_context(hosted(self.settings.cluster, available_cores()))
-            self.settings = self.settings.model_copy(update={"cluster": cluster.address})
-            self._environment = cluster.environment
+        if self.settings.cluster is not None and self._cluster is None:
+            self._cluster = self._hosted.enter_context(hosted(self.settings.cluster, available_cores()))
         for index in range(self.n_workers):
             self._start(f"{os.uname().nodename}-{os.getpid()}-{index}")
         return self
@@ -194,16 +194,18 @@ class Pool:
             str(self.run.path), "--name", name, "--parent", str(os.getpid()),
             *(["--only", str(self._only)] if self._only else []),
         ]  # fmt: skip
-        if self.settings.cluster is None:
+        if self._cluster is None:
             arguments = [
                 "glassmd.simulation.worker", *arguments, *settings_flags(self.settings, self.n_workers),
                 *self._gpu_flags(name), "--nice", str(self._nice),
             ]  # fmt: skip
         else:
-            told = settings_flags(self.settings, self.settings.workers)
+            settings = self.settings.model_copy(update={"cluster": self._cluster.address})
+            told = settings_flags(settings, settings.workers)
             arguments = ["glassmd.simulation.cluster.dispatcher", *arguments, *told]
         with log.open("ab") as output:
-            self._processes[name], self._reports[name] = start_process(arguments, output, self._environment)
+            environment = {} if self._cluster is None else self._cluster.environment
+            self._processes[name], self._reports[name] = start_process(arguments, output, environment)
 
     def _gpu_flags(self, name: str) -> list[str]:
         """Workers take turns at the GPUs where there are several."""
@@ -266,7 +268,7 @@ class Pool:
                 process.kill()
                 process.wait()
             log = self._folder / f"{name}.log"
-            of_ray = self.settings.cluster is not None and process.returncode == 0  # what it says of machines that went
+            of_ray = self._cluster is not None and process.returncode == 0  # what it says of machines that went
             if log.exists() and (of_ray or log.stat().st_size == 0):
                 log.unlink()
             for status in (self._folder / f"{name}.json", *self._folder.glob(f"{name}-*.json")):

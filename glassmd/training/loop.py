@@ -61,7 +61,7 @@ IDLE = 0.05
 
 RESUMABLE = (
     "max_steps", "checkpoint_every", "train_threads", "train_device", "reservoir", "memory", "disk", "redraw",
-    "min_reuse", "acquire",
+    "min_reuse", "acquire", "processes",
 )  # fmt: skip
 """Settings that may differ when a training is taken up again."""
 

@@ -18,6 +18,8 @@ from glassmd.learners.base import PropensityModel
 from glassmd.settings import Settings, TrainSettings
 from glassmd.show import shown
 from glassmd.simulation.batch import settings_of
+from glassmd.simulation.cluster.connection import check_address
+from glassmd.simulation.cluster.host import hosted
 from glassmd.simulation.creation import make_run_apart
 from glassmd.simulation.pool import Pool, as_made
 from glassmd.simulation.preparation import available_cores, default_workers
@@ -32,6 +34,7 @@ from glassmd.training.acquisition import check_acquisition
 from glassmd.training.beside import Beside, Show
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.choices import resolved, training_device
+from glassmd.training.cluster.start import ClusterTraining
 from glassmd.training.encoding import Encodings
 from glassmd.training.frames import Following, split_data, take_in
 from glassmd.training.loop import Trainer
@@ -41,6 +44,7 @@ from glassmd.training.tuning import begun_from
 
 __all__ = ["Show", "refuse_run", "require_positions", "train", "train_stream"]
 
+_LOOK = 0.2  # seconds between two looks at trainers on a cluster
 _NICE = 10
 """How far the trainer goes before those who simulate: beside two of them on two cores it then has one of its own."""
 
@@ -257,8 +261,12 @@ def train_stream(
     out = Path(out)
     refuse_run(out)
     show = shown(show)
+    cluster = settings.run.cluster
+    if cluster is not None:
+        check_address(cluster)
+        _require_known_everywhere(settings.train)
     # A device that is not there is refused before anything is simulated.
-    own_gpus = int(training_device(settings.train).type == "cuda")
+    own_gpus = int(cluster is None and training_device(settings.train).type == "cuda")
     check_acquisition(settings.train, follow=True)
     stop = stop or StopRequest(walltime=settings.run.walltime)
     place = run_directory or out / "run"
@@ -268,6 +276,8 @@ def train_stream(
     made = make_run_apart(settings.run, place, stop.check)
     run = open_run(made.path, settings.train.target)
     _choose_times([run], settings.train, out)
+    if cluster is not None:
+        return _stream_on_cluster(settings, run, out, stop, show)
     settings, begun = _begun(settings, [run])
     workers = default_workers(settings.run, spared=1, spared_gpus=own_gpus)
     _threads(settings, workers)
@@ -303,6 +313,44 @@ def train_stream(
     if not run.complete:
         raise Interrupted("the simulation stopped before its end", "", "run again to continue")
     return {**summary(trainer, beside.seconds()), "run": str(run.path), **beside.facts(), **_pace(trainer)}
+
+
+def _require_known_everywhere(train: TrainSettings) -> None:
+    """Refuse to begin with a model that other machines do not have."""
+    if train.from_model is not None and Path(train.from_model).exists():
+        raise SettingsError(
+            f"found --from {train.from_model} with --cluster",
+            "a model that comes with glassmd, which every machine has",
+            "see glassmd models, or train without --cluster",
+        )
+
+
+def _stream_on_cluster(settings: Settings, run: Run, out: Path, stop: StopRequest, show: Show | None) -> dict[str, Any]:
+    """:func:`train_stream` where both sides are at work on a Ray cluster; the trainers get their machines first."""
+    began, _ = _begun(settings, [run])
+    _structures([run], began).ask()
+    own = settings.run.model_copy(update={"seed": settings_of(run).seed})
+    with ExitStack() as stack:
+        cluster = stack.enter_context(
+            hosted(str(settings.run.cluster), max(available_cores(), settings.train.processes + 1))
+        )
+        told = settings.model_copy(update={"run": own})
+        training = stack.enter_context(ClusterTraining(cluster, [run.path], out, told, follow=True))
+        training.wait_until_placed(stop)
+        pool = stack.enter_context(Pool(run, settings.run, cluster=cluster))
+        beside = Beside(pool, show)
+        beside.steps_before = training.progress().step
+        while training.poll():
+            stop.check()
+            beside.watch(training.progress())
+            time.sleep(_LOOK)
+        beside.wait(training.progress(), stop)
+        if show is not None:
+            show(training.progress(), pool.progress())
+        facts, result = beside.facts(), training.result()
+    if not run.complete:
+        raise Interrupted("the simulation stopped before its end", "", "run again to continue")
+    return {**result, "seconds": beside.seconds(), "run": str(run.path), **facts}
 
 
 def _pace(trainer: Trainer) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from glassmd.ledger.keys import KINDS
+from glassmd.models.store import load_model
 from glassmd.stream.dataset import Run, open_run
+from glassmd.training.journal import read_metrics
 from tests.conftest import TINY, needs_lammps
-from tests.ray_nodes import Nodes
+from tests.ray_nodes import Nodes, descendants
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'glassmd[cluster]'")
 
@@ -74,6 +76,35 @@ def test_a_stop_leaves_nothing_half_done_and_the_run_goes_on(nodes, tiny_run, tm
     again = subprocess.run(done, capture_output=True, text=True, timeout=200, check=False)
     assert again.returncode == 0, again.stderr
     assert checksums(open_run(out)) == checksums(tiny_run)
+
+
+def test_a_trainer_whose_machine_dies_goes_on_elsewhere(nodes, tmp_path):
+    out, asked = tmp_path / "model", settings_file(tmp_path)
+    with asked.open("a") as file:
+        file.write(
+            '\n[train]\nmodel = "bapst"\nmax_steps = 60\nvalidate_every = 20\ncheckpoint_every = 4\nredraw = 0\n'
+        )
+    process = subprocess.Popen(
+        command("train", "--stream", asked, "--cluster", nodes.address, "--out", out, "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 150
+    while not any(out.glob("checkpoints/*")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)  # until something is saved
+    nodes.join()
+    at_work = descendants([pid for node in nodes.nodes for pid in nodes.processes(node)])
+    trainer = next(pid for pid in at_work if "glassmd.training.apart" in Path(f"/proc/{pid}/cmdline").read_text())
+    nodes.kill(next(n for n, node in enumerate(nodes.nodes) if trainer in descendants(nodes.processes(node))))
+    said, complained = process.communicate(timeout=280)
+    assert process.returncode == 0, complained
+    result = json.loads(said)
+    assert (result["steps"], result["segments"]) == (60, 12)
+    steps = [line["step"] for line in read_metrics(out / "metrics.jsonl") if "loss" in line]
+    assert steps == list(range(1, 61))  # what was lost was done again, and nothing is told twice
+    assert result["model_dir"] == str(out)
+    assert load_model(out).card.provenance["steps"] > 0
 
 
 def test_more_gpus_than_there_are_are_refused(nodes, tmp_path):
