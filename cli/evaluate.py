@@ -91,6 +91,9 @@ def evaluate(
     walltime: Annotated[
         float | None, _comparing("--walltime", "Stop with exit code 75 after this many seconds.")
     ] = None,
+    cluster: Annotated[
+        str | None, _comparing("--cluster", "Train on a Ray cluster: local, auto or HOST:PORT (docs/cluster.md).")
+    ] = None,
     engine: EngineOption = EngineName.auto,
     device: DeviceOption = DeviceName.auto,
     json_mode: JsonFlag = False,
@@ -103,7 +106,7 @@ def evaluate(
     _require_drawable(plot)
     given = {
         "--models": models, "--inputs": inputs, "--target": target, "--out": out, "--seeds": seeds, "--folds": folds,
-        "--time": time, "--set": set_, "--walltime": walltime,
+        "--time": time, "--set": set_, "--walltime": walltime, "--cluster": cluster,
     }  # fmt: skip
     _require_consistent(compare, [flag for flag, value in given.items() if value is not None], subset)
     if compare and tau_alpha is not None:
@@ -119,6 +122,7 @@ def evaluate(
     settings |= {} if target is None else {"target": target.value}
     choices: dict[str, Any] = {"seeds": 3 if seeds is None else seeds, "folds": folds, "at": time, "settings": settings}
     choices |= {"engine": engine.value, "device": device.value, "stop": StopRequest(walltime=walltime)}
+    choices["cluster"] = cluster
     _compare(paths, None if models is None else models.split(","), out or Path("comparison"), choices, plot, json_mode)
 
 

@@ -125,6 +125,11 @@ def train(
             "run directories or trajectories, or --stream to simulate",
             "try glassmd train RUN --out MODEL",
         )
+    if runs and overrides.get("cluster"):
+        raise InputError(
+            f"found --cluster {overrides['cluster']} with DATA", "--stream without DATA, where simulations run, too",
+            "leave one of them out; several processes train on DATA with torchrun -m glassmd_cli train …",
+        )  # fmt: skip
     if out is not None:
         refuse_run(out)
     simulated = None if runs or out is None else out / "run"  # where --stream lets simulations run

@@ -13,6 +13,7 @@ import numpy as np
 from glassmd.comparison.candidates import Candidate
 from glassmd.comparison.entries import Entry
 from glassmd.comparison.leaderboard import leaderboard
+from glassmd.comparison.on_cluster import carry_out_on_cluster
 from glassmd.comparison.plan import Plan, plan_of
 from glassmd.comparison.published import published_candidates
 from glassmd.comparison.trainings import Laboratory, Training
@@ -23,6 +24,7 @@ from glassmd.interrupt import StopRequest
 from glassmd.learners import model_class
 from glassmd.settings import RunSettings
 from glassmd.show import shown
+from glassmd.simulation.cluster.connection import LOCAL, check_address
 from glassmd.simulation.structures import Request
 from glassmd.storage import claim, read_json, remove_leftovers, write_json
 from glassmd.stream.samples import Sample, replica_counts
@@ -50,6 +52,7 @@ def compare(
     at: float | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
+    cluster: str | None = None,
     stop: StopRequest | None = None,
     show: Show | bool | None = None,
     announce: Callable[[str], None] | None = None,
@@ -71,6 +74,7 @@ def compare(
         at: Output time that decides who is best, the nearest one counts; None: nearest to τ_α, or the last.
         engine: What computes the inputs that are not kept beside the runs, as in settings.
         device: Where it does.
+        cluster: Ray cluster that the trainings are done on, many at a time, as in settings; None: this machine.
         stop: A request to stop to listen to.
         show: Called with the progress of a training; True, False and None as for :func:`glassmd.train`.
         announce: Called with a line about what begins.
@@ -84,13 +88,16 @@ def compare(
     """
     began = time.monotonic()
     stop, announce = stop or StopRequest(), announce or (lambda line: None)
+    if cluster is not None:
+        check_address(cluster)
     plan = plan_of(data, entries, seeds=seeds, folds=folds, settings=settings or {})
     directory = Path(out)
     with _claimed(directory):
         _adopt(directory, plan.identity())
         laboratory = Laboratory(
-            directory, plan.runs, plan.source.times, plan.samples, engine, device, stop, shown(show) or False, announce
-        )
+            directory, plan.runs, plan.source.times, plan.samples, engine, device, stop, shown(show) or False, announce,
+            cluster,
+        )  # fmt: skip
         candidates = _candidates(laboratory, plan)
     summary = _summary_time(plan.source, at)
     announce("scoring")
@@ -128,6 +135,9 @@ def _train(laboratory: Laboratory, plan: Plan) -> None:
     """Carry out every training that is not there yet."""
     lacking = [training for training in plan.trainings() if laboratory.done(training) is None]
     _prepare(laboratory, plan.source, [training.entry for training in lacking])
+    if laboratory.cluster is not None and lacking:
+        carry_out_on_cluster(laboratory, lacking)
+        return
     encodings = Encodings()
     for number, training in enumerate(lacking):
         if number == 0 or training.entry is not lacking[number - 1].entry:
@@ -159,7 +169,8 @@ def _prepare(laboratory: Laboratory, source: SampleSource, entries: Sequence[Ent
     inputs = [name for name in INPUTS if any(name in entry.inputs for entry in entries)]
     if inputs and inputs != ["thermal"]:
         laboratory.announce(f"inputs: {', '.join(inputs)}")
-        run = RunSettings(engine=laboratory.engine, device=laboratory.device)
+        elsewhere = None if laboratory.cluster == LOCAL else laboratory.cluster
+        run = RunSettings(engine=laboratory.engine, device=laboratory.device, cluster=elsewhere)
         keys = [sample.key for sample in laboratory.samples]
         show = _structures_shown(laboratory.announce)
         for cage in dict.fromkeys(_cage_of(entry) for entry in entries):

@@ -72,6 +72,7 @@ class Laboratory:
         stop: A request to stop to listen to.
         show: Called with the progress of a training, if it is a function.
         announce: Called with a line about what begins.
+        cluster: Ray cluster that the trainings are done on, as in settings; None: this machine.
     """
 
     directory: Path
@@ -83,6 +84,7 @@ class Laboratory:
     stop: StopRequest
     show: Show | bool
     announce: Callable[[str], None]
+    cluster: str | None = None
 
     def done(self, training: Training) -> Predictions | None:
         """What a training left behind, or None where it has not come to its end.
@@ -121,32 +123,47 @@ class Laboratory:
         Raises:
             Interrupted: A stop was requested; a checkpoint is saved.
         """
-        folder = self.directory / "trainings" / training.folder
+        folder = self.folder(training)
         resumed = latest_checkpoint(folder) is not None
         fold, spent = training.fold, encodings.spent
         result = train(
             [run.path for run in self.runs],
             folder,
-            Settings(
-                run=RunSettings(seed=training.seed, engine=self.engine, device=self.device),
-                train=training.entry.settings,
-            ),
+            self.settings(training),
             held_out=None if fold.told else fold.held_out,
             encodings=encodings,
             stop=self.stop,
             show=self.show,
         )
-        loaded = load_model(folder)
-        unseen = [sample for sample in self.samples if (sample.key.run, sample.key.lineage) in fold.held_out]
         # as if it had encoded what it saw, and nothing for others
-        encoded = sum(encodings.seconds.get(s.key, 0.0) for s in self.samples if s not in unseen)
+        encoded = sum(encodings.seconds.get(s.key, 0.0) for s in self.samples if s not in self._unseen(training))
         seconds = result["training_seconds"] - (encodings.spent - spent) + encoded
-        facts = {
-            "settings": _told(training.entry),
-            "training_seconds": None if resumed else seconds,
-            "steps": result["steps"],
-        }
-        self._predicted(loaded, unseen, facts).write(folder / PREDICTIONS_FILE)
+        return self.keep(training, result["steps"], None if resumed else seconds)
+
+    def folder(self, training: Training) -> Path:
+        """Model directory of a training."""
+        return self.directory / "trainings" / training.folder
+
+    def settings(self, training: Training) -> Settings:
+        """Of a training."""
+        return Settings(
+            run=RunSettings(seed=training.seed, engine=self.engine, device=self.device), train=training.entry.settings
+        )
+
+    def _unseen(self, training: Training) -> list[Sample]:
+        return [sample for sample in self.samples if (sample.key.run, sample.key.lineage) in training.fold.held_out]
+
+    def keep(self, training: Training, steps: int, seconds: float | None) -> Predictions:
+        """Predict what was left out of a training that is done, and keep that.
+
+        Args:
+            training: Which.
+            steps: That it took.
+            seconds: That it took; None where nobody knows.
+        """
+        folder = self.folder(training)
+        facts = {"settings": _told(training.entry), "training_seconds": seconds, "steps": steps}
+        self._predicted(load_model(folder), self._unseen(training), facts).write(folder / PREDICTIONS_FILE)
         return Predictions.read(folder / PREDICTIONS_FILE)
 
     def finished(self, directory: Path, scored: Sequence[Sample]) -> Predictions:

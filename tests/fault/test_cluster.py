@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +19,10 @@ from glassmd.training.journal import read_metrics
 from tests.conftest import TINY, needs_lammps
 from tests.ray_nodes import Nodes, descendants
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'glassmd[cluster]'")
-
-
-pytestmark = [needs_lammps, pytest.mark.xdist_group("ray")]
+pytestmark = [
+    needs_lammps,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'glassmd[cluster]'"),
+]
 
 
 @pytest.fixture(scope="module")
