@@ -9,6 +9,7 @@ import typer
 from glassmd_cli.options import JsonFlag, console, emit, messages, run_options
 
 from glassmd.engines import choose_engine
+from glassmd.errors import RunError
 from glassmd.interrupt import StopRequest
 from glassmd.mixtures import estimates_wave_numbers
 from glassmd.report.progress import Display
@@ -18,6 +19,9 @@ from glassmd.simulation.pool import made_with, plan
 from glassmd.simulation.pool import simulate as run_simulation
 
 __all__ = ["simulate"]
+
+_HOW_MANY = {"workers", "cluster", "worker_cpus", "worker_gpus", "walltime"}
+"""Settings that say nothing of what is simulated."""
 
 
 @run_options
@@ -34,7 +38,13 @@ def simulate(
     A run that is there goes on with the settings it was made with: --out RUN is enough. What is said again has to be
     the same, but for --lineages and --parents, by which a run grows, and for how to run it.
     """
-    settings = load_settings(settings_file, overrides, made_with(out))
+    known = made_with(out)
+    if known is None and out is not None and settings_file is None and set(overrides) <= _HOW_MANY:
+        raise RunError(
+            f"found no run in {out}", "one to go on with, or what to simulate",
+            "check the path, which this machine may not see; or try glassmd simulate RUN.toml, or --temperature 0.64",
+        )  # fmt: skip
+    settings = load_settings(settings_file, overrides, known)
     if dry_run:
         show_plan(settings, json_mode, out)
         return

@@ -26,7 +26,7 @@ def carry_out_on_cluster(laboratory: Laboratory, trainings: Sequence[Training]) 
         GlassmdError: What one of them raised; the others are stopped with what they have saved.
         Interrupted: A stop was requested; checkpoints are saved.
     """
-    waiting, going = deque(enumerate(trainings, 1)), dict[Training, tuple[ClusterTraining, ExitStack, bool]]()
+    waiting, going = deque(enumerate(trainings, 1)), dict[int, tuple[Training, ClusterTraining, ExitStack, bool]]()
     with ExitStack() as stack:
         cluster = stack.enter_context(hosted(str(laboratory.cluster), available_cores()))
         while waiting or going:
@@ -45,11 +45,11 @@ def carry_out_on_cluster(laboratory: Laboratory, trainings: Sequence[Training]) 
                 )
                 resumed = latest_checkpoint(folder) is not None
                 own = stack.enter_context(ExitStack())
-                going[training] = own.enter_context(begun), own, resumed
-            for training, (at_work, own, resumed) in list(going.items()):
+                going[number] = training, own.enter_context(begun), own, resumed
+            for number, (training, at_work, own, resumed) in list(going.items()):
                 if not at_work.poll():
                     result = at_work.result()
                     own.close()
-                    del going[training]
+                    del going[number]
                     laboratory.keep(training, result["steps"], None if resumed else result["training_seconds"])
             time.sleep(_LOOK)
