@@ -227,6 +227,11 @@ class RunSettings(_Strict):
         None,
         description="simulating processes; default: one per GPU, else one per core, one core less when training",
     )
+    ranks: Count | None = Field(
+        None,
+        description="MPI ranks that one system is cut among where inherent structures or cages are made of it; "
+        "default: 1, and from 100,000 particles on as many as a worker has cores",
+    )
     budget: Count | None = Field(
         None,
         description="replica-steps, equilibration and structures included, after which nothing is begun any more; "

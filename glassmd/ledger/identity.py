@@ -21,7 +21,7 @@ GROWABLE = ("lineages", "parents", "budget")
 """Settings that a later call may raise: a run grows by lineages, parents and what it may cost, and never changes
 otherwise."""
 
-RUNTIME = ("engine", "device", "packed", "neighbor_buffer", "workers", "walltime", "accept_unequilibrated")
+RUNTIME = ("engine", "device", "packed", "neighbor_buffer", "workers", "ranks", "walltime", "accept_unequilibrated")
 """Settings that say how to run and not what: they may differ between calls."""
 
 

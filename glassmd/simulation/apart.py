@@ -8,8 +8,7 @@ import subprocess
 import sys
 from typing import BinaryIO
 
-from glassmd import errors
-from glassmd.errors import GlassmdError
+from glassmd.errors import GlassmdError, raised_elsewhere
 
 __all__ = ["start_process", "tell", "told"]
 
@@ -36,8 +35,7 @@ def start_process(arguments: list[str], output: BinaryIO | None = None) -> tuple
 def tell(report: int | None, error: GlassmdError) -> int:
     """Tell whoever started this process what went wrong; returns the exit code."""
     if report is not None:
-        why = {"kind": type(error).__name__, "found": error.found, "expected": error.expected, "todo": error.todo}
-        os.write(report, json.dumps(why).encode())
+        os.write(report, json.dumps(error.to_dict()).encode())
     return error.exit_code
 
 
@@ -45,8 +43,4 @@ def told(report: BinaryIO) -> GlassmdError | None:
     """What a process that has ended told; None where it had no time to."""
     with report:
         content = report.read()
-    if not content:
-        return None
-    why = json.loads(content)
-    error: GlassmdError = getattr(errors, why.pop("kind"), GlassmdError)(**why)
-    return error
+    return raised_elsewhere(json.loads(content)) if content else None
