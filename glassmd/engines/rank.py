@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import stat
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine
@@ -35,9 +36,9 @@ _LOOK = 0.01  # seconds between two looks for the next system
 def main(folder: Path) -> int:
     """Do the job of a folder."""
     job = read_json(folder / "job.json")
+    _watch_input(folder)
     engine, rank = _connected(job, folder)
     if rank == 0:
-        threading.Thread(target=_end_with_input, args=(folder,), daemon=True).start()
         write_json(folder / "begun.json", {}, durable=False)
     try:
         for index in range(job["systems"]):
@@ -47,8 +48,7 @@ def main(folder: Path) -> int:
                     values = {field.name: getattr(found, field.name) for field in fields(found)}
                     hand(folder / f"found-{index}-{number}.npz", values)
     except Exception as error:
-        _tell(error, folder / f"error-{rank}.json")
-        raise
+        _end_with(error, folder / f"error-{rank}.json")
     if rank == 0:
         write_json(folder / "done.json", {}, durable=False)
     while not (folder / "done.json").exists():  # a rank that ends before the others ends them
@@ -76,23 +76,42 @@ def _connected(job: dict[str, Any], folder: Path) -> tuple[Engine, int]:
                 f"set {VARIABLE} to it, or try --ranks 1",
             )
     except Exception as error:
-        _tell(error, folder / "error-0.json")
-        raise
+        _end_with(error, folder / "error-0.json")
     return engine, rank
 
 
-def _tell(error: Exception, path: Path) -> None:
-    """Write down what went wrong for the process that started the ranks."""
+def _end_with(error: Exception, path: Path) -> NoReturn:
+    """Write down what went wrong for the process that started the ranks, and end at once.
+
+    What ends in order takes its simulation apart, and waits for the other ranks, which may never come.
+    """
+    traceback.print_exception(error)
     if not isinstance(error, GlassmdError):
         error = EngineError(f"a rank failed: {type(error).__name__}: {error}", "it to work", "try --ranks 1")
     write_json(path, error.to_dict(), exclusive=True, durable=False)
+    os._exit(error.exit_code)
 
 
-def _end_with_input(folder: Path) -> None:
-    """End, and the other ranks with it, where the process that started this one is no more."""
-    sys.stdin.buffer.read()
+def _watch_input(folder: Path) -> None:
+    """Have a process beside the first rank end it, and so all, where the one that started them is no more.
+
+    A thread would not do: an engine may keep Python's lock as long as it runs. Other ranks have no input.
+    """
+    if stat.S_ISCHR(os.fstat(0).st_mode):
+        return
+    rank = os.getpid()
+    if os.fork():
+        return
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for output in (1, 2):  # MPI's launcher waits until nobody holds them
+        os.dup2(nothing, output)
+    os.closerange(3, 256)
+    while os.read(0, 4096):
+        pass
     shutil.rmtree(folder, ignore_errors=True)
-    os._exit(EngineError.exit_code)
+    if os.getppid() == rank:
+        os.kill(rank, signal.SIGKILL)
+    os._exit(0)
 
 
 def _next(path: Path) -> Configuration:
@@ -114,9 +133,4 @@ def _found(engine: Engine, job: dict[str, Any], index: int, system: Configuratio
 
 
 if __name__ == "__main__":
-    code = GlassmdError.exit_code
-    try:
-        code = main(Path(sys.argv[1]))
-    except Exception:
-        traceback.print_exc()
-    os._exit(code)  # what ends in order waits for the other ranks, which may never come
+    os._exit(main(Path(sys.argv[1])))  # the others may be gone

@@ -5,7 +5,7 @@ system after the other and takes what the first rank found (:mod:`glassmd.engine
 process does, with sums that are rounded in another order: an inherent structure is the same one unless the way down
 forks within rounding, a trajectory the same until it has forgotten its last digits.
 
-Whatever ends this process, a kill included, ends the ranks: the first one waits for the end of its standard input.
+Whatever ends this process, a kill included, ends the ranks: the first one notices the end of its standard input.
 """
 
 from __future__ import annotations
@@ -174,19 +174,18 @@ class _Started:
         """
         path = self.folder / name
         while not path.exists():
-            ended = self._process.poll()
+            ended, told = self._process.poll(), sorted(self.folder.glob("error-*.json"))
+            if told:  # the others wait for this one
+                raise raised_elsewhere(read_json(told[0]))
             if ended is not None and not path.exists():
-                raise self._why(ended)
+                raise self._without_a_word(ended)
             if check is not None and time.monotonic() - self._checked > _CHECK:
                 check()
                 self._checked = time.monotonic()
             time.sleep(_LOOK)
         return path
 
-    def _why(self, code: int) -> Exception:
-        told = sorted(self.folder.glob("error-*.json"))
-        if told:
-            return raised_elsewhere(read_json(told[0]))
+    def _without_a_word(self, code: int) -> EngineError:
         begun = (self.folder / "begun.json").exists()
         said = [line.strip("= ") for line in (self.folder / "output").read_text(errors="replace").splitlines()]
         last = "" if begun else next((f": {line}" for line in said if line), "")

@@ -176,7 +176,8 @@ def _of_run(request: Request, run: RunDirectory) -> Request:
 def add_cost(cost: dict[str, dict[str, Any]], name: str, facts: Mapping[str, Any]) -> None:
     """Add what a structure took to the cost of an input."""
     mine = cost.setdefault(name, {"engine": "", "ranks": 1, "configurations": 0, "seconds": 0.0, "replica_steps": 0})
-    mine |= {key: facts[key] for key in ("ranks", "one_rank_because") if key in facts}
+    mine.pop("one_rank_because", None)
+    mine |= {"ranks": 1} | {key: facts[key] for key in ("ranks", "one_rank_because") if key in facts}
     mine["engine"] = f"{facts['engine']} {facts['engine_version']} on {facts['device']}"
     mine["configurations"] += 1
     mine["seconds"] += facts["seconds"]
