@@ -276,7 +276,8 @@ class _Domains:
 
 
 def _failed(error: RuntimeError, step: int) -> EngineError:
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    said = " ".join(lines[:2])  # the first may be a title
     return EngineError(
         f"HOOMD-blue failed after step {step}: {said}",
         "particles that keep their distance and move little in one step",

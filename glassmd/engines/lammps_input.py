@@ -154,7 +154,7 @@ def gathered(simulation: Any, name: str, d: int) -> NDArray[Any]:
         d: Dimensions.
     """
     values = simulation.gather_atoms(name, 0 if name == "image" else 1, 3)
-    return np.ctypeslib.as_array(values).reshape(-1, 3)[:, :d]
+    return np.ascontiguousarray(np.ctypeslib.as_array(values).reshape(-1, 3)[:, :d])
 
 
 def unwrapped_positions(simulation: Any, system: Configuration) -> NDArray[np.float64]:

