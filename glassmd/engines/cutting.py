@@ -19,7 +19,7 @@ from glassmd.mixtures import Mixture
 __all__ = ["RANKS_FROM", "cut", "domain_grid", "require_cut", "require_ranks", "to_be_cut"]
 
 RANKS_FROM = 100_000
-"""Particles from which on a system is cut among several ranks where nobody says how many; see docs/hoomd.md."""
+"""Particles from which on a system is cut among several ranks where nobody says how many; see docs/ranks.md."""
 
 
 def to_be_cut(engine: Engine, system: Configuration) -> bool:
