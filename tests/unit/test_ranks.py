@@ -326,6 +326,16 @@ def test_a_big_system_gets_the_cores_that_its_worker_has_for_itself(monkeypatch,
     assert why is None or why in cost["one_rank_because"]
 
 
+def test_a_big_system_is_cut_where_nobody_asked(monkeypatch):
+    engine = engine_of("lammps")
+    engine.ranks = None
+    monkeypatch.setattr(cutting, "RANKS_FROM", 500)
+    monkeypatch.setattr("glassmd.engines.lammps.available_cores", lambda: 2)
+    suited, cost = cut(engine, random_start(MIXTURE, 600, 1.2, np.random.default_rng(1)), MIXTURE)
+    assert isinstance(suited, Ranks)
+    assert cost == {"ranks": 2}
+
+
 def test_a_small_system_has_one_rank_without_a_word():
     system = random_start(MIXTURE, 500, 1.2, np.random.default_rng(1))
     engine = _Cuttable(8)
