@@ -25,6 +25,7 @@ __all__ = [
     "JsonFlag",
     "MixtureOption",
     "PatienceOption",
+    "RanksOption",
     "StrideOption",
     "TargetName",
     "TargetOption",
@@ -93,6 +94,14 @@ TruncationOption = Annotated[
     typer.Option("--truncation", help="shifted, force-shifted, truncated or xplor.", show_default=False),
 ]
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where it does.")]
+RanksOption = Annotated[
+    int | None,
+    typer.Option(
+        "--ranks",
+        help="MPI ranks that a snapshot is cut among for it. Default: from 100,000 particles on one per core.",
+        show_default=False,
+    ),
+]
 
 TargetOption = Annotated[
     TargetName | None,
@@ -134,6 +143,7 @@ _RUN_OPTIONS: dict[str, Any] = {
     "packed": _option(int | None, "--packed", "Systems in one HOOMD simulation; default: measured."),
     "workers": _option(int | None, "--workers", "Simulating processes."),
     "cluster": _option(str | None, "--cluster", "Ray cluster: local, auto or HOST:PORT (docs/cluster.md)."),
+    "ranks": _option(int | None, "--ranks", "MPI ranks that a big parent is cut among for its structures."),
     "seed": _option(int | None, "--seed", "Every random number follows from it."),
     "walltime": _option(float | None, "--walltime", "Stop with exit code 75 after this many seconds."),
     "accept_unequilibrated": _option(

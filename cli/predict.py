@@ -15,6 +15,7 @@ from glassmd_cli.options import (
     EngineOption,
     JsonFlag,
     MixtureOption,
+    RanksOption,
     TruncationOption,
     TypesOption,
     console,
@@ -23,6 +24,7 @@ from glassmd_cli.options import (
     messages,
 )
 
+from glassmd.engines.cutting import require_ranks
 from glassmd.models.choice import model_for
 from glassmd.models.family import numbers_that_see, read_cards
 from glassmd.models.guard import require_temperature
@@ -74,6 +76,7 @@ def predict(
     ] = None,
     engine: EngineOption = EngineName.auto,
     device: DeviceOption = DeviceName.auto,
+    ranks: RanksOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Predict liquids, too, that are unlike all that the model has seen.")
     ] = False,
@@ -90,6 +93,7 @@ def predict(
     chosen = None if times is None else times_of(times)
     if temperature is not None:
         require_temperature(temperature)
+    require_ranks(ranks)
     format_of(snapshot)
     inputs = None if input_ is None else inputs_of(input_)
     directory = model_for(snapshot, liquid, kinds) if model is None else model_directory(model)
@@ -119,6 +123,7 @@ def predict(
         temperature=temperature,
         engine=engine.value,
         device=device.value,
+        ranks=ranks,
         force=force,
     )
     if plot is not None:

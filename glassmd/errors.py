@@ -22,7 +22,7 @@ A message says what was found, what was expected and what to type next, in one l
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -41,6 +41,7 @@ __all__ = [
     "SettingsError",
     "StorageError",
     "TrajectoryError",
+    "raised_elsewhere",
     "storage_errors",
 ]
 
@@ -68,6 +69,10 @@ class GlassmdError(Exception):
         if todo:
             parts.append(todo)
         super().__init__("; ".join(part.strip().replace("\n", " ") for part in parts))
+
+    def to_dict(self) -> dict[str, str]:
+        """What another process needs to raise it (JSON types only); see :func:`raised_elsewhere`."""
+        return {"kind": type(self).__name__, "found": self.found, "expected": self.expected, "todo": self.todo}
 
 
 class InputError(GlassmdError):
@@ -120,6 +125,20 @@ class Interrupted(GlassmdError):  # noqa: N818  (it is not an error of anybody's
     """Stopped early by a signal or the wall-clock limit; everything finished is committed."""
 
     exit_code = 75
+
+
+def raised_elsewhere(told: Mapping[str, str]) -> GlassmdError:
+    """What another process raised, from its `to_dict`.
+
+    Example:
+        >>> raised_elsewhere(InputError("found nothing", "something").to_dict())
+        InputError('found nothing; expected something')
+    """
+    kinds = [GlassmdError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    kind = {kind.__name__: kind for kind in kinds}.get(told["kind"], GlassmdError)
+    return kind(told["found"], told["expected"], told["todo"])
 
 
 _FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up",

@@ -85,6 +85,7 @@ def predict(
     inputs: Collection[str] | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
+    ranks: int | None = None,
     force: bool = False,
     check: Callable[[], None] | None = None,
 ) -> Prediction:
@@ -104,6 +105,7 @@ def predict(
         inputs: Of several models, only those that see nothing but these.
         engine: What computes the inputs, as in settings.
         device: Where it does, and where a network computes; `auto` takes the CPU where a GPU has no room.
+        ranks: That it cuts the configuration among; by default 1, and from 100,000 particles on one for each core.
         force: Predict liquids, too, that are unlike all of the model's training.
         check: Called about once a second while they are computed; what it raises ends it.
 
@@ -133,7 +135,7 @@ def predict(
             f"{guarded.outside[0].expected}, which the model has seen",
             "train a model on such liquids; --force predicts all the same",
         )
-    making = _Making(configuration, guarded.temperature, structure, engine, device, check)
+    making = _Making(configuration, guarded.temperature, structure, engine, device, ranks, check)
     usable, warnings = making.usable(models)
     seen = [loaded.model.inputs for loaded in usable]
     plan = plan_of([loaded.card for loaded in usable], seen, guarded.temperature, times)
@@ -182,6 +184,7 @@ class _Making:
         structure: What is there already, and all that there will be; None: an engine makes it.
         engine: As in settings.
         device: As in settings.
+        ranks: As in settings.
         check: Called about once a second; what it raises ends it.
         cost: By input: what making it took.
     """
@@ -191,6 +194,7 @@ class _Making:
     structure: Structure | None
     engine: EngineChoice
     device: DeviceChoice
+    ranks: int | None
     check: Callable[[], None] | None
     cost: dict[str, dict[str, Any]] = field(default_factory=dict)
     _opened: Engine | None = None
@@ -217,10 +221,10 @@ class _Making:
             return list(models), []
         left = [loaded for loaded, requests in zip(models, wanted, strict=True) if not requests]
         try:
-            self._opened = get_engine(self.engine, self.device)
+            self._opened = get_engine(self.engine, self.device, ranks=self.ranks)
             self._require_room(mixture_of(models[0].card.mixture))
         except EngineError as error:
-            if not left or self.engine != "auto":
+            if not left or self.engine != "auto" or self.ranks is not None:
                 raise
             return left, [f"{error}; predicted from what needs no engine"]
         return list(models), []

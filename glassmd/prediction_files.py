@@ -89,6 +89,7 @@ def predict_file(
     types: Mapping[str, str] | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
+    ranks: int | None = None,
     force: bool = False,
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict[str, Any], Configuration, Prediction]:
@@ -108,6 +109,7 @@ def predict_file(
         types: Species by the name of a type of the snapshot.
         engine: What computes the inputs that the model sees, as in settings.
         device: Where it does, and where a network computes.
+        ranks: That it cuts a frame among, as in settings.
         force: Predict liquids, too, that are unlike all of the model's training.
         show: Told how many frames of how many are done.
 
@@ -149,6 +151,7 @@ def predict_file(
                 inputs=inputs,
                 engine=engine,
                 device=device,
+                ranks=ranks,
                 force=force,
             )
             return replace(found, temperature_from=known.told_by, warnings=[*found.warnings, *known.warnings()])

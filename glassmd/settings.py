@@ -237,6 +237,11 @@ class RunSettings(_Strict):
     worker_gpus: NonNegative | None = Field(
         None, description="GPUs of a worker on a cluster, or a share of one; default: one where there are any for it"
     )
+    ranks: Count | None = Field(
+        None,
+        description="MPI ranks that one system is cut among where inherent structures or cages are made of it; "
+        "default: 1, and from 100,000 particles on as many as a worker has cores",
+    )
     budget: Count | None = Field(
         None,
         description="replica-steps, equilibration and structures included, after which nothing is begun any more; "

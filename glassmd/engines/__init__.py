@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from glassmd.engines.base import Engine, Observation
+from glassmd.engines.cutting import require_ranks
 from glassmd.engines.hoomd_device import gpu_count
 from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError
@@ -85,6 +86,8 @@ def get_engine(
     packed: int | None = None,
     buffer: float | None = None,
     gpu: int | None = None,
+    ranks: int | None = None,
+    workers: int = 1,
 ) -> Engine:
     """Return the engine that was asked for, ready to evolve.
 
@@ -94,10 +97,14 @@ def get_engine(
         packed: Systems in one HOOMD simulation; None has it measured by `prepare`.
         buffer: Of HOOMD's neighbour list, σ_AA; None has it measured by `prepare`.
         gpu: Number of the GPU where there are several.
+        ranks: That a single system is cut among where a structure is made of it (:mod:`glassmd.engines.cutting`); None
+            leaves it to its size.
+        workers: Processes like this one that share the machine's cores.
 
     Raises:
         EngineError: It is not installed or cannot run on the device; the message says what to type.
     """
+    require_ranks(ranks)
     chosen, _ = choose_engine(name, device)
     if name == "lammps" and packed not in (None, 1):
         raise EngineError(
@@ -108,10 +115,13 @@ def get_engine(
     if chosen == "hoomd":
         from glassmd.engines.hoomd import HoomdEngine
 
-        return HoomdEngine(device, packed=packed, buffer=buffer, gpu=gpu)
-    from glassmd.engines.lammps import LammpsEngine
+        engine: Engine = HoomdEngine(device, packed=packed, buffer=buffer, gpu=gpu)
+    else:
+        from glassmd.engines.lammps import LammpsEngine
 
-    return LammpsEngine()
+        engine = LammpsEngine()
+    engine.ranks, engine.workers = ranks, workers
+    return engine
 
 
 def available_engines() -> dict[str, str]:

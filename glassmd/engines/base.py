@@ -30,6 +30,7 @@ from glassmd.mixtures.unknown import UNKNOWN
 
 __all__ = [
     "Engine",
+    "InRanks",
     "Minimum",
     "Observation",
     "Rattled",
@@ -86,6 +87,23 @@ class Minimum:
     evaluations: int
 
 
+@dataclass(frozen=True)
+class InRanks:
+    """How an engine cuts a big system into domains, one for each rank; see :mod:`glassmd.engines.ranks`.
+
+    Attributes:
+        opened: What a rank opens it with (JSON types only).
+        thinnest: A domain that there may be, σ_AA.
+        most: Ranks that there is a core or a GPU for.
+        gentler: Whether it knows another way down for minima that it does not reach.
+    """
+
+    opened: dict[str, Any]
+    thinnest: float
+    most: int
+    gentler: bool = False
+
+
 class Engine(ABC):
     """Evolves systems of one mixture that share box and particle number.
 
@@ -95,6 +113,8 @@ class Engine(ABC):
         device: `cpu` or `gpu`, with the device's name where it is known.
         packed: Systems that it simulates at once; whoever has more work at hand should bring as many.
         replica_steps: Steps of single systems that it has evolved so far.
+        ranks: That a single system is cut among where a structure is made of it; None leaves it to its size.
+        workers: Processes like this one that share the machine's cores.
     """
 
     name: str
@@ -102,6 +122,8 @@ class Engine(ABC):
     device: str
     packed: int = 1
     replica_steps: int = 0
+    ranks: int | None = 1
+    workers: int = 1
 
     @abstractmethod
     def evolve(
@@ -249,6 +271,14 @@ class Engine(ABC):
     def adopt(self, prepared: dict[str, Any]) -> None:
         """Take over what :meth:`prepare` chose, now or in another process on such a device."""
         self.packed = int(prepared.get("packed", self.packed))
+
+    def in_ranks(self, mixture: Mixture) -> InRanks:
+        """How it cuts a system of a mixture among ranks.
+
+        Raises:
+            EngineError: It cannot.
+        """
+        raise EngineError(f"the {self.name} engine runs in one process", "one that MPI connects", "try --ranks 1")
 
     def counted(self, run: Callable[[int], None], systems: int) -> Callable[[int], None]:
         """What runs so many steps of so many systems at once, counting them in :attr:`replica_steps`."""

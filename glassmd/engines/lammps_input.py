@@ -18,16 +18,18 @@ from glassmd.mixtures import Mixture
 __all__ = [
     "COMMAND_LINE",
     "create_particles",
+    "gathered",
     "lammps_errors",
     "lammps_script",
-    "particle_order",
+    "local",
     "unwrapped_positions",
 ]
 
 COMMAND_LINE = ["-screen", "none", "-log", "none", "-nocite"]
 """Nothing is printed or logged: what goes wrong is raised."""
 
-_SKIN = 0.3  # the fastest, see docs/hoomd.md
+SKIN = 0.3
+"""Beyond the cutoff, σ_AA: the fastest, see docs/hoomd.md."""
 
 # CHARMM's switching function is HOOMD's S(r), and its force the derivative of U S; docs/hoomd.md has the alternatives.
 _XPLOR = "lj/charmm/coul/charmm"
@@ -66,7 +68,7 @@ def lammps_script(
     ]
     after = [
         *_pair_commands(mixture),
-        f"neighbor {_SKIN} bin",
+        f"neighbor {SKIN} bin",
         "neigh_modify every 1 delay 0 check yes",
         f"timestep {time_step!r}",
         "fix integrate all nve",
@@ -111,7 +113,7 @@ def _pairs(mixture: Mixture) -> list[tuple[int, int]]:
 
 
 def create_particles(simulation: Any, system: Configuration, velocities: NDArray[np.float64]) -> None:
-    """Put the particles of a configuration into a simulation whose box is there.
+    """Put the particles of a configuration into a simulation whose box is there; of several ranks each takes its own.
 
     Args:
         simulation: A LAMMPS instance.
@@ -138,25 +140,32 @@ def _in_space(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.pad(vectors, ((0, 0), (0, 3 - vectors.shape[1])))
 
 
-def particle_order(simulation: Any, n_particles: int) -> NDArray[np.int64]:
-    """(n_particles,) rows of LAMMPS' arrays in the order in which the particles were given."""
-    return np.argsort(simulation.numpy.extract_atom("id", nelem=n_particles).ravel())
+def local(simulation: Any, name: str) -> NDArray[Any]:
+    """A view of LAMMPS' own array of the particles of this rank, in its order."""
+    return np.asarray(simulation.numpy.extract_atom(name, nelem=simulation.extract_setting("nlocal")))
 
 
-def unwrapped_positions(simulation: Any, system: Configuration, order: NDArray[np.int64]) -> NDArray[np.float64]:
+def gathered(simulation: Any, name: str, d: int) -> NDArray[Any]:
+    """(n_particles, d) values of all particles, whichever rank has them, in the order in which they were given.
+
+    Args:
+        simulation: A LAMMPS instance; where it has several ranks, all of them ask.
+        name: `x`, `v`, `f` or `image`.
+        d: Dimensions.
+    """
+    values = simulation.gather_atoms(name, 0 if name == "image" else 1, 3)
+    return np.ascontiguousarray(np.ctypeslib.as_array(values).reshape(-1, 3)[:, :d])
+
+
+def unwrapped_positions(simulation: Any, system: Configuration) -> NDArray[np.float64]:
     """(n_particles, d) float64 positions that continue the configuration's unwrapped ones, σ_AA.
 
     Args:
         simulation: A LAMMPS instance.
         system: What was put into it.
-        order: Of :func:`particle_order`.
     """
-    n, d = system.n_particles, system.dimensions
-    packed = simulation.numpy.extract_atom("image", nelem=n).ravel()[order]
-    # Ten bits per direction, offset by 512.
-    images = np.stack([(packed >> (10 * axis) & 1023) - 512 for axis in range(d)], axis=1) + system.images
-    wrapped = simulation.numpy.extract_atom("x", nelem=n)[order, :d]
-    return np.asarray(wrapped + images * system.box)
+    images = gathered(simulation, "image", system.dimensions) + system.images
+    return np.asarray(gathered(simulation, "x", system.dimensions) + images * system.box)
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from glassmd.engines.base import PARTICLE_STEPS_PER_SECOND, Minimum, unconverged
 from glassmd.engines.lammps_input import (
     COMMAND_LINE,
     create_particles,
+    gathered,
     lammps_errors,
     lammps_script,
-    particle_order,
     unwrapped_positions,
 )
 from glassmd.mixtures import Mixture
@@ -56,7 +56,7 @@ def minimise(
             raise unconverged("LAMMPS", force, _TOLERANCE, iterations)
         with lammps_errors(0, iterations):
             energy = _energy(simulation, mixture)
-        end = unwrapped_positions(simulation, configuration, particle_order(simulation, n))
+        end = unwrapped_positions(simulation, configuration)
     finally:
         simulation.close()
     start, masses = configuration.unwrapped, np.asarray(mixture.masses)[configuration.species]
@@ -87,7 +87,7 @@ def _descend(simulation: Any, n_particles: int, check: Callable[[], None] | None
         with lammps_errors(0, done):
             simulation.command(f"min_style {style}")
             simulation.command(f"minimize 0.0 {_TOLERANCE!r} {piece} {10 * piece}")
-        force, before = _largest_force(simulation, n_particles), done
+        force, before = _largest_force(simulation), done
         done = int(simulation.extract_global("ntimestep"))
         if force <= _TOLERANCE or not math.isfinite(force):
             break
@@ -98,8 +98,8 @@ def _descend(simulation: Any, n_particles: int, check: Callable[[], None] | None
     return done, force
 
 
-def _largest_force(simulation: Any, n_particles: int) -> float:
-    forces = simulation.numpy.extract_atom("f", nelem=n_particles)
+def _largest_force(simulation: Any) -> float:
+    forces = gathered(simulation, "f", 3)
     return float(np.sqrt((forces**2).sum(axis=1)).max())
 
 

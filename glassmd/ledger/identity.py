@@ -22,7 +22,7 @@ GROWABLE = ("lineages", "parents", "budget")
 otherwise."""
 
 RUNTIME = (
-    "engine", "device", "packed", "neighbor_buffer", "workers", "cluster", "worker_cpus", "worker_gpus", "walltime",
+    "engine", "device", "packed", "neighbor_buffer", "workers", "ranks", "cluster", "worker_cpus", "worker_gpus", "walltime",
     "accept_unequilibrated",
 )  # fmt: skip
 """Settings that say how to run and not what: they may differ between calls."""

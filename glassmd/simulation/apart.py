@@ -9,10 +9,9 @@ import sys
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from glassmd import errors
-from glassmd.errors import GlassmdError
+from glassmd.errors import GlassmdError, raised_elsewhere
 
-__all__ = ["described", "error_of", "start_process", "tell", "told"]
+__all__ = ["start_process", "tell", "told"]
 
 
 def start_process(
@@ -37,22 +36,10 @@ def start_process(
     return process, os.fdopen(reading, "rb")
 
 
-def described(error: GlassmdError) -> dict[str, str]:
-    """An error for :func:`error_of` in another process."""
-    return {"kind": type(error).__name__, "found": error.found, "expected": error.expected, "todo": error.todo}
-
-
-def error_of(why: Mapping[str, str]) -> GlassmdError:
-    """The error that :func:`described` was told."""
-    kind = getattr(errors, why["kind"], GlassmdError)
-    error: GlassmdError = kind(why["found"], why["expected"], why["todo"])
-    return error
-
-
 def tell(report: int | None, error: GlassmdError) -> int:
     """Tell whoever started this process what went wrong; returns the exit code."""
     if report is not None:
-        os.write(report, json.dumps(described(error)).encode())
+        os.write(report, json.dumps(error.to_dict()).encode())
     return error.exit_code
 
 
@@ -60,4 +47,4 @@ def told(report: BinaryIO) -> GlassmdError | None:
     """What a process that has ended told; None where it had no time to."""
     with report:
         content = report.read()
-    return error_of(json.loads(content)) if content else None
+    return raised_elsewhere(json.loads(content)) if content else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from glassmd.configuration import Configuration
 from glassmd.engines import choose_engine, get_engine, gpu_count
 from glassmd.engines.base import Engine
+from glassmd.engines.mpi import available_cores
 from glassmd.engines.thermostat import Thermostat
 from glassmd.ledger.run import RUNTIME, RunDirectory
 from glassmd.mixtures import Mixture
@@ -35,15 +35,14 @@ def engine_of(settings: RunSettings, gpu: int | None = None) -> Engine:
         EngineError: It or its device cannot be had.
     """
     return get_engine(
-        settings.engine, settings.device, packed=settings.packed, buffer=settings.neighbor_buffer, gpu=gpu
+        settings.engine,
+        settings.device,
+        packed=settings.packed,
+        buffer=settings.neighbor_buffer,
+        gpu=gpu,
+        ranks=settings.ranks,
+        workers=settings.workers or 1,
     )
-
-
-def available_cores() -> int:
-    """Cores that this process may use, which a batch system may have limited."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def gpus_of(settings: RunSettings, *, spared: int = 0) -> range:

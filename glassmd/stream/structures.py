@@ -109,9 +109,9 @@ class Structures:
     def cost(self) -> dict[str, dict[str, Any]]:
         """By input: what making what was read so far took (JSON types only).
 
-        `configurations`, `seconds`, `replica_steps` (for `inherent` evaluations of all forces), the `engine` of the
-        last one, and `share_of_label`: its steps over those of the same runs' replicas per parent, None where the data
-        do not say.
+        `configurations`, `seconds`, `replica_steps` (for `inherent` evaluations of all forces), `engine` and `ranks` of
+        the last one, with `one_rank_because` where it was a big one and had one only, and `share_of_label`: its steps
+        over those of the same runs' replicas per parent, None where the data do not say.
         """
         label = self._label_steps()
         return {
@@ -175,7 +175,9 @@ def _of_run(request: Request, run: RunDirectory) -> Request:
 
 def add_cost(cost: dict[str, dict[str, Any]], name: str, facts: Mapping[str, Any]) -> None:
     """Add what a structure took to the cost of an input."""
-    mine = cost.setdefault(name, {"engine": "", "configurations": 0, "seconds": 0.0, "replica_steps": 0})
+    mine = cost.setdefault(name, {"engine": "", "ranks": 1, "configurations": 0, "seconds": 0.0, "replica_steps": 0})
+    mine.pop("one_rank_because", None)
+    mine |= {"ranks": 1} | {key: facts[key] for key in ("ranks", "one_rank_because") if key in facts}
     mine["engine"] = f"{facts['engine']} {facts['engine_version']} on {facts['device']}"
     mine["configurations"] += 1
     mine["seconds"] += facts["seconds"]

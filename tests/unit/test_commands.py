@@ -165,7 +165,7 @@ def test_info_describes_runs_models_and_files(glassmd: Command, tiny_model: Path
 def test_doctor_says_what_the_machine_can_do(glassmd: Command) -> None:
     facts = glassmd("doctor", "--json").json
     assert facts["cores"] == os.cpu_count()
-    assert set(facts["engines"]) == {"hoomd", "lammps"}
+    assert set(facts["engines"]) == set(facts["ranks"]) == {"hoomd", "lammps"}
     assert "torch" in glassmd("doctor").out
 
 

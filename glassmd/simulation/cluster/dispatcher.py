@@ -15,13 +15,13 @@ from typing import Any
 
 import ray
 
-from glassmd.errors import EngineError, GlassmdError, Interrupted
+from glassmd.errors import EngineError, GlassmdError, Interrupted, raised_elsewhere
 from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.ledger.keys import Key, ParentKey, StructureKey, key_of
 from glassmd.ledger.parcel import Parcel, parcel_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings
-from glassmd.simulation.apart import error_of, tell
+from glassmd.simulation.apart import tell
 from glassmd.simulation.batches import Batches, named
 from glassmd.simulation.cluster.connection import connected
 from glassmd.simulation.cluster.simulator import Done, Start
@@ -178,7 +178,7 @@ class Dispatcher:
             self._run.adopt(parcel)
             unfinished_file(self._run, parcel.name).unlink(missing_ok=True)
         for name, why in done.refused.items():
-            error: Any = error_of(why)
+            error: Any = raised_elsewhere(why)
             self._batches.refused[key_of(name).lineage] = error
         if done.error is None:
             self._batches.put_aside(name for name in given if name not in done.steps and name not in done.refused)

@@ -15,7 +15,6 @@ from glassmd.ledger.keys import key_of
 from glassmd.ledger.mirror import mirror
 from glassmd.ledger.parcel import Parcel
 from glassmd.settings import RunSettings, build_settings
-from glassmd.simulation.apart import described
 from glassmd.simulation.parents import unfinished_file
 from glassmd.simulation.preparation import engine_of, prepared_engine
 from glassmd.simulation.protocol import LineageProgress
@@ -48,7 +47,7 @@ class Done(NamedTuple):
     Attributes:
         parcels: The entries that were made.
         steps: By name of an entry that was made: steps of single systems.
-        refused: By name: why it was not made, as :func:`glassmd.simulation.apart.described` says it.
+        refused: By name: why it was not made, as :meth:`glassmd.errors.GlassmdError.to_dict` says it.
         unfinished: As in :class:`Start`, of what was stopped or put aside.
         error: Why everything ended; None where nothing did. A stop is no error.
     """
@@ -110,7 +109,7 @@ class Simulator:
                 else:
                     self._engine = prepared_engine(here.run, chosen, check=self._check)
         except GlassmdError as error:
-            return {"error": described(error)}
+            return {"error": error.to_dict()}
         engine = self._engine
         return {"name": engine.name, "version": engine.version, "device": engine.device, "packed": engine.packed}
 
@@ -132,11 +131,11 @@ class Simulator:
                     if outcome.refused is None:
                         steps[outcome.key.name] = outcome.steps
                     else:
-                        refused[outcome.key.name] = described(outcome.refused)
+                        refused[outcome.key.name] = outcome.refused.to_dict()
             except Interrupted:
                 pass
             except GlassmdError as reason:
-                error = described(reason)
+                error = reason.to_dict()
             found = Done(here.made(), steps, refused, self._changed(), error)
             self._unfinished = []
             self._lineages.clear()

@@ -11,11 +11,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from glassmd.errors import DeviceLostError, RunError
+from glassmd.errors import DeviceLostError, RunError, raised_elsewhere
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.activity import Activity
-from glassmd.simulation.apart import error_of
 from glassmd.simulation.cluster.connection import require_resources
 from glassmd.simulation.cluster.simulator import Done, Seen, Simulator, Start
 from glassmd.simulation.protocol import LineageProgress
@@ -165,7 +164,7 @@ class RemoteWorker:
         """Raise what a worker was told to raise."""
         if why is None:
             return
-        error = error_of({**why, "found": f"{why['found']} (on {self._host})"})
+        error = raised_elsewhere({**why, "found": f"{why['found']} (on {self._host})"})
         if isinstance(error, DeviceLostError):
             raise WorkerLostError(str(error)) from error
         raise error

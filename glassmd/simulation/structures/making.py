@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine
+from glassmd.engines.cutting import cut, to_be_cut
 from glassmd.errors import RunError
 from glassmd.ledger.run import RunDirectory, StructureKey
 from glassmd.mixtures import Mixture, mixture_of
@@ -133,23 +134,40 @@ def _made(
     check: Callable[[], None] | None,
 ) -> Iterator[tuple[int, Made]]:
     """Index into `parents` and what was made of it, as the engine finishes them."""
+    whole = [index for index, parent in enumerate(parents) if not to_be_cut(engine, parent)]
+    yield from _made_by(request, engine, {"ranks": 1}, parents, whole, mixture, temperature, check)
+    for index in sorted(set(range(len(parents))) - set(whole)):
+        suited, cost = cut(engine, parents[index], mixture)
+        yield from _made_by(request, suited, cost, parents, [index], mixture, temperature, check)
+
+
+def _made_by(
+    request: Request,
+    engine: Engine,
+    cost: dict[str, Any],
+    parents: Sequence[Configuration],
+    indices: Sequence[int],
+    mixture: Mixture,
+    temperature: float,
+    check: Callable[[], None] | None,
+) -> Iterator[tuple[int, Made]]:
+    """:func:`_made` of some of the parents, at a cost that is a fact of each."""
     if request.structure == "inherent":
-        for index, parent in enumerate(parents):
-            minimum = engine.minimise(parent, mixture, check=check)
-            arrays = {"displacement": _kept(minimum.positions - parent.unwrapped)}
+        for index in indices:
+            minimum = engine.minimise(parents[index], mixture, check=check)
+            arrays = {"displacement": _kept(minimum.positions - parents[index].unwrapped)}
             found = {"potential_energy": minimum.potential_energy, "residual_force": minimum.residual_force}
-            yield index, Made(arrays, {"steps": minimum.evaluations, **found})
+            yield index, Made(arrays, {"steps": minimum.evaluations, **found, **cost})
         return
-    for index, cage in cages_of(
-        engine, parents, mixture, temperature, request.protocol, seed=request.seed, check=check
-    ):
+    some = [parents[index] for index in indices]
+    for number, cage in cages_of(engine, some, mixture, temperature, request.protocol, seed=request.seed, check=check):
         arrays = {
-            "displacement": _kept(cage.positions - parents[index].unwrapped),
+            "displacement": _kept(cage.positions - some[number].unwrapped),
             "replica_means": _kept(cage.rattling.means),
             "covariance": _kept(cage.rattling.within),
             "replica_variances": _kept(cage.rattling.variances),
         }
-        yield index, Made(arrays, {"steps": cage.steps})
+        yield indices[number], Made(arrays, {"steps": cage.steps, **cost})
 
 
 def _kept(values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from glassmd.ledger.mirror import mirror
 from glassmd.ledger.parcel import Parcel
-from glassmd.simulation.apart import described, start_process, told
+from glassmd.simulation.apart import start_process, told
 from glassmd.storage import sealed, write_bytes, write_json
 
 __all__ = ["ASKED", "Files", "News", "TrainingSite", "changed_files"]
@@ -39,7 +39,7 @@ class News(NamedTuple):
         asked: By run: what the trainer asks of whoever simulates; None where it takes that back.
         made: By run: entries that were made here.
         code: Exit code of the training; None while it is at work.
-        error: Why it ended, as :func:`glassmd.simulation.apart.described` says it.
+        error: Why it ended, as :meth:`glassmd.errors.GlassmdError.to_dict` says it.
         result: What it returned.
     """
 
@@ -162,7 +162,7 @@ class TrainingSite:
             return News(files, names, asked, made)
         if self._error is None and code not in (0, 75):
             reason = told(self._report)
-            self._error = None if reason is None else described(reason)
+            self._error = None if reason is None else reason.to_dict()
         result = None
         with suppress(OSError, ValueError):
             result = json.loads((self._folder / "result.json").read_text(encoding="utf-8"))

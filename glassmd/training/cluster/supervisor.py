@@ -17,11 +17,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from glassmd.errors import EngineError, GlassmdError, Interrupted, ModelError
+from glassmd.errors import EngineError, GlassmdError, Interrupted, ModelError, raised_elsewhere
 from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.ledger.parcel import Parcel, parcel_of
 from glassmd.ledger.run import RunDirectory
-from glassmd.simulation.apart import error_of, tell
+from glassmd.simulation.apart import tell
 from glassmd.simulation.cluster.connection import connected, require_resources
 from glassmd.simulation.cluster.workers import same_release
 from glassmd.simulation.structures import requests_of
@@ -197,7 +197,7 @@ class Supervisor:
             self._keep(news[0])
             for one in news:
                 if one.error is not None:
-                    raise error_of(one.error)
+                    raise raised_elsewhere(one.error)
             if news[0].code == 0 and news[0].result is not None:
                 return news[0].result
             for site, one in zip(self._sites, news, strict=True):
