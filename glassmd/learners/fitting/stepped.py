@@ -262,9 +262,10 @@ class Stepped(Part):
         """The mean of the processes' losses; gradients become the mean of theirs, none where no process has one."""
         if self._processes.size == 1:
             return loss
-        there = loss.new_tensor([parameter.grad is not None for parameter in self._moved], dtype=torch.float32)
+        wide = torch.promote_types(loss.dtype, torch.float32)
+        there = torch.tensor([of.grad is not None for of in self._moved], dtype=wide, device=loss.device)
         parts = [torch.zeros_like(of) if of.grad is None else of.grad for of in self._moved]
-        flat = torch.cat([loss.float().view(1), there, *(of.flatten().float() for of in parts)])
+        flat = torch.cat([loss.to(wide).view(1), there, *(of.flatten().to(wide) for of in parts)])
         flat = self._processes.add_up(flat) / self._processes.size
         loss, there, *found = torch.split(flat, [1, len(parts), *(of.numel() for of in parts)])
         for parameter, grad, share in zip(self._moved, found, there.tolist(), strict=True):
