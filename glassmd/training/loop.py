@@ -350,6 +350,7 @@ class Trainer:
         """The first process keeps account of what all have taken."""
         if coming.owner != self.processes.rank:
             self.source.settle(coming.key, coming.blocks)
+        if self.processes.size > 1:  # whoever encodes it
             self.structures.count(coming.key)
         if self.follow and coming.learn:
             self.pace.arrived(coming.key, coming.blocks)

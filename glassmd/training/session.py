@@ -16,7 +16,7 @@ from glassmd.interrupt import StopRequest
 from glassmd.learners import model_class
 from glassmd.learners.base import PropensityModel
 from glassmd.processes import Processes, started
-from glassmd.settings import Settings, TrainSettings
+from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.show import shown
 from glassmd.simulation.batch import settings_of
 from glassmd.simulation.creation import make_run_apart
@@ -167,7 +167,8 @@ def train(
         stop = stop or StopRequest(walltime=settings.run.walltime)
         training_device(settings.train, processes)  # one that is not there is refused before anything is computed
         check_acquisition(settings.train, follow=follow)
-        folders, files = split_data([Path(one) for one in data])
+        told = processes.tell([[str(path) for path in of] for of in split_data([Path(one) for one in data])])
+        folders, files = ([Path(path) for path in of] for of in told)
         if files:
             stop = _taken_in(files, Path(out) / "run", settings, frames, follow, stop, stack, processes)
             folders.append(Path(out) / "run")
@@ -327,8 +328,11 @@ def _train_stream(
         _require_known_unit(settings.train, place)
         settings = settings.model_copy(update={"run": as_made(settings.run, place)})
         require_positions(settings)
-    run_settings = settings.run
-    processes.by_first(lambda check: make_run_apart(run_settings, place, check), stop.check)
+    told = processes.tell(settings.run.model_dump(mode="json"))
+    if not first:  # who may not see the run yet
+        settings = settings.model_copy(update={"run": RunSettings.model_validate(told)})
+    made_as = settings.run
+    processes.by_first(lambda check: make_run_apart(made_as, place, check), stop.check)
     run = open_run(place, settings.train.target)
     _require_same_runs([run], processes)
     _choose_times([run], settings.train, out, processes)
