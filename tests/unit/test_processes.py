@@ -151,7 +151,7 @@ def test_a_stop_of_one_is_one_of_all_and_any_number_goes_on(
     assert (again["steps"], again["processes"]) == (before + 5, 2)
     steps = lines(shared_folder / "resumed", "train")
     assert [line["step"] for line in steps] == list(range(1, before + 6))
-    assert [line["samples"] for line in steps] == np.cumsum([2] * before + [1] * 3 + [2] * 2).tolist()
+    assert again["samples_seen"] == 2 * before + 3 + 2 * 2
     whole = do(job(tiny_run, tmp_path / "whole", "glassnet"), Processes())
     assert isinstance(whole, dict)
     solved, expected = (load_model(path).model.state_dict() for path in (shared_folder / "resumed", tmp_path / "whole"))
