@@ -116,11 +116,11 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--out", type=Path, default=RESULTS)
     told = parser.parse_args()
-    liquid: dict[str, Any] = {"particles": told.particles, "temperature": 0.8, "times": [0.3, 3.0], "engine": "lammps"}
+    liquid: dict[str, Any] = {"particles": told.particles, "temperature": 1.0, "times": [0.1, 1.0], "engine": "lammps"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = folder / "run"
-        simulate(RunSettings(lineages=8, parents=3, replicas=8, held_out_replicas=16, **liquid), run)
+        simulate(RunSettings(lineages=6, parents=2, replicas=8, held_out_replicas=16, **liquid), run)
         learners = {
             "bapst": bapst(run, folder, told.bapst),
             "glassnet": glassnet(run, folder, told.glassnet, [int(seed) for seed in told.seeds.split(",")]),

@@ -152,7 +152,8 @@ def train(
         if not runs:
             require_positions(settings)
         if dry_run:
-            _show_dry_run(runs, settings, json_mode, simulated)
+            if processes.first:
+                _show_dry_run(runs, settings, json_mode, simulated)
             return
         if out is None:
             raise typer.BadParameter("missing; try --out MODEL", param_hint="--out")

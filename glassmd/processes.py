@@ -276,7 +276,8 @@ class Processes:
         """Raise what the first of those raises that have something to."""
         told = self._gather(None if own is None else _described(own, self.host))
         rank = next(rank for rank, of in enumerate(told) if of is not None)
-        error = own if rank == self.rank and own is not None else _rebuilt(rank, **told[rank])
+        alike = own is not None and type(own).__name__ == told[rank]["kind"]
+        error = own if alike and own is not None else _rebuilt(rank, **told[rank])
         setattr(error, _ORIGIN, rank)
         raise error
 
