@@ -37,10 +37,11 @@ OFTEN: dict[str, Any] = {
     "max_steps": 6, "validate_every": 3, "checkpoint_every": 2, "train_threads": 1, "train_device": "cpu",
     "input": ["thermal"], "validation_share": 0.2,
 }  # fmt: skip
+SMALL = {"width": 16, "n_steps": 3}
 STILL = {"hyperparameters": {"dropout": 0.0, "width": 8, "n_layers": 1}}  # what chance decides differs by process
 LEARNERS: dict[str, dict[str, Any]] = {
-    "bapst": {"noise_weighted": True, "learning_rate": 1e-3},
-    "botan": {"hyperparameters": {"pretrain_steps": 2}},
+    "bapst": {"noise_weighted": True, "learning_rate": 1e-3, "hyperparameters": SMALL},
+    "botan": {"hyperparameters": {**SMALL, "pretrain_steps": 2}},
     "glassmlp": {"species": ["A"]},
     "glassnet": {**STILL, "species": ["A", "B"]},
     "ridge": {},
@@ -79,7 +80,7 @@ def start(command: list[str], places: list[Path]) -> list[subprocess.Popen[str]]
 
 def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
     """Exit codes and standard errors."""
-    told = [process.communicate(timeout=120)[1] for process in processes]
+    told = [process.communicate(timeout=300)[1] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, told, strict=True)]
 
 
@@ -197,7 +198,7 @@ def test_what_a_killed_process_of_torchrun_leaves_goes_on_with_one(tiny_run: Run
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     (second,) = [pid for pid in map(int, children) if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()]
     os.kill(second, signal.SIGKILL)
-    assert process.wait(timeout=60) == 1  # whatever its processes end with
+    assert process.wait(timeout=120) == 1  # whatever its processes end with
     assert "glassmd: another process of this training has ended" in log.read_text()
     stored = latest_checkpoint(tmp_path / "m")
     assert stored is not None
