@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -27,8 +28,9 @@ from glassmd_cli import (
     watch,
 )
 
-from glassmd.errors import GlassmdError, storage_errors
+from glassmd.errors import GlassmdError, InputError, storage_errors
 from glassmd.interrupt import StoppedAtOnce, stop_at_once
+from glassmd.processes import origin_of, processes_asked
 
 __all__ = ["app", "main"]
 
@@ -58,9 +60,24 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _main(
+    context: typer.Context,
     show: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Simulate supercooled liquids and train graph networks on their isoconfigurational propensities."""
+    if context.invoked_subcommand != "train" and processes_asked() > 1:
+        raise InputError(
+            f"found {processes_asked()} processes for glassmd {context.invoked_subcommand}", "one",
+            "start it without torchrun (WORLD_SIZE); several processes can train",
+        )  # fmt: skip
+
+
+def _speaks() -> bool:
+    """Whether this process says what went wrong: of several that were started together, the first does."""
+    return not _among_several() or os.environ.get("RANK") == "0"
+
+
+def _among_several() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def _keep_traceback() -> Path:
@@ -85,8 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SIGTERM and SIGINT end it with exit code 75, at once where the command does not listen to them itself.
     """
     code = _run(arguments)
+    if _among_several():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher ends all when one has ended: each has its code
     if code == INTERRUPTED_BY_CTRL_C:
-        print("glassmd: stopped; nothing is half written: give the same command again", file=sys.stderr)  # noqa: T201
+        if _speaks():
+            print("glassmd: stopped; nothing is half written: give the same command again", file=sys.stderr)  # noqa: T201
         return STOPPED
     return code
 
@@ -96,16 +116,21 @@ def _run(arguments: Sequence[str] | None) -> int:
         with stop_at_once(), storage_errors(Path.cwd()):
             result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except GlassmdError as error:
-        _keep_traceback()
-        print(f"glassmd: {error}", file=sys.stderr)  # noqa: T201  (what the user is meant to read)
+        if _speaks():
+            _keep_traceback()
+            print(f"glassmd: {error}", file=sys.stderr)  # noqa: T201  (what the user is meant to read)
         return error.exit_code
     except (KeyboardInterrupt, StoppedAtOnce):
         return INTERRUPTED_BY_CTRL_C
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error, from click or Typer's own copy
-            error.show()
+            if _speaks():
+                error.show()
             return int(error.exit_code)
-        path = _keep_traceback()
+        elsewhere = origin_of(error) not in (None, int(os.environ.get("RANK", "0")))
+        path: Path | str = "traceback.txt there" if elsewhere else _keep_traceback()
+        if elsewhere and not _speaks():
+            return 1
         print(f"glassmd: internal error: {error!r}; the traceback is in {path}", file=sys.stderr)  # noqa: T201
         return 1
     return int(result) if isinstance(result, int) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from glassmd.errors import InputError
 from glassmd.interrupt import StopRequest
 from glassmd.models.family import read_cards
 from glassmd.models.known import model_directory
+from glassmd.processes import started
 from glassmd.report.progress import Display
 from glassmd.report.tables import key_value_table
 from glassmd.settings import Settings, load_settings
@@ -111,59 +113,68 @@ def train(
 
     With --stream and no DATA the simulations are started too (into OUT/run); with --stream and DATA, runs or GSD
     trajectories that others are writing are followed. Of trajectories, frames are parents of single replicas.
+
+    Started by torchrun, several processes train together (docs/processes.md).
     """
     # torch takes seconds to load, and what does not need it should not wait for it
     from glassmd.importers.trajectories import FrameChoice
     from glassmd.training.session import refuse_run, require_positions, train_stream
     from glassmd.training.session import train as run_training
 
-    kinds = None if types is None else parse_types(types)
-    file, runs = _sort(data or [])
-    if not runs and not stream:
-        raise InputError(
-            "found no DATA",
-            "run directories or trajectories, or --stream to simulate",
-            "try glassmd train RUN --out MODEL",
+    with started() as processes:
+        kinds = None if types is None else parse_types(types)
+        file, runs = _sort(data or [])
+        if not runs and not stream:
+            raise InputError(
+                "found no DATA",
+                "run directories or trajectories, or --stream to simulate",
+                "try glassmd train RUN --out MODEL",
+            )
+        if runs and overrides.get("cluster"):
+            raise InputError(
+                f"found --cluster {overrides['cluster']} with DATA", "--stream without DATA, to simulate there, too",
+                "leave one of them out; several processes train on DATA with torchrun -m glassmd_cli train …",
+            )  # fmt: skip
+        if out is not None:
+            refuse_run(out)
+        simulated = None if runs or out is None else out / "run"  # where --stream lets simulations run
+        settings = load_settings(
+            file,
+            {
+                **({} if time_step is None else {"time_step": time_step}),
+                **overrides,
+                "train.model": model,
+                "train.from_model": from_model,
+                "train.input": input_,
+                "train.target": None if target is None else target.value,
+                "train.max_steps": max_steps,
+                "train.acquire": acquire,
+            },
+            made_with(simulated),
         )
-    if runs and overrides.get("cluster"):
-        raise InputError(
-            f"found --cluster {overrides['cluster']} with DATA", "--stream without DATA, where simulations run, too",
-            "leave one of them out; several processes train on DATA with torchrun -m glassmd_cli train …",
-        )  # fmt: skip
-    if out is not None:
-        refuse_run(out)
-    simulated = None if runs or out is None else out / "run"  # where --stream lets simulations run
-    settings = load_settings(
-        file,
-        {
-            **({} if time_step is None else {"time_step": time_step}),
-            **overrides,
-            "train.model": model,
-            "train.from_model": from_model,
-            "train.input": input_,
-            "train.target": None if target is None else target.value,
-            "train.max_steps": max_steps,
-            "train.acquire": acquire,
-        },
-        made_with(simulated),
-    )
-    if settings.train.from_model is not None:
-        read_cards(model_directory(settings.train.from_model))
-    if not runs:
-        require_positions(settings)
-    if dry_run:
-        _show_dry_run(runs, settings, json_mode, simulated)
-        return
-    if out is None:
-        raise typer.BadParameter("missing; try --out MODEL", param_hint="--out")
-    stop = StopRequest(walltime=settings.run.walltime).install()
-    with Display(messages()) as display:
-        if runs:
-            frames = FrameChoice(kinds, time_step, stride, patience)
-            result = run_training(runs, out, settings, follow=stream, frames=frames, stop=stop, show=display.training)
+        if settings.train.from_model is not None:
+            read_cards(model_directory(settings.train.from_model))
+        if not runs:
+            require_positions(settings)
+        if dry_run:
+            if processes.first:
+                _show_dry_run(runs, settings, json_mode, simulated)
+            return
+        if out is None:
+            raise typer.BadParameter("missing; try --out MODEL", param_hint="--out")
+        stop = StopRequest(walltime=settings.run.walltime).install()
+        with Display(messages()) if processes.first else nullcontext() as display:
+            show = False if display is None else display.training
+            if runs:
+                frames = FrameChoice(kinds, time_step, stride, patience)
+                result = run_training(
+                    runs, out, settings, follow=stream, frames=frames, stop=stop, show=show, processes=processes
+                )
+            else:
+                result = train_stream(settings, out, stop=stop, show=show, processes=processes)
+        if not processes.first:
+            return
+        if json_mode:
+            emit(result)
         else:
-            result = train_stream(settings, out, stop=stop, show=display.training)
-    if json_mode:
-        emit(result)
-    else:
-        console().print(key_value_table(f"model {out}", result))
+            console().print(key_value_table(f"model {out}", result))

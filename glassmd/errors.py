@@ -15,6 +15,7 @@
     │   ├── ImportDataError      a published file that is not what its format says
     │   └── StorageError         the disk is full or not writable
     └── Interrupted              stopped early, everything finished is committed     exit code 75
+        └── ProcessLostError     another process of the same training has ended
 
 A message says what was found, what was expected and what to type next, in one line.
 """
@@ -36,6 +37,7 @@ __all__ = [
     "InputError",
     "Interrupted",
     "ModelError",
+    "ProcessLostError",
     "RunError",
     "SegmentError",
     "SettingsError",
@@ -125,6 +127,10 @@ class Interrupted(GlassmdError):  # noqa: N818  (it is not an error of anybody's
     """Stopped early by a signal or the wall-clock limit; everything finished is committed."""
 
     exit_code = 75
+
+
+class ProcessLostError(Interrupted):
+    """Another process of the same training has ended without a word: what it knew is that of the last checkpoint."""
 
 
 def raised_elsewhere(told: Mapping[str, str]) -> GlassmdError:

@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.fields import EDGE_VECTOR, NODE_SPECIES
-from glassmd.learners.losses import weighted_square_error
+from glassmd.learners.losses import Balance, of_one_process, weighted_square_error
 from glassmd.learners.part import Part, Taken
 from glassmd.structure import INPUTS, Structure
 
@@ -47,6 +47,7 @@ class PropensityModel(nn.Module, ABC):
         inputs: The inputs that it sees, in the order of :data:`glassmd.structure.INPUTS`.
         scale: (n_species, n_times) buffer, σ_AA.
         shift: (n_species, n_times) buffer, σ_AA.
+        balance: What :meth:`objective` has to divide its means by goes through it.
     """
 
     name: ClassVar[str]
@@ -70,6 +71,7 @@ class PropensityModel(nn.Module, ABC):
                 "at least one time and one species, in 2 or 3 dimensions",
             )
         self.inputs = _chosen(self, inputs)
+        self.balance: Balance = of_one_process
         self.n_times, self.n_species, self.dimensions = n_times, n_species, dimensions
         self.register_buffer("scale", torch.ones(n_species, n_times))
         self.register_buffer("shift", torch.zeros(n_species, n_times))
@@ -102,13 +104,16 @@ class PropensityModel(nn.Module, ABC):
     def objective(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> Tensor:
         """What an optimiser step lowers, a scalar; the weighted square error by default.
 
+        Of several processes each has a share of the batch, and the gradient is the mean of theirs. That is the gradient
+        of the whole batch where every divisor of a mean goes through :attr:`balance`, which all have to call alike.
+
         Args:
             data: A batch of encoded structures.
             target: (n_particles, n_times) labels, normalised.
             noise: (n_particles, n_times) their variances, normalised, NaN where unknown; None: count all alike.
             mask: (n_particles,) which particles count.
         """
-        return weighted_square_error(self.normalised(data), target, mask, noise)
+        return weighted_square_error(self.normalised(data), target, mask, noise, self.balance)
 
     def spread(self, data: Data) -> Tensor | None:
         """(n_particles, n_times) standard deviation of the truth around the prediction, σ_AA.

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glassmd.processes import Processes
 from glassmd.stream.samples import Sample
 from glassmd.target import quantity
 
@@ -74,6 +75,13 @@ class LabelSums:
                 truth = np.where(known, y**2 - variance / sample.n_replicas, 0.0)
                 new["mobility"][s] += dof * truth.sum(axis=1)
         return replace(self, **new)
+
+    def added_up(self, processes: Processes) -> LabelSums:
+        """Over what all processes have added, each to sums of its own."""
+        if processes.size == 1:
+            return self
+        every = processes.add_up(torch.from_numpy(np.stack([getattr(self, of.name) for of in fields(self)])))
+        return LabelSums(*every.numpy())
 
     @property
     def units(self) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-__all__ = ["group_means", "shrink_offsets", "weighted_square_error"]
+__all__ = ["Balance", "group_means", "of_one_process", "shrink_offsets", "weighted_square_error"]
+
+Balance = Callable[[Tensor], Tensor]
+"""The mean over the processes of a training of what a mean is divided by: then the mean over these of their losses is
+the loss of the whole batch, however unlike their shares of it are."""
 
 
-def weighted_square_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | None = None) -> Tensor:
+def of_one_process(divisor: Tensor) -> Tensor:
+    """The :data:`Balance` of a training with one process."""
+    return divisor
+
+
+def weighted_square_error(
+    output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | None = None, balance: Balance = of_one_process
+) -> Tensor:
     """Mean squared error over the chosen particles and all times, in normalised units, a scalar.
 
     Args:
@@ -18,6 +31,7 @@ def weighted_square_error(output: Tensor, target: Tensor, mask: Tensor, noise: T
         noise: (n_particles, n_times) variance of the label, var/R, in the same units; a label counts with
             weight 1/(1 + noise), the inverse variance of a residual of order one plus the label's own. NaN
             (unknown) counts fully.
+        balance: Of the weights, where other processes have other particles.
 
     Example:
         >>> one = torch.ones(2, 1)
@@ -29,7 +43,7 @@ def weighted_square_error(output: Tensor, target: Tensor, mask: Tensor, noise: T
     if noise is not None:
         weight = weight / (1.0 + torch.nan_to_num(noise, nan=0.0))
     square = torch.where(known, output - target, 0.0) ** 2
-    return (weight * square).sum() / weight.sum().clamp_min(1e-12)
+    return (weight * square).sum() / balance(weight.sum()).clamp_min(1e-12)
 
 
 def shrink_offsets(values: Tensor, group: Tensor, counted: Tensor, between: float, n_groups: int) -> Tensor:

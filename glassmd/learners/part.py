@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from glassmd.learners.labels import LabelSums
+from glassmd.processes import Processes
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Blocks, Sample, SampleKey
 
-__all__ = ["FOLDS", "Advance", "Labelled", "Part", "Taken", "Tensors", "evenly", "of_prefix", "with_prefix"]
+__all__ = ["FOLDS", "Advance", "Coming", "Labelled", "Part", "Taken", "Tensors", "evenly", "of_prefix", "with_prefix"]
 
 FOLDS = 5
 """Groups of lineages that are kept apart, so that every sample is predicted by something that never saw its lineage."""
@@ -40,6 +41,22 @@ class Labelled(NamedTuple):
     mask: Tensor
     n_replicas: int
     fold: int
+
+
+class Coming(NamedTuple):
+    """A sample on its way in, as all processes of a training know it.
+
+    Attributes:
+        key: Which.
+        blocks: Segments behind it.
+        learn: Whether it is learned from; else it tells how noisy labels are, and nothing else.
+        owner: The process that reads it and adds it up.
+    """
+
+    key: SampleKey
+    blocks: Blocks
+    learn: bool = True
+    owner: int = 0
 
 
 class Advance(NamedTuple):
@@ -70,10 +87,13 @@ class Taken:
         recall: Reads a sample again with the replicas of some segments.
         check: Called in whatever takes long; what it raises ends it.
         least_unit: Smallest unit that labels are learned in, in their own.
+        processes: Of the training: what is known of samples is the same in all of them.
 
     Attributes:
         blocks: Segments behind every sample that is learned from.
         heard: Segments behind every other sample whose noise is known.
+        uncounted: Those of whose particles none counts.
+        owners: The process that adds a sample up, where that is not the first.
         labels: Sums over the labels of all of them.
     """
 
@@ -88,11 +108,15 @@ class Taken:
         recall: Callable[[SampleKey, Blocks], Sample],
         check: Callable[[], None] = lambda: None,
         least_unit: float = 1e-6,
+        processes: Processes | None = None,
     ) -> None:
         self.encode, self.mask, self.fold, self.check = encode, mask, fold, check
         self.recall, self._least_unit = recall, least_unit
         self.blocks: dict[SampleKey, Blocks] = {}
         self.heard: dict[SampleKey, Blocks] = {}
+        self.uncounted: set[SampleKey] = set()
+        self.owners: dict[SampleKey, int] = {}
+        self.processes = processes or Processes()
         self.labels = LabelSums.none(n_species, n_times)
 
     def sample(self, key: SampleKey) -> Sample:
@@ -157,12 +181,13 @@ class Part(ABC):
     redrawn: int = 0
     hungry: bool = False
 
-    def taking(self, sample: Sample, before: Sample | None) -> Any:
-        """What the part holds once it has a sample; nothing changes.
+    def taking(self, sample: Sample | None, before: Sample | None, turn: Sequence[Coming]) -> Any:
+        """What the part holds once it has a sample; nothing changes. All processes are asked together.
 
         Args:
-            sample: New, or grown.
+            sample: New, or grown; None where this process takes none in this turn.
             before: The sample as the part has it; None where it is new.
+            turn: What all processes take, each one at most.
         """
         return None
 

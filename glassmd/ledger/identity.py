@@ -22,8 +22,8 @@ GROWABLE = ("lineages", "parents", "budget")
 otherwise."""
 
 RUNTIME = (
-    "engine", "device", "packed", "neighbor_buffer", "workers", "ranks", "cluster", "worker_cpus", "worker_gpus", "walltime",
-    "accept_unequilibrated",
+    "engine", "device", "packed", "neighbor_buffer", "workers", "ranks", "cluster", "worker_cpus", "worker_gpus",
+    "walltime", "accept_unequilibrated",
 )  # fmt: skip
 """Settings that say how to run and not what: they may differ between calls."""
 

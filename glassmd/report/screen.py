@@ -191,7 +191,8 @@ def _training(training: TrainingProgress, state: str, width: int) -> list[Text]:
     lines = [_with_bar("training", training.bar(_LONG), counts)]
     facts = [":".join(part for part in (training.learner, "+".join(training.inputs)) if part)]
     facts += ["" if training.target == PROPENSITY else training.target]
-    facts += [training.device, "" if training.loss is None else f"loss {training.loss:.3g}"]
+    several = f" in {training.processes} processes" if training.processes > 1 else ""
+    facts += [f"{training.device}{several}", "" if training.loss is None else f"loss {training.loss:.3g}"]
     facts += [f"{training.rate:.3g} steps/s of {training.batch}"] if training.max_steps else []
     lines.append(_row("", ", ".join(fact for fact in facts if fact)))
     if training.redrawn:

@@ -149,6 +149,12 @@ class SegmentReader:
             replicas_known=begun.entry.sidecar.get("n_replicas", 0) is not None,
         )
 
+    def sees(self, parent: ParentKey, blocks: Blocks) -> bool:
+        """Whether some segments of a parent are there, and its structures."""
+        self.run.poll()
+        there = all(self.run.done(SegmentKey(*parent, block)) for block in blocks)
+        return there and self._has_structures(parent)
+
     def lacking(self) -> list[ParentKey]:
         """Parents whose replicas are there and whose structures are not."""
         self._hear()

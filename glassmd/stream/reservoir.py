@@ -111,16 +111,20 @@ class Reservoir:
 
     def add(self, sample: Sample) -> None:
         """Take a sample in; one that is here already grows in place, and what finds no room waits on disk."""
-        if sample.key in self._here:
+        self.admit(sample.key, sample)
+
+    def admit(self, key: SampleKey, sample: Sample | None) -> None:
+        """The same of a sample that may not have been read yet: it is when it is drawn."""
+        if key in self._here:
             with self._lock:
-                self._here[sample.key].sample = sample
-        elif sample.key in self._outside:
+                self._here[key].sample = sample
+        elif key in self._outside:
             return
         elif len(self._places) < self.capacity:
-            self._put(len(self._places), _Place(sample.key, sample))
+            self._put(len(self._places), _Place(key, sample))
         else:
-            self._outside.add(sample.key)
-            self._unseen.append(sample.key)
+            self._outside.add(key)
+            self._unseen.append(key)
 
     def draw(self, count: int) -> list[SampleKey]:
         """Draw `count` samples at random with replacement, those first that were never drawn since they came.

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from glassmd.interrupt import StopRequest
 from glassmd.simulation.pool import Pool
 from glassmd.simulation.summary import Progress
 from glassmd.training.progress import TrainingProgress
@@ -57,15 +56,16 @@ class Beside:
             if self._show is not None:
                 self._show(progress, self._pool.progress())
 
-    def wait(self, progress: TrainingProgress, stop: StopRequest) -> None:
+    def wait(self, progress: TrainingProgress, check: Callable[[], None]) -> None:
         """All optimiser steps are done: let the simulation finish its run.
 
-        Raises:
-            Interrupted: A stop was requested.
+        Args:
+            progress: Of the training.
+            check: Called now and then; what it raises ends the wait.
         """
         self._trained = self.seconds()
         while self._pool.poll():
-            stop.check()
+            check()
             if self._show is not None:
                 progress.waiting = "the simulation to finish"
                 self._show(progress, self._pool.progress())

@@ -11,6 +11,7 @@ from glassmd.errors import SettingsError
 from glassmd.learners import make_model, model_class
 from glassmd.learners.base import PropensityModel
 from glassmd.learners.device import torch_device
+from glassmd.processes import Processes
 from glassmd.settings import Count, Positive, TrainSettings
 
 __all__ = ["Resolved", "resolved", "started", "training_device"]
@@ -57,14 +58,34 @@ def resolved(settings: TrainSettings) -> Resolved:
     return Resolved(**{**settings.model_dump(), **left})
 
 
-def training_device(settings: TrainSettings) -> torch.device:
+def training_device(settings: TrainSettings, processes: Processes | None = None) -> torch.device:
     """The device that optimiser steps are taken on; see :func:`glassmd.learners.device.torch_device`.
+
+    Args:
+        settings: What is asked for.
+        processes: Of the training; each has a GPU of its own, the one with its number among those of its machine, or
+            the only one that it is shown.
 
     Raises:
         ModelError: There is no such learner.
-        SettingsError: CUDA is asked for, and torch has no such device.
+        SettingsError: CUDA is asked for, and torch has no such device, or not one for each process.
     """
-    return torch_device(settings.train_device, model_class(settings.model))
+    found = torch_device(settings.train_device, model_class(settings.model))
+    if processes is None or processes.size == 1:
+        return found
+    place = None
+    if found.type == "cuda":
+        found = torch.device("cuda", processes.local_rank % torch.cuda.device_count())
+        place = str(torch.cuda.get_device_properties(found).uuid)
+    told = processes.gather([processes.host, found.type, place])
+    if len({kind for _, kind, _ in told}) > 1 or (place is not None and len({(h, p) for h, _, p in told}) < len(told)):
+        raise SettingsError(
+            "found " + ", ".join(f"{kind} on {host}" for host, kind, _ in told) + f" for {len(told)} processes",
+            "a GPU of its own for each, or none", "start fewer processes, or try --set train_device=cpu",
+        )  # fmt: skip
+    if found.type == "cuda":
+        torch.cuda.set_device(found)
+    return found
 
 
 def started(settings: TrainSettings, mixture: dict[str, Any], n_times: int) -> PropensityModel:

@@ -25,6 +25,7 @@ def reservoir_of(
     seed: int,
     follow: bool,
     own_core: bool,
+    batch: int,
 ) -> Reservoir:
     """What a training draws from.
 
@@ -35,6 +36,7 @@ def reservoir_of(
         seed: Of the draws.
         follow: Whether the source still grows: else nobody is waited for.
         own_core: Whether the trainer takes nothing from the simulations when it draws again rather than wait.
+        batch: Samples of a step, of all processes.
     """
     draws = np.random.default_rng([seed, 2])
     if not follow:
@@ -44,26 +46,26 @@ def reservoir_of(
         settings.reservoir,
         recall,
         _watermark(settings, source),
-        _reuse(settings, source),
+        _reuse(settings, source, batch),
         draws,
         settings.min_reuse,
         (_REDRAW if unlimited else 0.0) if settings.redraw is None else settings.redraw,
     )
 
 
-def keep_to_budget(reservoir: Reservoir, settings: Resolved, source: SampleSource) -> None:
+def keep_to_budget(reservoir: Reservoir, settings: Resolved, source: SampleSource, batch: int) -> None:
     """Where a budget ends the simulation: draws in proportion to what is spent of it."""
     share = source.budget_share
     if settings.max_reuse is None and share is not None and reservoir.produced:
-        reservoir.max_reuse = share * settings.max_steps * settings.batch_size / reservoir.produced
+        reservoir.max_reuse = share * settings.max_steps * batch / reservoir.produced
 
 
-def _reuse(settings: Resolved, source: SampleSource) -> float | None:
+def _reuse(settings: Resolved, source: SampleSource, batch: int) -> float | None:
     """Draws per sample: as asked for, or such that the last step is taken when the last sample is there."""
     expected = source.n_expected
     if settings.max_reuse is not None or expected is None:
         return settings.max_reuse
-    return max(1.0, settings.max_steps * settings.batch_size / max(expected, 1))
+    return max(1.0, settings.max_steps * batch / max(expected, 1))
 
 
 def _watermark(settings: Resolved, source: SampleSource) -> int:

@@ -22,6 +22,7 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.learners.base import PropensityModel
+from glassmd.processes import Processes
 from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, sealed_bytes, temporary_name
 from glassmd.stream.pairs import PairChanges
 from glassmd.stream.samples import Blocks, Sample, SampleKey
@@ -47,16 +48,19 @@ class Encodings:
         directory: Where others go, if making them took longer than reading them will, and where another process may put
             some; nowhere by default.
         disk: GiB to keep there; what finds no room is made again when it is needed.
+        shared: Whether other processes look there: what is made goes there at once.
 
     Attributes:
         seconds: By sample, what encoding it took.
         spent: Seconds of all encoding so far.
     """
 
-    def __init__(self, memory: float = 3.0, directory: Path | None = None, disk: float = 20.0) -> None:
+    def __init__(
+        self, memory: float = 3.0, directory: Path | None = None, disk: float = 20.0, *, shared: bool = False
+    ) -> None:
         self._kept: OrderedDict[Name, Data] = OrderedDict()
         self._memory, self._disk = memory * GIB, disk * GIB
-        self.directory = directory
+        self.directory, self._shared = directory, shared
         self._lock = threading.RLock()
         self.seconds: dict[SampleKey, float] = {}
         self.spent = 0.0
@@ -87,6 +91,8 @@ class Encodings:
             data = encode()
             self.seconds[name[0]] = time.perf_counter() - started
             self.spent += self.seconds[name[0]]
+            if self._shared:
+                self._write(name, data)
         self._kept[name] = data
         self._memory -= _size(data)
         while self._memory < 0 and len(self._kept) > 1:
@@ -140,15 +146,21 @@ class Encodings:
         return False
 
 
-def encodings_of(model: PropensityModel, directory: Path, memory: float, disk: float) -> Encodings:
-    """Where a training keeps what one learner eats; what another has left in `directory/encodings` is removed."""
+def encodings_of(
+    model: PropensityModel, directory: Path, memory: float, disk: float, processes: Processes | None = None
+) -> Encodings:
+    """Where a training keeps what one learner eats; what another has left in `directory/encodings` is removed.
+
+    Several processes each take their share of the disk, and read what others have made.
+    """
     made_by = [version("glassmd"), model.name, {k: v for k, v in model.hyperparameters().items() if k != "n_features"}]
     own = hashlib.sha256(json.dumps(made_by, sort_keys=True, default=str).encode()).hexdigest()[:16]
     place = directory / "encodings"
     for other in place.glob("*") if place.is_dir() else ():
         if other.name != own:
             shutil.rmtree(other, ignore_errors=True)
-    return Encodings(memory, place / own, disk if model.stepped else 0.0)  # sums need a sample once
+    size = 1 if processes is None else processes.size
+    return Encodings(memory, place / own, disk / size if model.stepped else 0.0, shared=size > 1)  # sums need it once
 
 
 @runtime_checkable

@@ -60,6 +60,7 @@ class Following(StopRequest):
         choice: How frames become parents and labels.
         needs_potential: Whether the learner sees more than thermal positions.
         stop: A request to stop that the training listens to.
+        waiting: Called while the first frames are waited for.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class Following(StopRequest):
         choice: FrameChoice | None,
         needs_potential: bool,
         stop: StopRequest,
+        waiting: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
+        self._waiting = waiting
         self._asked, self._ended, self._begun = stop, threading.Event(), threading.Event()
         self._error: BaseException | None = None
 
@@ -98,6 +101,7 @@ class Following(StopRequest):
         try:
             while self._thread.is_alive() and not self._begun.is_set():
                 self.check()
+                self._waiting()
                 self._thread.join(0.1)
             self.check()
         except BaseException:

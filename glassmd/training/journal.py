@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class Journal:
     """Loss and ρ per step, in `metrics.jsonl` (one JSON object a line) and for TensorBoard.
 
     Args:
-        directory: Model directory.
+        directory: Model directory; None: nothing is left, as where another process does.
         times: Output times, which TensorBoard's tags name (`pearson_A/t=0.1`).
         resumed_at: Step of the checkpoint that was taken up: later lines were written by a session that
             did not get to its next checkpoint, and are dropped, because their steps are taken again.
@@ -32,16 +33,20 @@ class Journal:
     """
 
     def __init__(
-        self, directory: Path, times: Sequence[float], resumed_at: int = 0, *, unit: TimeUnit = REDUCED
+        self, directory: Path | None, times: Sequence[float], resumed_at: int = 0, *, unit: TimeUnit = REDUCED
     ) -> None:
         self._times = [named_time(time, unit) for time in times]
-        self.path = directory / "metrics.jsonl"
-        with storage_errors(self.path):
-            directory.mkdir(parents=True, exist_ok=True)
-        self._drop_after(resumed_at)
-        self._file = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=resumed_at + 1)
+        self._board: SummaryWriter | None = None
         self._unflushed = 0
+        if directory is None:
+            self.path = Path(os.devnull)
+        else:
+            self.path = directory / "metrics.jsonl"
+            with storage_errors(self.path):
+                directory.mkdir(parents=True, exist_ok=True)
+            self._drop_after(resumed_at)
+            self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=resumed_at + 1)
+        self._file = self.path.open("a", encoding="utf-8")
 
     def _drop_after(self, step: int) -> None:
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
@@ -54,12 +59,16 @@ class Journal:
             if self._unflushed >= FLUSH_EVERY:
                 self.flush()
 
+    def _point(self, tag: str, value: float, step: int) -> None:
+        if self._board is not None:
+            self._board.add_scalar(tag, value, step)
+
     def train(self, step: int, loss: float, samples: int, learning_rate: float | None = None) -> None:
         """Note one optimiser step."""
         self._write({"step": step, "kind": "train", "loss": loss, "samples": samples})
-        self._board.add_scalar("loss", loss, step)
+        self._point("loss", loss, step)
         if learning_rate is not None:
-            self._board.add_scalar("learning_rate", learning_rate, step)
+            self._point("learning_rate", learning_rate, step)
 
     def validation(
         self, step: int, scores: Mapping[str, SpeciesScores], loss: float | None, *, last: bool = False
@@ -74,15 +83,15 @@ class Journal:
         for tag, found in (("pearson", pearson), ("ceiling", ceiling)):
             for name, values in found.items():
                 for time, value in zip(self._times, values, strict=True):
-                    self._board.add_scalar(f"{tag}_{name}/t={time}", math.nan if value is None else value, step)
+                    self._point(f"{tag}_{name}/t={time}", math.nan if value is None else value, step)
         if loss is not None:
-            self._board.add_scalar("validation_loss", loss, step)
+            self._point("validation_loss", loss, step)
 
     def stream(self, step: int, facts: dict[str, float]) -> None:
         """Note how a training and the simulations that it learns from keep up with each other: names and numbers."""
         self._write({"step": step, "kind": "stream", **facts})
         for name, value in facts.items():
-            self._board.add_scalar(f"stream/{name}", value, step)
+            self._point(f"stream/{name}", value, step)
 
     def went_back(self, step: int, to: int, loss: float) -> None:
         """Note that a loss was no number, and that the training went back from it to a checkpoint."""
@@ -91,14 +100,16 @@ class Journal:
     def flush(self) -> None:
         """Hand everything to the operating system."""
         self._file.flush()
-        self._board.flush()
+        if self._board is not None:
+            self._board.flush()
         self._unflushed = 0
 
     def close(self) -> None:
         """Write out and let go of the files."""
         self.flush()
         self._file.close()
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

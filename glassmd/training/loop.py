@@ -4,12 +4,17 @@ The trainer is the stream, the reservoir, the journal and the checkpoint; how a 
 (:class:`glassmd.learners.fitting.fit.Fit`). Everything random follows from the seed; the loop's whole state is a
 checkpoint, so that a training that was stopped goes on as if nothing had happened: on the CPU bit for bit, on CUDA up
 to rounding, because sums there are taken in no fixed order, and on another device up to rounding and dropout.
+
+Several processes (:mod:`glassmd.processes`) run the same loop. The first looks for samples, measures, writes and tells
+the others when; all know the same samples and draw the same batches, and each reads, encodes, adds up and computes its
+share. How many they are is no part of the training: another number goes on with a checkpoint.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,18 +23,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glassmd.errors import GlassmdError, ModelError, storage_errors
+from glassmd.errors import GlassmdError, ModelError, ProcessLostError, storage_errors
 from glassmd.graphs import batch_graphs
 from glassmd.interrupt import StopRequest
 from glassmd.learners.base import PropensityModel
 from glassmd.learners.fitting.fit import Fit
 from glassmd.learners.fitting.stepped import Stepping
 from glassmd.learners.linear.tuned import TunedModel
-from glassmd.learners.part import Advance, Taken, Tensors, of_prefix, with_prefix
+from glassmd.learners.part import Advance, Coming, Taken, Tensors, of_prefix, with_prefix
 from glassmd.mixtures import mixture_of
 from glassmd.models.card import ModelCard
 from glassmd.models.domain import Domain, measured_domain
 from glassmd.models.store import save_model
+from glassmd.processes import Processes
 from glassmd.settings import TrainSettings
 from glassmd.storage import claim, remove_leftovers
 from glassmd.stream.samples import Sample, SampleKey
@@ -85,6 +91,7 @@ class Trainer:
         follow: Whether the source still grows.
         own_core: Whether the trainer has a core, or a GPU, that nobody simulates on.
         stop: A request to stop to listen to.
+        processes: That train together; this one alone by default.
         show: Called after every step, and while waiting, with the progress.
 
     Attributes:
@@ -110,11 +117,13 @@ class Trainer:
         follow: bool = False,
         own_core: bool = True,
         stop: StopRequest | None = None,
+        processes: Processes | None = None,
         show: Callable[[TrainingProgress], None] | None = None,
     ) -> None:
+        self.processes = processes or Processes()
         self.source, self.directory, self.follow, self.seed = source, directory, follow, seed
         self.settings, self.structures = resolved(settings), structures
-        self.device = training_device(settings)
+        self.device = training_device(settings, self.processes)
         self.stop = stop or StopRequest()
         self._show = show or (lambda progress: None)
         self.species = self._loss_species()
@@ -122,7 +131,8 @@ class Trainer:
         self.model: PropensityModel = started(settings, source.mixture, len(source.times))
         if isinstance(self.model, TunedModel) and begun is not None:
             self.model.begin_with(begun)
-        self._own = encodings_of(self.model, directory, settings.memory, settings.disk) if encodings is None else None
+        room = settings.memory, settings.disk
+        self._own = encodings_of(self.model, directory, *room, self.processes) if encodings is None else None
         self._encoder = Encoder(self.model, structures, encodings or self._own, source.pair_changes)  # type: ignore[arg-type]
         self._beside: EncodingProcess | None = None
         self.taken = Taken(
@@ -134,10 +144,12 @@ class Trainer:
             recall=source.recall,
             check=self.stop.check,
             least_unit=quantity(self.settings.target).least_unit,
+            processes=self.processes,
         )
         self.fit = Fit(self.taken, self.model.parts(self.taken, self._stepping()))
+        self._batch = self.settings.batch_size * self.processes.size
         self.reservoir = reservoir_of(
-            self.settings, source, self.taken.sample, seed=seed, follow=follow, own_core=own_core
+            self.settings, source, self.taken.sample, seed=seed, follow=follow, own_core=own_core, batch=self._batch
         )
         self.pace = Pace(source, self.reservoir)
         self.validation = Validation(source.mixture["species"], self.taken)
@@ -145,12 +157,12 @@ class Trainer:
         self.best: dict[str, Any] = {"score": None, "step": 0, "basis": None}
         self.validated: dict[str, Any] = {"step": -1, "basis": None}
         self.went_back: int | None = None
-        self._behind = False
+        self._behind = self._cut_short = self._reads = False
         self._domain: Domain | None = None
         self._saved = time.monotonic()
         self._steps_here, self._busy = 0, 0.0
         self.progress = TrainingProgress(waited=self.pace.waited)
-        self.status = Status(directory, self.progress)
+        self.status = Status(directory, self.progress, writes=self.processes.first)
         self.soundness = Soundness(self.model, self.device, self.progress)
         self.on_steps_done: Callable[[], None] = lambda: None
         self.on_lacking: Callable[[list[SampleKey]], None] = lambda keys: None
@@ -189,17 +201,20 @@ class Trainer:
         Raises:
             Interrupted: A stop was requested; a checkpoint of what was taken and done is saved.
         """
-        with storage_errors(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
-        with claim(self.directory / ".lock") as granted:
+        first = self.processes.first
+        if first:
+            with storage_errors(self.directory):
+                self.directory.mkdir(parents=True, exist_ok=True)
+        with claim(self.directory / ".lock") if first else nullcontext(True) as granted:
             if not granted:
                 raise ModelError(
                     f"{self.directory} is being trained by another process",
                     "one trainer",
                     "wait, or choose another --out",
                 )
-            remove_leftovers(self.directory / "checkpoints")
-            self.journal = Journal(self.directory, self.source.times, self.step, unit=self.source.time_unit)
+            if first:
+                remove_leftovers(self.directory / "checkpoints")
+            self.journal = self._journal()
             try:
                 with self.status.session():
                     self._train()
@@ -209,13 +224,19 @@ class Trainer:
                     self._beside.stop()
                 self.journal.close()
 
+    def _journal(self) -> Journal:
+        directory = self.directory if self.processes.first else None
+        return Journal(directory, self.source.times, self.step, unit=self.source.time_unit)
+
     def _train(self) -> None:
+        self.processes.sync()
         try:
-            self._loop()
-            self.on_steps_done()
-            self._last_validation()
-        except ModelError:
-            raise  # the weights are to blame: keep the checkpoint before them
+            with self.processes.together():
+                self._loop()
+                self.on_steps_done()
+                self._last_validation()
+        except (ModelError, ProcessLostError):
+            raise  # the weights are to blame, or what is not here any more: keep the checkpoint before
         except GlassmdError:
             self.checkpoint()
             raise
@@ -227,19 +248,11 @@ class Trainer:
             self._validate_if_due()  # what a stop had cut short
         while True:
             self.stop.check()
-            if not final and time.monotonic() - looked >= LOOK:
-                complete = not self.follow or self.source.complete
-                final = self._look() and complete
-                if self.follow:
-                    keep_to_budget(self.reservoir, self.settings, self.source)
+            due = not final and time.monotonic() - looked >= LOOK
+            look, self._reads = self.processes.tell([due, self.soundness.due])
+            if look:
+                final = self._look_around()
                 looked = time.monotonic()
-                if complete:
-                    self.pace.complete()
-                    self.reservoir.redraw = 0.0  # nobody is waited for but whoever encodes
-                else:
-                    self.pace.hold(draws=self.fit.hungry and self.reservoir.drawable)
-                if final:
-                    self.reservoir.no_more()
             started = time.perf_counter()
             done = self.fit.advance(self.reservoir, final=final)
             if done is not None:
@@ -255,17 +268,49 @@ class Trainer:
                 "found no samples of training lineages in the data", "at least one", "simulate or import some first"
             )
 
+    def _look_around(self) -> bool:
+        """Take in what is there, and see who has to wait for whom; whether nothing will follow."""
+        first = self.processes.first
+        complete = not self.follow or (first and self.source.complete)
+        everything = self._look()
+        if self.follow and first:
+            keep_to_budget(self.reservoir, self.settings, self.source, self._batch)
+        complete, self.reservoir.max_reuse = self.processes.tell([complete, self.reservoir.max_reuse])
+        if complete:
+            self.pace.complete()
+            self.reservoir.redraw = 0.0  # nobody is waited for but whoever encodes
+        elif first:
+            self.pace.hold(draws=self.fit.hungry and self.reservoir.drawable)
+        if everything and complete:
+            self.reservoir.no_more()
+        return everything and complete
+
     def _look(self) -> bool:
         """Take in what has been committed since the last look; acknowledge what the learner has.
 
         Returns:
             Whether that is everything: offline always, on a stream where it does not take too long.
         """
-        started, self._behind = time.monotonic(), False
+        self._behind = self._cut_short = False
+        turns = self._turns() if self.processes.first else iter(())
+        while told := self.processes.tell(next(turns, [])):
+            self._take_turn([Coming(SampleKey(*key), tuple(blocks), *others) for key, blocks, *others in told])
+            if self.processes.tell(time.monotonic() - self._saved > _UNSAVED):
+                self.checkpoint()
+        lacking = self.source.lacking() if self.follow and self.processes.first and not self._cut_short else []
+        if self.processes.tell(bool(lacking and not self.source.made_by_others)):
+            self.on_lacking(lacking)
+        return bool(self.processes.tell(not (self._behind or self._cut_short)))
+
+    def _turns(self) -> Iterator[list[list[Any]]]:
+        """What the first process has the others take with it, a sample of each at a time (JSON types only)."""
+        started, taken, turn = time.monotonic(), self.taken, dict[int, list[Any]]()
+        new = len(taken.blocks) + len(taken.heard)
         for key, blocks in self.source.waiting():
             self.stop.check()
             if self.follow and time.monotonic() - started > _TAKING:
-                return False
+                self._cut_short = True
+                break
             split = self.source.split(key)
             if split == "test":
                 self.source.settle(key, blocks)
@@ -273,20 +318,44 @@ class Trainer:
             if self._beside is not None and not self._beside.has(self._encoder.name(key, blocks)):
                 self._behind = True
                 continue
-            sample = self.source.recall(key, blocks)
-            self.fit.take(sample, learn=split == "train")
-            if split == "train":
-                self.reservoir.add(sample)
-                if self.follow:
-                    self.pace.arrived(sample)
-            self.source.acknowledge(sample)
-            if self.follow and self._beside is None:
-                self._encode_beside(key)
-            if time.monotonic() - self._saved > _UNSAVED:
-                self.checkpoint()
-        if self.follow and (lacking := self.source.lacking()) and not self.source.made_by_others:
-            self.on_lacking(lacking)
-        return not self._behind
+            if key in taken.blocks or key in taken.heard:  # grown: it is where it was
+                owner = taken.owners.get(key, 0)
+            else:
+                owner, new = new % self.processes.size, new + 1
+            if owner in turn:
+                yield [*turn.values()]
+                turn = {}
+            turn[owner] = [[key.run, key.lineage, key.parent], blocks, split == "train", owner]
+            if len(turn) == self.processes.size:
+                yield [*turn.values()]
+                turn = {}
+        if turn:
+            yield [*turn.values()]
+
+    def _take_turn(self, turn: list[Coming]) -> None:
+        """Take a sample of each process at most; this one reads its own."""
+        own = next((coming for coming in turn if coming.owner == self.processes.rank), None)
+        sample = None if own is None else self.source.recall(own.key, own.blocks)
+        self.fit.take_turn(turn, sample)
+        for coming in turn:
+            its = sample if coming is own else None
+            if coming.learn:
+                self.reservoir.admit(coming.key, its)
+            if its is not None:
+                self.source.acknowledge(its)
+            if self.processes.first:
+                self._note(coming)
+
+    def _note(self, coming: Coming) -> None:
+        """The first process keeps account of what all have taken."""
+        if coming.owner != self.processes.rank:
+            self.source.settle(coming.key, coming.blocks)
+        if self.processes.size > 1:  # whoever encodes it
+            self.structures.count(coming.key)
+        if self.follow and coming.learn:
+            self.pace.arrived(coming.key, coming.blocks)
+        if self.follow and self._beside is None:
+            self._encode_beside(coming.key)
 
     def _encode_beside(self, key: SampleKey) -> None:
         """Have a process encode what comes, if what came took long."""
@@ -304,7 +373,7 @@ class Trainer:
         self.reservoir.first_drawn.clear()
         if done.loss is not None:
             self.soundness.note(self.step, done.loss, len(self.reservoir), done.learning_rate)
-            if self.soundness.due and not self.soundness.read(self.journal):
+            if self._reads and not self.soundness.read(self.journal):
                 self._go_back()
                 return
         self._report("")
@@ -327,18 +396,18 @@ class Trainer:
             ModelError: There is none, or that has been done before.
         """
         step, loss = self.soundness.lost
-        path = latest_checkpoint(self.directory)
-        if path is None or self.went_back is not None:
+        stored = self._stored() if self.went_back is None else None
+        if stored is None:
             again = "" if self.went_back is None else f", after going back from step {self.went_back}"
             raise ModelError(
                 f"found a loss of {loss} at step {step}{again}", "a finite one", "lower --set learning_rate=…"
             )
         self.journal.close()
-        self._restore(path)
+        self._restore(*stored)
         self.went_back = step
         self.fit.shake(1)
         self.reservoir.generator = np.random.default_rng([self.seed, 2, 1])
-        self.journal = Journal(self.directory, self.source.times, self.step, unit=self.source.time_unit)
+        self.journal = self._journal()
         self.journal.went_back(step, self.step, loss)
 
     def mask(self, sample: Sample) -> NDArray[np.bool_]:
@@ -355,9 +424,10 @@ class Trainer:
         """Score the held-out lineages that are there; remember the weights if they are the best so far."""
         self.validation.score(self._predict_unless_stopped)
         self.validated = {"step": self.step, "basis": self.validation.basis}
-        if not self.validation.scores:
-            self._remember(None)
-            return
+        self._remember(self.processes.tell(self._tell_validation() if self.validation.scores else None))
+
+    def _tell_validation(self) -> float | None:
+        """Write down what was measured, and tell it; ρ of the first species, mean over times."""
         first = self.validation.scores[self.species[0]].mean
         self.journal.validation(self.step, self.validation.scores, self.validation.loss(self.species))
         self._tell_scores()
@@ -365,7 +435,7 @@ class Trainer:
             self.journal.stream(self.step, self.pace.facts())
             if self.settings.acquire == "uncertainty":
                 tell_worth(self.source, worth_of(self.model, self.taken))
-        self._remember(float(np.nanmean(first)) if np.isfinite(first).any() else None)
+        return float(np.nanmean(first)) if np.isfinite(first).any() else None
 
     def _remember(self, value: float | None) -> None:
         """Keep the weights of the best validation; scores on a smaller validation set do not compare."""
@@ -413,10 +483,12 @@ class Trainer:
             self.validation.cross_validate(self._unseen)
         self.journal.validation(self.step, self.validation.scores, self.validation.loss(self.species), last=True)
         self._tell_scores()
-        self._domain = self._measured_domain()
-        self._save_model()
-        if self._own is not None:
-            self._own.remove()
+        if self.processes.first:
+            self._domain = self._measured_domain()
+            self._save_model()
+            if self._own is not None:
+                self._own.remove()
+        self.processes.sync()
 
     def _identity(self) -> dict[str, Any]:
         """What a training must have in common with the one that it takes up (JSON types only)."""
@@ -434,6 +506,13 @@ class Trainer:
             return
         if not self.soundness.sound(self.journal, self.step):
             return
+        tensors = {**with_prefix(self.model.state_dict(), "model."), **with_prefix(self.fit.tensors(), "fit.")}
+        if self.processes.first:
+            self._save(tensors)
+        self.processes.sync()
+        self._saved = time.monotonic()
+
+    def _save(self, tensors: Tensors) -> None:
         self.journal.flush()
         state = {
             "identity": self._identity(),
@@ -445,32 +524,36 @@ class Trainer:
             "reservoir": self.reservoir.state(),
             "fit": self.fit.state(),
         }
-        tensors = {**with_prefix(self.model.state_dict(), "model."), **with_prefix(self.fit.tensors(), "fit.")}
         save_checkpoint(self.directory, self.step, tensors, state)
         if self.step > 0:
             self._save_model()
-        self._saved = time.monotonic()
 
     def _resume(self) -> None:
         """Take up the newest checkpoint of the directory, if there is one."""
-        path = latest_checkpoint(self.directory)
-        if path is None:
-            if (self.directory / "model.json").exists():
-                found = f"{self.directory} holds a finished model without checkpoints"
-                raise ModelError(found, "an empty or new directory", "choose another --out")
-            return
-        self._restore(path)
+        stored = self._stored()
+        if stored is not None:
+            self._restore(*stored)
+        elif self.processes.first and (self.directory / "model.json").exists():
+            found = f"{self.directory} holds a finished model without checkpoints"
+            raise ModelError(found, "an empty or new directory", "choose another --out")
 
-    def _restore(self, path: Path) -> None:
+    def _stored(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """The newest checkpoint, which the first process reads, if there is one."""
+        path = latest_checkpoint(self.directory) if self.processes.first else None
+        tensors, state = ({}, None) if path is None else load_checkpoint(path)
+        state = self.processes.tell(state)
+        return None if state is None else (dict(self.processes.of_first(tensors)), state)
+
+    def _restore(self, tensors: Tensors, state: dict[str, Any]) -> None:
         """Return to a checkpoint."""
-        tensors, state = load_checkpoint(path)
         if not {"fit", "went_back"} <= set(state):
             raise ModelError(
-                f"found {path}, a checkpoint of an earlier version", "one that this version can go on from",
+                f"found in {self.directory} a checkpoint of an earlier version", "one that this version can go on from",
                 "choose another --out, or finish it with that version",
             )  # fmt: skip
         require_same(self.directory, state["identity"], self._identity())
-        self.source.restore(state["source"])
+        if self.processes.first:
+            self.source.restore(state["source"])
         self.model.load_state_dict(of_prefix(tensors, "model."))
         self.fit.restore(of_prefix(tensors, "fit."), state["fit"])
         self.reservoir.restore(state["reservoir"])
@@ -503,6 +586,7 @@ class Trainer:
                 "steps": self.best["step"],
                 "seed": self.seed,
                 "device": self.device.type,
+                "processes": self.processes.size,
                 "settings": self.settings.model_dump(),
                 "runs": [run.identity["id"] for run in source.runs],
                 "liquids": sorted(liquid for liquid, split in source.liquids.items() if split != "test"),
@@ -526,7 +610,8 @@ class Trainer:
         """What does not change while it trains, and where it begins."""
         progress, settings = self.progress, self.settings
         progress.learner, progress.inputs, progress.device = settings.model, list(self.model.inputs), self.device.type
-        progress.batch, progress.times = settings.batch_size, list(self.source.times)
+        progress.batch, progress.times = self._batch, list(self.source.times)
+        progress.processes = self.processes.size
         progress.time_unit, progress.target = self.source.time_unit, settings.target
         progress.data = [str(run.path.absolute()) for run in self.source.runs]
         progress.samples_expected = self.source.n_expected

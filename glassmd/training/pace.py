@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from glassmd.stream.reservoir import Reservoir
-from glassmd.stream.samples import Sample, SampleKey
+from glassmd.stream.samples import Blocks, SampleKey
 from glassmd.training.source import SampleSource
 
 __all__ = ["Pace"]
@@ -42,12 +42,12 @@ class Pace:
         self.paused = 0.0
         self.latencies: list[float] = []
 
-    def arrived(self, sample: Sample) -> None:
+    def arrived(self, key: SampleKey, blocks: Blocks) -> None:
         """A sample is there to be drawn, new or grown."""
         with suppress(OSError):
-            committed = self._source.committed(sample.key, sample.blocks)
-            if committed > self._since_epoch and sample.key not in self._drawn:
-                self._committed.setdefault(sample.key, committed)
+            committed = self._source.committed(key, blocks)
+            if committed > self._since_epoch and key not in self._drawn:
+                self._committed.setdefault(key, committed)
         if self._filled is None and self._reservoir.filled:
             self._filled = time.monotonic()
 

@@ -36,7 +36,7 @@ class TrainingProgress:
         learner: Its name.
         inputs: What it sees.
         device: Where steps are taken.
-        batch: Samples per step.
+        batch: Samples per step, of all processes.
         times: Output times, in `time_unit`.
         data: Paths of the runs.
         seconds: Since this session began.
@@ -46,6 +46,7 @@ class TrainingProgress:
         time_unit: Of the times.
         target: What is learned.
         redrawn: Steps, of `step`, on samples drawn again while the trainer would have waited for others.
+        processes: That train together.
     """
 
     step: int = 0
@@ -75,6 +76,7 @@ class TrainingProgress:
     time_unit: TimeUnit = REDUCED
     target: Target = PROPENSITY
     redrawn: int = 0
+    processes: int = 1
 
     @property
     def complete(self) -> bool:

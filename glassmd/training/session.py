@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from glassmd.importers.trajectories import FrameChoice
 from glassmd.interrupt import StopRequest
 from glassmd.learners import model_class
 from glassmd.learners.base import PropensityModel
-from glassmd.settings import Settings, TrainSettings
+from glassmd.processes import Processes, processes_asked, started
+from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.show import shown
 from glassmd.simulation.batch import settings_of
 from glassmd.simulation.cluster.connection import check_address
@@ -48,6 +49,8 @@ _LOOK = 0.2  # seconds between two looks at trainers on a cluster
 _NICE = 10
 """How far the trainer goes before those who simulate: beside two of them on two cores it then has one of its own."""
 
+_PATIENCE = 60.0  # seconds after which what one machine has written is seen by another, or will never be
+
 
 def _open(data: Sequence[Path | str], target: Target, *, follow: bool) -> list[Run]:
     """The runs, which have labels of the target and hold something already unless they are followed."""
@@ -61,12 +64,12 @@ def _open(data: Sequence[Path | str], target: Target, *, follow: bool) -> list[R
     return runs
 
 
-def _choose_times(runs: Sequence[Run], settings: TrainSettings, directory: Path) -> None:
+def _choose_times(runs: Sequence[Run], settings: TrainSettings, directory: Path, processes: Processes) -> None:
     """The output times and their unit, which stays that of the training that goes on."""
     if settings.time_unit == TAU_ALPHA:
-        path = latest_checkpoint(directory)
+        path = latest_checkpoint(directory) if processes.first else None
         known = {} if path is None else load_checkpoint(path)[1]["identity"].get("tau_alphas", {})
-        use_tau_alphas(runs, settings.tau_alpha, known)
+        use_tau_alphas(runs, settings.tau_alpha, processes.tell(known))
     if settings.first_time is not None:
         for run in runs:
             run.use_times_from(settings.first_time)
@@ -105,9 +108,20 @@ def refuse_run(out: Path) -> None:
         raise RunError(f"{out} is a run", "a model directory, or a new one", "choose another --out")
 
 
-def _threads(settings: Settings, workers: int) -> None:
-    cores = available_cores()
-    torch.set_num_threads(settings.train.train_threads or max(1, cores - workers))
+def _threads(settings: Settings, workers: int, processes: Processes) -> None:
+    cores = available_cores() - workers
+    torch.set_num_threads(settings.train.train_threads or max(1, cores // processes.local_size))
+
+
+def _require_same_runs(runs: Sequence[Run], processes: Processes) -> None:
+    """Refuse processes that read different runs, as of a directory that each machine has for itself."""
+    told = processes.gather([[str(run.identity["id"]) for run in runs], processes.host])
+    for ids, host in told:
+        if ids != told[0][0]:
+            raise RunError(
+                f"{host} finds other runs than {told[0][1]} in {', '.join(str(run.path) for run in runs)}",
+                "one directory that all machines see", "train on a shared file system, or on one machine",
+            )  # fmt: skip
 
 
 def train(
@@ -121,6 +135,7 @@ def train(
     encodings: Encodings | None = None,
     stop: StopRequest | None = None,
     show: Show | bool | None = None,
+    processes: Processes | None = None,
 ) -> dict[str, Any]:
     """Train a model on run directories and trajectories.
 
@@ -135,32 +150,55 @@ def train(
         held_out: (run id, lineage) of those that it must not see, instead of those that the data name.
         encodings: Encoded samples, shared with other trainings of the same learner and hyperparameters.
         stop: A request to stop to listen to.
-        show: Called with the progress. True shows it on standard error, None in a notebook only, False nowhere.
+        show: Called with the progress. True shows it on standard error, None in a notebook only, False nowhere. Of
+            several processes the first shows it.
+        processes: That train together, connected; by default those that the environment speaks of, as `torchrun`
+            sets it.
 
     Returns:
-        What `glassmd train --json` prints.
+        What `glassmd train --json` prints; in every process.
 
     Raises:
         InputError: Data or directory that cannot be used.
         Interrupted: Stopped early with a checkpoint saved.
     """
-    refuse_run(Path(out))
-    show = shown(show)
-    settings = settings or Settings()
-    stop = stop or StopRequest(walltime=settings.run.walltime)
-    training_device(settings.train)  # one that is not there is refused before anything is computed
-    check_acquisition(settings.train, follow=follow)
-    folders, files = split_data([Path(one) for one in data])
     with ExitStack() as stack:
+        processes = processes or stack.enter_context(started())
+        if processes.first:
+            refuse_run(Path(out))
+        show = shown(show) if processes.first else None
+        settings = settings or Settings()
+        stop = stop or StopRequest(walltime=settings.run.walltime)
+        training_device(settings.train, processes)  # one that is not there is refused before anything is computed
+        check_acquisition(settings.train, follow=follow)
+        told = processes.tell([[str(path) for path in of] for of in split_data([Path(one) for one in data])])
+        folders, files = ([Path(path) for path in of] for of in told)
         if files:
-            place = Path(out) / "run"
-            potential = _inputs(settings) != ("thermal",)
-            if follow:
-                stop = stack.enter_context(Following(files, place, settings.run, frames, potential, stop))
-            else:
-                take_in(files, place, settings.run, frames, needs_potential=potential, check=stop.check)
-            folders.append(place)
-        return _train(folders, out, settings, follow, held_out, encodings, stop, show)
+            stop = _taken_in(files, Path(out) / "run", settings, frames, follow, stop, stack, processes)
+            folders.append(Path(out) / "run")
+        return dict(processes.tell(_train(folders, out, settings, follow, held_out, encodings, stop, show, processes)))
+
+
+def _taken_in(
+    files: Sequence[Path],
+    place: Path,
+    settings: Settings,
+    frames: FrameChoice | None,
+    follow: bool,
+    stop: StopRequest,
+    stack: ExitStack,
+    processes: Processes,
+) -> StopRequest:
+    """Have trajectories become a run, which the first process makes; what the training has to listen to."""
+    potential = _inputs(settings) != ("thermal",)
+
+    def work(check: Callable[[], None]) -> StopRequest:
+        if follow:
+            return stack.enter_context(Following(files, place, settings.run, frames, potential, stop, check))
+        take_in(files, place, settings.run, frames, needs_potential=potential, check=check)
+        return stop
+
+    return processes.by_first(work, stop.check) or stop
 
 
 def _train(
@@ -172,24 +210,30 @@ def _train(
     encodings: Encodings | None,
     stop: StopRequest,
     show: Show | None,
+    processes: Processes,
 ) -> dict[str, Any]:
     """:func:`train` on run directories."""
     runs = _open(data, settings.train.target, follow=follow)
-    _choose_times(runs, settings.train, Path(out))
+    _require_same_runs(runs, processes)
+    _choose_times(runs, settings.train, Path(out), processes)
     settings, begun = _begun(settings, runs)
-    _threads(settings, 0)
+    _threads(settings, 0, processes)
     report = (lambda progress: show(progress, None)) if show else None
     structures = _structures(runs, settings)
-    source = SampleSource(runs, resolved(settings.train).validation_share, held_out, structures.requests)
-    started = time.monotonic()
+    share, patience = resolved(settings.train).validation_share, _PATIENCE if processes.size > 1 else 0.0
+    source = SampleSource(runs, share, held_out, structures.requests, patience)
+    began = time.monotonic()
 
     def make(keys: Iterable[SampleKey]) -> None:
-        structures.make(keys, settings.run, check=stop.check, show=_structures_shown(show))
+        def work(check: Callable[[], None]) -> None:
+            structures.make(keys, settings.run, check=check, show=_structures_shown(show))
 
-    if follow:
+        processes.by_first(work, stop.check)
+
+    if not follow:
+        make(source.lacking() if processes.first else [])
+    elif processes.first:
         structures.ask()
-    else:
-        make(source.lacking())
     prepared = time.monotonic()
     trainer = Trainer(
         source,
@@ -201,13 +245,14 @@ def _train(
         seed=settings.run.seed,
         follow=follow,
         stop=stop,
+        processes=processes,
         show=report,
     )
     trainer.on_lacking = make
     trainer.train()
     if show is not None:
         show(trainer.progress, None)
-    told = {**summary(trainer, time.monotonic() - started), "training_seconds": time.monotonic() - prepared}
+    told = {**summary(trainer, time.monotonic() - began), "training_seconds": time.monotonic() - prepared}
     return {**told, **_pace(trainer)} if follow else told
 
 
@@ -245,6 +290,7 @@ def train_stream(
     run_directory: Path | None = None,
     stop: StopRequest | None = None,
     show: Show | bool | None = None,
+    processes: Processes | None = None,
 ) -> dict[str, Any]:
     """Start the simulations and train on what they have committed so far, until both are done.
 
@@ -254,60 +300,92 @@ def train_stream(
         run_directory: Where the data go; `out/run` by default.
         stop: A request to stop to listen to.
         show: Called with the progress of both sides; True, False and None as for :func:`train`.
+        processes: As for :func:`train`; the first starts the simulations, on its machine.
 
     Returns:
         What `glassmd train --stream --json` prints: as :func:`train`, with the run and the overlap.
     """
-    out = Path(out)
-    refuse_run(out)
-    show = shown(show)
-    cluster = settings.run.cluster
-    if cluster is not None:
-        check_address(cluster)
-        _require_known_everywhere(settings.train)
+    if settings.run.cluster is not None:
+        return _train_on_cluster(settings, settings.run.cluster, Path(out), run_directory, stop, shown(show))
+    with ExitStack() as stack:
+        processes = processes or stack.enter_context(started())
+        told = _train_stream(settings, Path(out), run_directory, stop, shown(show), processes)
+        return dict(processes.tell(told))
+
+
+def _train_stream(
+    settings: Settings,
+    out: Path,
+    run_directory: Path | None,
+    stop: StopRequest | None,
+    show: Show | None,
+    processes: Processes,
+) -> dict[str, Any]:
+    """:func:`train_stream` in one of the processes."""
+    first = processes.first
+    if first:
+        refuse_run(out)
     # A device that is not there is refused before anything is simulated.
-    own_gpus = int(cluster is None and training_device(settings.train).type == "cuda")
+    own_gpus = processes.local_size * (training_device(settings.train, processes).type == "cuda")
     check_acquisition(settings.train, follow=True)
     stop = stop or StopRequest(walltime=settings.run.walltime)
     place = run_directory or out / "run"
-    _require_known_unit(settings.train, place)
-    settings = settings.model_copy(update={"run": as_made(settings.run, place)})
-    require_positions(settings)
-    made = make_run_apart(settings.run, place, stop.check)
-    run = open_run(made.path, settings.train.target)
-    _choose_times([run], settings.train, out)
-    if cluster is not None:
-        return _stream_on_cluster(settings, run, out, stop, show)
+    if first:
+        _require_known_unit(settings.train, place)
+        settings = settings.model_copy(update={"run": as_made(settings.run, place)})
+        require_positions(settings)
+    told = processes.tell(settings.run.model_dump(mode="json"))
+    if not first:  # who may not see the run yet
+        settings = settings.model_copy(update={"run": RunSettings.model_validate(told)})
+    made_as = settings.run
+    processes.by_first(lambda check: make_run_apart(made_as, place, check), stop.check)
+    run = open_run(place, settings.train.target)
+    _require_same_runs([run], processes)
+    _choose_times([run], settings.train, out, processes)
     settings, begun = _begun(settings, [run])
-    workers = default_workers(settings.run, spared=1, spared_gpus=own_gpus)
-    _threads(settings, workers)
+    workers = default_workers(settings.run, spared=processes.local_size, spared_gpus=own_gpus) if first else 0
+    workers = processes.tell(workers)
+    _threads(settings, workers, processes)
     structures = _structures([run], settings)
-    structures.ask()
-    with Pool(run, settings.run, workers, spared_gpus=own_gpus, nice=_NICE) as pool:
-        beside = Beside(pool, show)
+    if first:
+        structures.ask()
+    with Pool(run, settings.run, workers, spared_gpus=own_gpus, nice=_NICE) if first else nullcontext() as pool:
+        beside = None if pool is None else Beside(pool, show)
         trainer = Trainer(
-            SampleSource([run], requests=structures.requests),
+            SampleSource([run], requests=structures.requests, patience=_PATIENCE if processes.size > 1 else 0.0),
             settings.train,
             out,
             structures=structures,
             begun=begun,
-            seed=settings_of(made).seed,  # which given configurations may have chosen
+            seed=settings_of(run).seed,  # which given configurations may have chosen
             follow=True,
-            own_core=bool(own_gpus) or workers < available_cores(),
+            own_core=processes.tell(bool(own_gpus) or workers + processes.local_size <= available_cores()),
             stop=stop,
-            show=beside.watch,
+            processes=processes,
+            show=None if beside is None else beside.watch,
         )
-        beside.steps_before = trainer.step
 
         def make(keys: Iterable[SampleKey]) -> None:
             """Structures that nobody makes any more because the budget is spent."""
-            if not pool.poll():
-                structures.make(keys, settings.run, check=stop.check)
 
+            def work(check: Callable[[], None]) -> None:
+                if pool is not None and not pool.poll():
+                    structures.make(keys, settings.run, check=check)
+
+            processes.by_first(work, stop.check)
+
+        def wait(check: Callable[[], None]) -> None:
+            if beside is not None:
+                beside.wait(trainer.progress, check)
+
+        if beside is not None:
+            beside.steps_before = trainer.step
         trainer.on_lacking = make
-        trainer.on_steps_done = lambda: beside.wait(trainer.progress, stop)
+        trainer.on_steps_done = lambda: processes.by_first(wait, stop.check)
         trainer.train()
-        last = pool.progress()
+        last = None if pool is None else pool.progress()
+    if beside is None:
+        return {}
     if show is not None:
         show(trainer.progress, last)
     if not run.complete:
@@ -325,15 +403,31 @@ def _require_known_everywhere(train: TrainSettings) -> None:
         )
 
 
-def _stream_on_cluster(settings: Settings, run: Run, out: Path, stop: StopRequest, show: Show | None) -> dict[str, Any]:
+def _train_on_cluster(
+    settings: Settings, address: str, out: Path, run_directory: Path | None, stop: StopRequest | None, show: Show | None
+) -> dict[str, Any]:
     """:func:`train_stream` where both sides are at work on a Ray cluster; the trainers get their machines first."""
+    check_address(address)
+    refuse_run(out)
+    if processes_asked() > 1:
+        raise SettingsError(
+            f"found --cluster in one of {processes_asked()} processes", "one, which has others train",
+            f"start it without torchrun, with --set processes={processes_asked()}",
+        )  # fmt: skip
+    _require_known_everywhere(settings.train)
+    check_acquisition(settings.train, follow=True)
+    stop = stop or StopRequest(walltime=settings.run.walltime)
+    place = run_directory or out / "run"
+    _require_known_unit(settings.train, place)
+    settings = settings.model_copy(update={"run": as_made(settings.run, place)})
+    require_positions(settings)
+    run = open_run(make_run_apart(settings.run, place, stop.check).path, settings.train.target)
     began, _ = _begun(settings, [run])
     _structures([run], began).ask()
     own = settings.run.model_copy(update={"seed": settings_of(run).seed})
     with ExitStack() as stack:
-        cluster = stack.enter_context(
-            hosted(str(settings.run.cluster), max(available_cores(), settings.train.processes + 1))
-        )
+        cores = max(available_cores(), settings.train.processes + 1)  # trainers take theirs first
+        cluster = stack.enter_context(hosted(address, cores))
         told = settings.model_copy(update={"run": own})
         training = stack.enter_context(ClusterTraining(cluster, [run.path], out, told, follow=True))
         training.wait_until_placed(stop)
@@ -344,7 +438,7 @@ def _stream_on_cluster(settings: Settings, run: Run, out: Path, stop: StopReques
             stop.check()
             beside.watch(training.progress())
             time.sleep(_LOOK)
-        beside.wait(training.progress(), stop)
+        beside.wait(training.progress(), stop.check)
         if show is not None:
             show(training.progress(), pool.progress())
         facts, result = beside.facts(), training.result()
@@ -369,6 +463,7 @@ def summary(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "model_dir": str(trainer.directory),
         "model": trainer.settings.model,
         "device": trainer.device.type,
+        "processes": trainer.processes.size,
         "parameters": trainer.model.n_parameters,
         "steps": trainer.step,
         "best_step": trainer.best["step"],

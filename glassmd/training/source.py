@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
@@ -23,6 +24,8 @@ __all__ = ["SampleSource", "Split"]
 
 Split = Literal["train", "validation", "test"]
 
+_LOOK = 0.1  # seconds between two looks for what another process has seen
+
 RECENT = 256
 """Samples that were asked for last, kept in memory."""
 
@@ -39,6 +42,7 @@ class SampleSource:
         held_out: (run id, lineage) of those that this training must not see; the others are split by
             `validation_share`, whatever the data say. None: as the data say.
         requests: Structures without which a sample is not handed out.
+        patience: Seconds that this process waits for what another has seen on a file system that they share.
 
     Raises:
         RunError: No runs, or runs that do not belong together.
@@ -50,6 +54,7 @@ class SampleSource:
         validation_share: float = 0.2,
         held_out: Collection[tuple[str, int]] | None = None,
         requests: Sequence[Request] = (),
+        patience: float = 0.0,
     ) -> None:
         if not runs:
             raise RunError("found no data", "at least one run directory", "try glassmd train RUN --out MODEL")
@@ -66,7 +71,7 @@ class SampleSource:
         self.mixture: dict[str, Any] = first.identity["mixture"]
         self.times = union_of_times(run.sample_times for run in runs)
         self._readers = [SegmentReader(run, requests) for run in runs]
-        self._share = validation_share
+        self._share, self._patience = validation_share, patience
         self._held_out = None if held_out is None else frozenset(held_out)
         self._assigned = self._assign()
         self.liquids: dict[str, Split] = {}
@@ -259,10 +264,17 @@ class SampleSource:
         with self._lock:
             sample = self._recent.get((key, blocks))
             if sample is None:
+                self._await(key, blocks)
                 found = self._reader(key).sample(ParentKey(key.lineage, key.parent), blocks)
                 sample = at_times(found, np.asarray(self.times))
             self._keep(sample)
             return sample
+
+    def _await(self, key: SampleKey, blocks: Blocks) -> None:
+        """Wait until this process sees a sample, as long as its patience lasts."""
+        until, parent = time.monotonic() + self._patience, ParentKey(key.lineage, key.parent)
+        while time.monotonic() < until and not self._reader(key).sees(parent, blocks):
+            time.sleep(_LOOK)
 
     def _keep(self, sample: Sample) -> None:
         self._recent[sample.key, sample.blocks] = sample

@@ -29,10 +29,11 @@ class Status:
     Args:
         directory: Model directory.
         progress: Of the training; times are filled in here.
+        writes: Whether it is written down by this process.
     """
 
-    def __init__(self, directory: Path, progress: TrainingProgress) -> None:
-        self._progress, self._file = progress, StatusFile(directory / STATUS)
+    def __init__(self, directory: Path, progress: TrainingProgress, *, writes: bool = True) -> None:
+        self._progress, self._file, self._writes = progress, StatusFile(directory / STATUS), writes
         self._began, self._rate = time.monotonic(), RecentRate(progress.asked, _FEW)
 
     def tell(self, *, at_once: bool = False) -> None:
@@ -41,7 +42,8 @@ class Status:
         progress.seconds = time.monotonic() - self._began
         rate, left = self._rate.of(progress.asked), progress.max_steps - progress.asked
         progress.seconds_left = left / rate if rate and progress.max_steps else 0.0 if progress.complete else None
-        self._file.offer(lambda: asdict(progress), at_once=at_once)
+        if self._writes:
+            self._file.offer(lambda: asdict(progress), at_once=at_once)
 
     def validated(self, step: int, scores: Mapping[str, SpeciesScores], loss: float | None) -> None:
         """The held-out lineages have been scored at a step, by species in the loss."""

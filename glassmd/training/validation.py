@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from glassmd.learners.part import Taken, evenly
+from glassmd.learners.part import Taken, Tensors, evenly
 from glassmd.metrics import SpeciesScores
 from glassmd.stream.samples import Sample, SampleKey, score_samples
 
@@ -53,23 +54,39 @@ class Validation:
     def score(self, predict: Callable[[Sample], FloatArray]) -> None:
         """Measure a predictor that gives (n_times, n_particles) propensities, σ_AA, on held-out lineages."""
         keys = self._chosen(self._taken.heard)
-        samples = [self._taken.sample(key) for key in keys]
-        self._measure([predict(sample) for sample in samples], samples, len(self._taken.heard))
+        found = self._predicted(keys, predict)
+        self._measure([found[key] for key in keys], keys, len(self._taken.heard))
         self.cross_validated = False
 
     def cross_validate(self, predict: Callable[[Sample], FloatArray | None]) -> None:
         """The same on what was learned from, by a predictor that gives None where it has seen the sample's lineage."""
-        samples = [self._taken.sample(key) for key in self._chosen(self._taken.blocks)]
-        predictions = [found for sample in samples if (found := predict(sample)) is not None]
-        if len(predictions) == len(samples) > 0:
-            self._measure(predictions, samples, len(self._taken.blocks))
+        keys = self._chosen(self._taken.blocks)
+        found = self._predicted(keys, predict)
+        if len(found) == len(keys) > 0:
+            self._measure([found[key] for key in keys], keys, len(self._taken.blocks))
             self.cross_validated = True
+
+    def _predicted(
+        self, keys: Sequence[SampleKey], predict: Callable[[Sample], FloatArray | None]
+    ) -> dict[SampleKey, FloatArray]:
+        """What there is to predict, each process its share."""
+        processes, own = self._taken.processes, Tensors()
+        for number in range(processes.rank, len(keys), processes.size):
+            found = predict(self._taken.sample(keys[number]))
+            if found is not None:
+                own[str(number)] = torch.from_numpy(found)
+        every = [*processes.each(own)]
+        return {keys[int(number)]: of.numpy() for tensors in every for number, of in tensors.items()}
 
     @staticmethod
     def _chosen(keys: dict[SampleKey, tuple[int, ...]]) -> list[SampleKey]:
         return evenly(sorted(keys), MOST)
 
-    def _measure(self, predictions: Sequence[FloatArray], samples: Sequence[Sample], there: int) -> None:
+    def _measure(self, predictions: Sequence[FloatArray], keys: Sequence[SampleKey], there: int) -> None:
+        """The first of several processes measures."""
+        if not self._taken.processes.first:
+            return
+        samples = [self._taken.sample(key) for key in keys]
         self.scores, residual, self._losses = {}, {}, {}
         self.n_samples = len(samples), there
         noise = [self._taken.noise(sample) for sample in samples]

@@ -126,11 +126,12 @@ def test_a_sample_that_comes_back_from_disk_is_not_used_for_the_first_time(
     now[0] += 12
     for sample in samples.values():
         reservoir.add(sample)
-        pace.arrived(sample)
+        pace.arrived(sample.key, sample.blocks)
     while reservoir.drawn < 100:
         reservoir.draw(1)
         pace.drew(reservoir.first_drawn)
-        pace.arrived(next(iter(samples.values())))  # grown
+        grown = next(iter(samples.values()))
+        pace.arrived(grown.key, grown.blocks)
         reservoir.first_drawn.clear()
         now[0] += 1
     assert pace.latencies == pytest.approx([2, 3, 6, 10, 14, 18, 22, 26])

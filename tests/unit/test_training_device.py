@@ -114,7 +114,7 @@ def test_training_elsewhere_is_that_on_the_cpu(
     encodings = Encodings()
     expected = trained(tiny_run, tmp_path / "here", name, "cpu", encodings)
     assert expected["device"] == "cpu"
-    monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
+    monkeypatch.setattr("glassmd.training.loop.training_device", lambda *_: ELSEWHERE)
     with elsewhere() as is_there:
         found = trained(tiny_run, tmp_path / "there", name, "cpu", encodings)
         assert found["device"] == ELSEWHERE.type
@@ -180,7 +180,7 @@ def test_cross_validation_elsewhere_is_that_on_the_cpu(
 ) -> None:
     encodings, settings = Encodings(), settings_of("glassnet", FOLDS, "cpu")  # a step for every member
     expected = train([tiny_run.path], tmp_path / "here", settings, held_out=(), encodings=encodings)
-    monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
+    monkeypatch.setattr("glassmd.training.loop.training_device", lambda *_: ELSEWHERE)
     with elsewhere():
         found = train([tiny_run.path], tmp_path / "there", settings, held_out=(), encodings=encodings)
     assert expected["cross_validated"]
@@ -193,7 +193,7 @@ def test_cross_validation_elsewhere_is_that_on_the_cpu(
 def test_samples_that_arrive_during_training_are_solved_for_where_the_model_is(
     tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glassmd.training.loop.training_device", lambda settings: ELSEWHERE)
+    monkeypatch.setattr("glassmd.training.loop.training_device", lambda *_: ELSEWHERE)
     settings, source = settings_of("glassnet", 3, "cpu"), SampleSource([tiny_run])
     structures = Structures(source.runs, GlassNet.default_inputs)
     structures.make([sample.key for sample in tiny_run.samples()], settings.run)

@@ -24,6 +24,7 @@ from glassmd.engines import get_engine
 from glassmd.errors import Interrupted, RunError, StorageError
 from glassmd.interrupt import StopRequest
 from glassmd.ledger.run import RunDirectory
+from glassmd.processes import Processes
 from glassmd.report.observe import Seen, observe
 from glassmd.report.progress import Display
 from glassmd.report.screen import line, screen
@@ -314,6 +315,8 @@ def test_a_rate_may_ask_for_some_growth_however_long_that_took(monkeypatch: pyte
 
 def test_the_loss_of_a_validation_is_one_for_who_predicts_the_mean(tiny_run: Run, tmp_path: Path) -> None:
     class Heard:
+        processes = Processes()
+
         def __init__(self) -> None:
             self.samples = {sample.key: sample for sample in tiny_run.samples()}
             self.heard = {key: sample.blocks for key, sample in self.samples.items()}

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from glassmd.learners.labels import LabelSums
-from glassmd.learners.part import Advance, Part, Taken, Tensors, of_prefix, with_prefix
+from glassmd.learners.part import Advance, Coming, Part, Taken, Tensors, of_prefix, with_prefix
 from glassmd.stream.reservoir import Reservoir
-from glassmd.stream.samples import Blocks, Sample, SampleKey
+from glassmd.stream.samples import Sample, SampleKey
 
 __all__ = ["Fit"]
 
 
 class _Taking(NamedTuple):
-    """One sample on its way in: everything that changes with it, as it will be."""
+    """Samples on their way in, one of each process at most: everything that changes with them, as it will be."""
 
-    key: SampleKey
-    blocks: Blocks
-    learn: bool
+    turn: list[Coming]
+    uncounted: set[SampleKey]
     labels: LabelSums
     holding: list[Any]
 
@@ -66,33 +65,54 @@ class Fit:
             sample: With the replicas so far.
             learn: False: it tells how noisy labels are, and nothing else.
         """
+        self.take_turn([Coming(sample.key, sample.blocks, learn)], sample)
+
+    def take_turn(self, turn: Sequence[Coming], sample: Sample | None) -> None:
+        """Have several samples, one of each process at most; all processes are asked together.
+
+        Args:
+            turn: The samples.
+            sample: That of this process, if it has one.
+        """
         self._settle()
-        had = self.taken.blocks if learn else self.taken.heard
-        version = had.get(sample.key)
-        if version == sample.blocks:
+        taken, processes = self.taken, self.taken.processes
+        turn = [coming for coming in turn if self._had(coming) != coming.blocks]
+        if not turn:
             return
-        before = None if version is None else self.taken.recall(sample.key, version)
-        labels = self.taken.labels
-        if before is not None:
-            labels = labels.added(before, -1, learn=learn)
-        self._coming = _Taking(
-            sample.key,
-            sample.blocks,
-            learn,
-            labels.added(sample, learn=learn),
-            [part.taking(sample, before) if learn else None for part in self.parts],
-        )
+        own = next((coming for coming in turn if coming.owner == processes.rank), None)
+        labels = taken.labels if processes.first else LabelSums.none(*taken.labels.count.shape)
+        before, uncounted = None, None
+        if own is not None and sample is not None:
+            version = self._had(own)
+            if version is not None:
+                before = taken.recall(own.key, version)
+                labels = labels.added(before, -1, learn=own.learn)
+            labels = labels.added(sample, learn=own.learn)
+            uncounted = not taken.mask(sample).any()
+        learning = [coming for coming in turn if coming.learn]
+        if own not in learning:
+            sample = before = None
+        holding = [part.taking(sample, before, learning) if learning else None for part in self.parts]
+        told = processes.gather(None if uncounted is None else bool(uncounted))
+        nothing = {coming.key for coming in turn if told[coming.owner]}
+        self._coming = _Taking(turn, nothing, labels.added_up(processes), holding)
         self._settle()
+
+    def _had(self, coming: Coming) -> tuple[int, ...] | None:
+        return (self.taken.blocks if coming.learn else self.taken.heard).get(coming.key)
 
     def _settle(self) -> None:
         coming = self._coming
         if coming is None:
             return
-        if coming.learn:
+        if any(one.learn for one in coming.turn):
             for part, holding in zip(self.parts, coming.holding, strict=True):
                 part.take(holding)
         self.taken.labels = coming.labels
-        (self.taken.blocks if coming.learn else self.taken.heard)[coming.key] = coming.blocks
+        self.taken.uncounted |= coming.uncounted
+        for one in coming.turn:
+            (self.taken.blocks if one.learn else self.taken.heard)[one.key] = one.blocks
+            self.taken.owners[one.key] = one.owner
         self._coming = None
 
     def advance(self, reservoir: Reservoir, *, final: bool) -> Advance | None:
@@ -137,11 +157,14 @@ class Fit:
         return {
             "taken": [[key.run, key.lineage, key.parent, *blocks] for key, blocks in self.taken.blocks.items()],
             "heard": [[key.run, key.lineage, key.parent, *blocks] for key, blocks in self.taken.heard.items()],
+            "uncounted": [[key.run, key.lineage, key.parent] for key in sorted(self.taken.uncounted)],
             "parts": [part.state() for part in self.parts],
         }
 
     def restore(self, tensors: Tensors, state: dict[str, Any]) -> None:
-        """Return to a checkpoint; the learner's weights are there."""
+        """Return to a checkpoint; the learner's weights are there. All sums are the first process's."""
+        self.taken.owners.clear()
+        self.taken.uncounted = {SampleKey(*key) for key in state.get("uncounted", ())}  # not told by earlier versions
         self.taken.labels = LabelSums.of_tensors(of_prefix(tensors, "labels."))
         for name, known in (("taken", self.taken.blocks), ("heard", self.taken.heard)):
             known.clear()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glassmd.fields import NODE_SPECIES
 from glassmd.learners.base import PropensityModel
-from glassmd.learners.part import Advance, Labelled, Part, Taken, Tensors, of_prefix, with_prefix
+from glassmd.learners.part import Advance, Coming, Labelled, Part, Taken, Tensors, of_prefix, with_prefix
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Sample, SampleKey
 
@@ -49,6 +49,14 @@ class Sums(ABC):
         """
 
     @abstractmethod
+    def plus(self, other: Self) -> Self:
+        """The sums over the samples of both, which count from the same ones."""
+
+    @abstractmethod
+    def emptied(self) -> Self:
+        """Sums over nothing that count from the same samples."""
+
+    @abstractmethod
     def tensors(self) -> Tensors:
         """Everything, for a checkpoint."""
 
@@ -78,6 +86,14 @@ class Together(Sums):
     def added(self, sample: Labelled, sign: int = 1) -> Together:
         """See :class:`Sums`."""
         return Together(**{name: part.added(sample, sign) for name, part in self.parts.items()})
+
+    def plus(self, other: Together) -> Together:
+        """See :class:`Sums`."""
+        return Together(**{name: part.plus(other[name]) for name, part in self.parts.items()})
+
+    def emptied(self) -> Together:
+        """See :class:`Sums`."""
+        return Together(**{name: part.emptied() for name, part in self.parts.items()})
 
     def tensors(self) -> Tensors:
         """See :class:`Sums`."""
@@ -137,7 +153,7 @@ class SolvedModel(Solvable):
 
 
 class _Holding(NamedTuple):
-    """Sums, which sample each kind of particles is counted from, and the replicas behind them."""
+    """Sums over the samples of a process; which sample each kind of particles is counted from, and replicas, of all."""
 
     sums: Sums
     anchors: dict[Kind, SampleKey]
@@ -151,6 +167,8 @@ class Solved(Part):
     the limits of a column, is taken from the first by its key. One that comes late has everything read again, which
     samples in a random order do about as often as the logarithm of their number.
 
+    Each of several processes has the sums over its own samples; what is solved and saved is over all.
+
     Args:
         learner: What is solved for.
         taken: Its samples.
@@ -163,38 +181,50 @@ class Solved(Part):
         self._learner, self._taken, self._again = learner, taken, again
         self._holding = _Holding(learner.no_sums(), {}, 0)
         self._solved_with = 0, 0.0
+        self._of_all: Sums | None = None
 
-    def taking(self, sample: Sample, before: Sample | None) -> _Holding:
+    def taking(self, sample: Sample | None, before: Sample | None, turn: Sequence[Coming]) -> _Holding:
         """The sums with a sample; as it was before, it is taken back."""
-        labelled = self._taken.labelled(sample)
-        sums, anchors, replicas = self._holding
-        new = {kind for kind in sums.kinds(labelled) if kind not in anchors or sample.key < anchors[kind]}
-        if new & anchors.keys():
-            return self._anew(sample)
-        if new:
-            sums, anchors = sums.anchored(labelled, new), {**anchors, **dict.fromkeys(new, sample.key)}
+        taken = self._taken
+        labelled = None if sample is None else taken.labelled(sample)
+        sums, known, replicas = self._holding
+        more = 0 if sample is None else sample.n_replicas - (0 if before is None else before.n_replicas)
+        told = taken.processes.gather([[] if labelled is None else [*sums.kinds(labelled)], more])
+        anchors = dict(known)
+        for coming in turn:
+            for kind in map(_kind, told[coming.owner][0]):
+                anchors[kind] = min(coming.key, anchors.get(kind, coming.key))
+        replicas += sum(of for _, of in told)
+        if any(anchors[kind] != key for kind, key in known.items()):
+            return self._anew(anchors, replicas, turn)
+        blocks = {one.key: one.blocks for one in turn}
+        new = anchors.keys() - known.keys()
+        for key in sorted({anchors[kind] for kind in new}):
+            own = labelled is not None and sample is not None and key == sample.key
+            of = labelled if own and labelled else taken.labelled(taken.recall(key, blocks[key]))
+            sums = sums.anchored(of, {kind for kind in new if anchors[kind] == key})
         if before is not None:
-            sums, replicas = sums.added(self._taken.labelled(before), -1), replicas - before.n_replicas
-        return _Holding(sums.added(labelled), anchors, replicas + sample.n_replicas)
+            sums = sums.added(taken.labelled(before), -1)
+        return _Holding(sums if labelled is None else sums.added(labelled), anchors, replicas)
 
     def take(self, holding: _Holding) -> None:
         """Have these sums."""
-        self._holding = holding
+        self._holding, self._of_all = holding, None
 
-    def _anew(self, coming: Sample | None = None) -> _Holding:
-        """The sums over everything that was taken and what is coming, in the order of the keys."""
-        sums, anchors, replicas = self._learner.no_sums(), dict[Kind, SampleKey](), 0
-        keys = {*self._taken.blocks, *([coming.key] if coming is not None else [])}
-        for key in sorted(keys):
-            self._taken.check()
-            sample = coming if coming is not None and key == coming.key else self._taken.sample(key)
-            labelled = self._taken.labelled(sample)
-            new = sums.kinds(labelled) - anchors.keys()
-            if new:
-                sums = sums.anchored(labelled, new)
-                anchors.update(dict.fromkeys(new, key))
-            sums, replicas = sums.added(labelled), replicas + sample.n_replicas
-        return _Holding(sums, anchors, replicas)
+    def _anew(self, anchors: Mapping[Kind, SampleKey], replicas: int, turn: Sequence[Coming] = ()) -> _Holding:
+        """The sums over all samples of this process that were taken or are coming, in the order of the keys."""
+        taken, sums = self._taken, self._learner.no_sums()
+        blocks = {**taken.blocks, **{one.key: one.blocks for one in turn}}
+        owners = {**taken.owners, **{one.key: one.owner for one in turn}}
+        for key in sorted({*anchors.values()}):
+            taken.check()
+            kinds = {kind for kind, of in anchors.items() if of == key}
+            sums = sums.anchored(taken.labelled(taken.recall(key, blocks[key])), kinds)
+        for key in sorted(blocks):
+            if owners.get(key, 0) == taken.processes.rank:
+                taken.check()
+                sums = sums.added(taken.labelled(taken.recall(key, blocks[key])))
+        return _Holding(sums, dict(anchors), replicas)
 
     def due(self, reservoir: Reservoir, *, final: bool) -> bool:
         """Whether what was taken since the last solution is worth another one."""
@@ -216,10 +246,23 @@ class Solved(Part):
         return Advance(len(self._taken.blocks), milestone=True)
 
     def _solve(self) -> None:
-        if not self._holding.sums.exact:
-            self._holding = self._anew()
-        self._learner.solve(self._holding.sums, torch.from_numpy(self._taken.labels.variance))
+        if not all(self._taken.processes.gather(self._holding.sums.exact)):
+            if not self._holding.sums.exact:
+                self._holding = self._anew(self._holding.anchors, self._holding.replicas)
+            self._of_all = None
+        self._learner.solve(self._whole(), torch.from_numpy(self._taken.labels.variance))
         self._solved_with = self._has
+
+    def _whole(self) -> Sums:
+        """The sums over the samples of all processes, which are asked together."""
+        if self._taken.processes.size == 1:
+            return self._holding.sums
+        if self._of_all is None:
+            for tensors in self._taken.processes.each(self._holding.sums.tensors()):
+                own = self._learner.no_sums().restored(dict(tensors))
+                self._of_all = own if self._of_all is None else self._of_all.plus(own)
+        assert self._of_all is not None, "no process"
+        return self._of_all
 
     def finish(self) -> None:
         """Nothing is left out of the solution."""
@@ -228,7 +271,7 @@ class Solved(Part):
 
     def tensors(self) -> Tensors:
         """The sums."""
-        return self._holding.sums.tensors()
+        return self._whole().tensors()
 
     def state(self) -> dict[str, Any]:
         """What is told of them."""
@@ -241,11 +284,18 @@ class Solved(Part):
         }
 
     def restore(self, tensors: Tensors, state: Mapping[str, Any]) -> None:
-        """Return to a checkpoint."""
-        anchors = {tuple(kind) if isinstance(kind, list) else kind: SampleKey(*key) for kind, *key in state["anchors"]}
-        self._holding = _Holding(self._learner.no_sums().restored(tensors), anchors, state["replicas"])
+        """Return to a checkpoint; what is in its sums is the first process's."""
+        anchors = {_kind(kind): SampleKey(*key) for kind, *key in state["anchors"]}
+        sums = self._learner.no_sums().restored(tensors)
+        own = sums if self._taken.processes.first else sums.emptied()
+        self._holding, self._of_all = _Holding(own, anchors, state["replicas"]), None
         (replicas, freedom), self.step = state["solved_with"], state["step"]
         self._solved_with = replicas, freedom
+
+
+def _kind(told: Any) -> Kind:
+    """A kind, which in JSON is a list where it was a tuple."""
+    return tuple(told) if isinstance(told, list) else told
 
 
 def species_of(sample: Labelled) -> set[int]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -19,6 +20,7 @@ from glassmd.graphs import batch_graphs
 from glassmd.interrupt import StoppedAtOnce
 from glassmd.learners.base import PropensityModel
 from glassmd.learners.part import Advance, Part, Taken, Tensors, of_prefix, with_prefix
+from glassmd.processes import origin_of
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import Blocks, Sample, SampleKey
 
@@ -34,7 +36,7 @@ class Stepping:
 
     Attributes:
         max_steps: All of them.
-        batch_size: Samples of a step.
+        batch_size: Samples of a step in each process.
         learning_rate: Of AdamW.
         weight_decay: Of AdamW.
         schedule: Of the learning rate over all steps.
@@ -70,10 +72,11 @@ class SteppedModel(PropensityModel):
 
 
 class _Batch(NamedTuple):
-    """What a thread makes of samples that were drawn, on the CPU."""
+    """What a thread makes of samples that were drawn, on the CPU: its process's share, and the folds of all of them."""
 
     data: Data
     samples: list[Sample]
+    folds: list[int]
 
 
 @dataclass
@@ -107,6 +110,9 @@ class Stepped(Part):
     Steps on what was drawn beyond :attr:`Reservoir.ready` come on top of `max_steps`, at the learning rate that the
     others have come to. Lightning Fabric has the precision. The loss of a step stays on its device until it is read.
 
+    Several processes draw one batch, and each computes its share of it: the step is that of one process with the whole
+    batch, up to rounding and dropout.
+
     Args:
         learner: What is stepped.
         taken: Its samples.
@@ -122,7 +128,16 @@ class Stepped(Part):
         moved = [parameter for parameter in learner.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(moved, lr=settings.learning_rate, weight_decay=settings.weight_decay)
         accelerator = "cuda" if settings.device.type == "cuda" else "cpu"
-        self._fabric = Fabric(accelerator=accelerator, devices=1, precision=settings.precision)
+        self._processes, self._moved = taken.processes, moved
+        if self._processes.size > 1:
+            learner.balance = self._processes.mean
+        self._whole_batch = settings.batch_size * self._processes.size
+        self._fabric = Fabric(
+            accelerator=accelerator,
+            devices=[settings.device.index or 0] if accelerator == "cuda" else 1,
+            precision=settings.precision,
+            plugins=[LightningEnvironment()],  # whoever started this process, it does not concern Fabric
+        )
         self._objective, self._optimizer = self._fabric.setup(_Objective(learner), optimizer, move_to_device=False)
         self.redrawn = self._shaken = 0
         self._ahead: deque[_Drawn] = deque()
@@ -151,6 +166,7 @@ class Stepped(Part):
         self._set_rate()
         if not self._ahead:
             self._draw(reservoir)
+        self._fit_to_processes(reservoir)
         with self._undone_if_stopped():
             batch = self._made(self._ahead[0], reservoir)
             if len(self._ahead) < 2 and self.step + 1 < self.last_step and reservoir.drawable:
@@ -162,19 +178,29 @@ class Stepped(Part):
         self._ahead.popleft()
         self.step += 1
         rate = float(self._optimizer.param_groups[0]["lr"])
-        return Advance(len(batch.samples), loss.detach(), learning_rate=rate)
+        return Advance(self._whole_batch, loss, learning_rate=rate)
 
     def _begin(self) -> None:
         """The unit of the output, and first weights that suit the samples."""
-        self._learner.set_normalisation(*self._taken.units)
-        first = {key.run: key for key in sorted(self._taken.blocks, reverse=True)}
-        self._learner.initialise(*(self._taken.encode(self._taken.sample(key)) for key in sorted(first.values())))
+        if self._processes.first:
+            self._learner.set_normalisation(*self._taken.units)
+            first = {key.run: key for key in sorted(self._taken.blocks, reverse=True)}
+            self._learner.initialise(*(self._taken.encode(self._taken.sample(key)) for key in sorted(first.values())))
+        if self._processes.size > 1:
+            self._learner.load_state_dict(dict(self._processes.of_first(self._learner.state_dict())))
         self._learner.to(self._settings.device)
 
     def _draw(self, reservoir: Reservoir) -> None:
         """Draw the samples of another step."""
         self.redrawn += not reservoir.ready
-        self._ahead.append(_Drawn(reservoir.draw(self._settings.batch_size)))
+        self._ahead.append(_Drawn(reservoir.draw(self._whole_batch)))
+
+    def _fit_to_processes(self, reservoir: Reservoir) -> None:
+        """What another number of processes has drawn becomes a batch of these."""
+        for drawn in self._ahead:
+            if len(drawn.keys) != self._whole_batch:
+                more = self._whole_batch - len(drawn.keys)
+                drawn.keys = [*drawn.keys, *(reservoir.draw(more) if more > 0 else [])][: self._whole_batch]
 
     def _make(self, drawn: _Drawn, reservoir: Reservoir) -> Future[_Batch]:
         """Have a batch made."""
@@ -187,14 +213,25 @@ class Stepped(Part):
         return self._make(drawn, reservoir).result()
 
     def _batch(self, keys: Sequence[SampleKey], number: int, reservoir: Reservoir) -> _Batch:
-        """The batch of a step with this number; runs in a thread of its own."""
-        samples = [reservoir.sample(key) for key in keys]
+        """This process's share of the batch of a step with this number; runs in a thread of its own."""
+        share = self._share
+        samples = [reservoir.sample(key) for key in keys[share.start : share.stop]]
         graphs = [self._taken.encode(sample) for sample in samples]
         if self._settings.augment:
-            generator = np.random.default_rng([self._settings.seed, 1, number, self._shaken])
-            graphs = [self._learner.augment(graph, generator) for graph in graphs]
+            seed = [self._settings.seed, 1, number, self._shaken]
+            graphs = [
+                self._learner.augment(graph, np.random.default_rng([*seed, place] if place else seed))
+                for place, graph in zip(share, graphs, strict=True)
+            ]
         data = batch_graphs(graphs)
-        return _Batch(data.pin_memory() if self._settings.device.type == "cuda" else data, samples)
+        folds = [-1 if key in self._taken.uncounted else self._taken.fold(key) for key in keys]
+        return _Batch(data.pin_memory() if self._settings.device.type == "cuda" else data, samples, folds)
+
+    @property
+    def _share(self) -> range:
+        """Places in a batch whose samples this process computes."""
+        size = self._settings.batch_size
+        return range(self._processes.rank * size, (self._processes.rank + 1) * size)
 
     def _set_rate(self) -> None:
         """The learning rate of the step to come."""
@@ -209,18 +246,40 @@ class Stepped(Part):
         inputs = self._on_device(batch)
         self._learner.train()
         self._optimizer.zero_grad()
+        if not self._processes.first:  # dropout of its own, the same whenever the training is taken up
+            torch.manual_seed(self._own_seed())
         loss: Tensor = self._objective(*inputs)
         self._fabric.backward(loss)
+        loss = self._of_all(loss.detach())
         torch.nn.utils.clip_grad_norm_(self._learner.parameters(), self._settings.clip)
         return loss
+
+    def _own_seed(self) -> int:
+        told = [self._settings.seed, 3, self.step, self._shaken, self._processes.rank]
+        return int(np.random.SeedSequence(told).generate_state(1)[0])
+
+    def _of_all(self, loss: Tensor) -> Tensor:
+        """The mean of the processes' losses; gradients become the mean of theirs, none where no process has one."""
+        if self._processes.size == 1:
+            return loss
+        wide = torch.promote_types(loss.dtype, torch.float32)
+        there = torch.tensor([of.grad is not None for of in self._moved], dtype=wide, device=loss.device)
+        parts = [torch.zeros_like(of) if of.grad is None else of.grad for of in self._moved]
+        flat = torch.cat([loss.to(wide).view(1), there, *(of.flatten().to(wide) for of in parts)])
+        flat = self._processes.add_up(flat) / self._processes.size
+        loss, there, *found = torch.split(flat, [1, len(parts), *(of.numel() for of in parts)])
+        for parameter, grad, share in zip(self._moved, found, there.tolist(), strict=True):
+            parameter.grad = grad.view_as(parameter).to(parameter.dtype) if share > 0 else None
+        return loss[0]
 
     def _on_device(self, batch: _Batch) -> tuple[Data, Tensor, Tensor | None, Tensor]:
         learner, device, samples = self._learner, self._settings.device, batch.samples
         data = batch.data.to(device, non_blocking=True)
         known = [self._labels_of(sample) for sample in samples]
         labels, mask = (torch.cat(of) for of in zip(*known, strict=True))
-        folds = [self._taken.fold(one.key) if self._taken.mask(one).any() else -1 for one in samples]
-        data.fold = torch.tensor(folds)  # on the CPU, where it is decided by
+        share = self._share
+        data.fold = torch.tensor(batch.folds[share.start : share.stop])  # on the CPU, where it is decided by
+        data.folds_of_all = batch.folds
         target = learner.normalise(labels, data.species)
         if not self._settings.noise_weighted:
             return data, target, None, mask
@@ -241,16 +300,17 @@ class Stepped(Part):
 
     @contextmanager
     def _undone_if_stopped(self) -> Iterator[None]:
-        """A step that takes too long for a stop to wait for it is one that has not begun."""
+        """A step that takes too long for a stop to wait for it, or that fails, is one that has not begun."""
         random, buffers = self._random(), [buffer.clone() for buffer in self._learner.buffers()]
         try:
             yield
-        except StoppedAtOnce:
+        except BaseException as error:
             self._set_random(random)
             with torch.no_grad():
                 for buffer, before in zip(self._learner.buffers(), buffers, strict=True):
                     buffer.copy_(before)
-            self._settings.check()
+            if isinstance(error, StoppedAtOnce) and origin_of(error) is None:
+                self._settings.check()
             raise
 
     def shake(self, number: int) -> None:

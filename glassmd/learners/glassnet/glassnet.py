@@ -28,8 +28,9 @@ from glassmd.learners.linear.head import BETWEEN, encoded
 from glassmd.learners.linear.temperature_head import TemperatureHead
 from glassmd.learners.linear.temperature_sums import TemperatureSums
 from glassmd.learners.losses import shrink_offsets, weighted_square_error
-from glassmd.learners.part import FOLDS, Advance, Part, Taken, with_prefix
+from glassmd.learners.part import FOLDS, Advance, Part, Taken, Tensors, with_prefix
 from glassmd.stream.reservoir import Reservoir
+from glassmd.stream.samples import SampleKey
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["GlassNet"]
@@ -38,6 +39,8 @@ RECIPE = RECIPES["recursive"]
 
 _WEIGHED = 200
 """Samples that the parts are weighed on: more of them change no figure that follows from all their particles."""
+
+_SAID = "linear", "network", "target", "variance", "species", "liquid", "heat", "unit"
 
 # graph, (n_edges, n_bonds) float32: what describes a bond
 BONDS = "bonds"
@@ -185,8 +188,9 @@ class GlassNet(Solvable):
         temperature as much.
         """
         folds = data.fold.tolist()  # on the CPU, -1 where nothing counts
+        of_all = data.get("folds_of_all", folds)  # of the whole batch, where this is the share of one process
         for member in torch.argsort(self.steps, stable=True).tolist():
-            if all(fold in (member, -1) for fold in folds):
+            if all(fold in (member, -1) for fold in of_all):
                 continue
             self.steps[member] += 1
             seen = mask & (data.fold.to(mask.device, non_blocking=True) != member)[data.batch]
@@ -196,7 +200,7 @@ class GlassNet(Solvable):
             group, n_groups = data.batch * self.n_species + data[NODE_SPECIES], len(folds) * self.n_species
             inner = shrink_offsets(residual, group, known, BETWEEN, n_groups)
             noise = None if noise is None else noise / unit**2
-            return weighted_square_error(inner, torch.where(known, 0.0, torch.nan), seen, noise)
+            return weighted_square_error(inner, torch.where(known, 0.0, torch.nan), seen, noise, self.balance)
         return 0.0 * self._member(0, data).sum()  # nothing counts
 
     def normalised(self, data: Data) -> Tensor:
@@ -247,33 +251,43 @@ class GlassNet(Solvable):
 
     @torch.no_grad()
     def weigh(self, taken: Taken) -> None:
-        """Weigh the parts against each other on samples of folds that they never saw; as they are, where none is."""
-        parts: list[tuple[Tensor, ...]] = []
-        for key in taken.some(_WEIGHED):
-            fold = taken.fold(key)
-            if not self._has_apart(fold):
-                continue
-            sample = taken.sample(key)
-            data, device = taken.encode(sample), self.scale.device
-            found = copy(data).to(device)
-            species = found[NODE_SPECIES]
-            linear, network = self._unseen(found, fold)
-            predicted = torch.addcmul(self.shift[species], self.scale[species], linear).cpu().double().numpy().T
-            unit = self._unit(found)
-            arrays = sample.propensity, taken.noise(sample, predicted), taken.mask(sample)[None]
-            labels, noise, counts = (torch.from_numpy(of.T.astype(np.float32)).to(device) for of in arrays)
-            mask = counts[:, 0] > 0
-            target, variance = self.normalise(labels, species), noise / self.scale[species] ** 2
-            liquid, heat = torch.full_like(species, len(parts)), found[NODE_FEATURES][:, -1]
-            parts.append(tuple(of[mask] for of in (linear, network, target, variance, species, liquid, heat, unit)))
-        if parts:
-            linear, network, target, variance, species, liquid, heat, unit = (
-                torch.cat(of) for of in zip(*parts, strict=True)
-            )
-            self.blend.fit(linear, network, target, variance, species, liquid, unit)
-            blended = self.blend(linear, network, species)
-            expected = self.blend.spread(blended, species) ** 2
-            self.calibration.fit(target - blended, expected, variance, species, heat)
+        """Weigh the parts against each other on samples of folds that they never saw; as they are, where none is.
+
+        Each of several processes predicts its share of them.
+        """
+        processes, own, every = taken.processes, Tensors(), Tensors()
+        apart = [key for key in taken.some(_WEIGHED) if self._has_apart(taken.fold(key))]
+        for number in range(processes.rank, len(apart), processes.size):
+            own.update(with_prefix(self._said_apart(apart[number], number, taken), f"{number}."))
+        for tensors in processes.each(own):
+            every.update(tensors)
+        if not apart:
+            return
+        linear, network, target, variance, species, liquid, heat, unit = (
+            torch.cat([every[f"{number}.{name}"] for number in range(len(apart))]).to(self.scale.device)
+            for name in _SAID
+        )
+        self.blend.fit(linear, network, target, variance, species, liquid, unit)
+        blended = self.blend(linear, network, species)
+        expected = self.blend.spread(blended, species) ** 2
+        self.calibration.fit(target - blended, expected, variance, species, heat)
+
+    def _said_apart(self, key: SampleKey, number: int, taken: Taken) -> Tensors:
+        """What :meth:`weigh` needs of a sample: :data:`_SAID` of the particles that count."""
+        fold, sample = taken.fold(key), taken.sample(key)
+        data, device = taken.encode(sample), self.scale.device
+        found = copy(data).to(device)
+        species = found[NODE_SPECIES]
+        linear, network = self._unseen(found, fold)
+        predicted = torch.addcmul(self.shift[species], self.scale[species], linear).cpu().double().numpy().T
+        unit = self._unit(found)
+        arrays = sample.propensity, taken.noise(sample, predicted), taken.mask(sample)[None]
+        labels, noise, counts = (torch.from_numpy(of.T.astype(np.float32)).to(device) for of in arrays)
+        mask = counts[:, 0] > 0
+        target, variance = self.normalise(labels, species), noise / self.scale[species] ** 2
+        liquid, heat = torch.full_like(species, number), found[NODE_FEATURES][:, -1]
+        said = linear, network, target, variance, species, liquid, heat, unit
+        return {name: of[mask] for name, of in zip(_SAID, said, strict=True)}
 
     def _unit(self, data: Data) -> Tensor:
         """(n_particles, n_times) how much labels vary at the particles' temperature, in units of `scale`; else 1."""

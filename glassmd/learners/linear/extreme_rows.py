@@ -62,6 +62,20 @@ class Rows:
         """Without the rows of a sample."""
         return self._chosen(np.flatnonzero(self.sample != sample), self.bound)
 
+    def plus(self, other: Rows, capacity: int) -> Rows:
+        """With the rows of other samples, as if they had all been added here."""
+        bound = min(self.bound, other.bound)
+        both = [rows for rows in (self, other) if len(rows.rank)] or [self]
+        every = Rows(
+            np.concatenate([rows.x for rows in both]),
+            np.concatenate([rows.fold for rows in both]),
+            np.concatenate([rows.rank for rows in both]),
+            np.concatenate([rows.sample for rows in both]),
+        )
+        order = np.argsort(every.rank, kind="stable")
+        order = order[every.rank[order] < bound]
+        return every._chosen(order[:capacity], float(every.rank[order[capacity]]) if len(order) > capacity else bound)
+
     def _chosen(self, rows: NDArray[np.intp], bound: float) -> Rows:
         return Rows(self.x[rows], self.fold[rows], self.rank[rows], self.sample[rows], bound)
 
@@ -126,6 +140,18 @@ class ExtremeRows(Sums):
                 rows[index, time] = soft, hard
         return ExtremeRows(self.share, self.capacity, rows, exact=exact)
 
+    def plus(self, other: ExtremeRows) -> ExtremeRows:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        rows = dict(self._rows)
+        for place, theirs in other._rows.items():
+            soft, hard = zip(rows.get(place, (None, None)), theirs, strict=True)
+            rows[place] = _joined(*soft, self.capacity), _joined(*hard, self.capacity)
+        return ExtremeRows(self.share, self.capacity, rows, exact=self.exact and other.exact)
+
+    def emptied(self) -> ExtremeRows:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        return ExtremeRows(self.share, self.capacity)
+
     def of(self, species: int, time: int) -> tuple[Rows, Rows]:
         """Soft and hard rows of a species at the index of a time."""
         return self._rows.get((species, time)) or (Rows.none(0), Rows.none(0))
@@ -145,6 +171,10 @@ class ExtremeRows(Sums):
         known = sorted({tuple(map(int, name.split(".")[:2])) for name in tensors if name != "exact"})
         rows = {(s, t): (_rows_of(tensors, f"{s}.{t}.soft."), _rows_of(tensors, f"{s}.{t}.hard.")) for s, t in known}
         return ExtremeRows(self.share, self.capacity, rows, exact=bool(tensors["exact"]))
+
+
+def _joined(mine: Rows | None, theirs: Rows, capacity: int) -> Rows:
+    return theirs if mine is None else mine.plus(theirs, capacity)
 
 
 def _rows_of(tensors: Tensors, prefix: str) -> Rows:

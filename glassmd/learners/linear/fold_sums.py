@@ -215,6 +215,17 @@ class FoldSums(Sums):
                 del rows[key]
         return self._with(self.anchors, rows)
 
+    def plus(self, other: FoldSums) -> FoldSums:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        rows = dict(self.rows)
+        for key, of in other.rows.items():
+            rows[key] = RowSums.total([(rows[key], 1.0), (of, 1.0)]) if key in rows else of
+        return self._with({**self.anchors, **other.anchors}, rows)
+
+    def emptied(self) -> FoldSums:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        return self._with(self.anchors, {})
+
     def rows_of(self, index: int) -> list[tuple[int, tuple[int, ...], RowSums]]:
         """All sums of a species, each with the fold and the times that its samples were not measured at."""
         return [(fold, missing, rows) for (s, fold, _, missing), rows in self.rows.items() if s == index]

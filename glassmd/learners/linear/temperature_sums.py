@@ -58,6 +58,17 @@ class TemperatureSums(Sums):
         before = self.by_heat.get(heat, self._empty)
         return TemperatureSums(self._empty, {**self.by_heat, heat: before.added(sample, sign)})
 
+    def plus(self, other: TemperatureSums) -> TemperatureSums:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        found = dict(self.by_heat)
+        for heat, sums in other.by_heat.items():
+            found[heat] = found[heat].plus(sums) if heat in found else sums
+        return TemperatureSums(self._empty, found)
+
+    def emptied(self) -> TemperatureSums:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        return TemperatureSums(self._empty, {heat: sums.emptied() for heat, sums in self.by_heat.items()})
+
     def tensors(self) -> Tensors:
         """See :class:`~glassmd.learners.fitting.solved.Sums`."""
         found: Tensors = {}

@@ -197,6 +197,14 @@ class _Left(Sums):
         """See :class:`~glassmd.learners.fitting.solved.Sums`."""
         return _Left(self._model, self.of.added(self._left(sample), sign), self._known)
 
+    def plus(self, other: _Left) -> _Left:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        return _Left(self._model, self.of.plus(other.of), self._known)
+
+    def emptied(self) -> _Left:
+        """See :class:`~glassmd.learners.fitting.solved.Sums`."""
+        return _Left(self._model, self.of.emptied(), self._known)
+
     def tensors(self) -> Tensors:
         """See :class:`~glassmd.learners.fitting.solved.Sums`."""
         return self.of.tensors()

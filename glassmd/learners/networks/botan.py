@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
-from glassmd.fields import EDGE_INDEX
+from glassmd.fields import EDGE_INDEX, EDGE_VECTOR
 from glassmd.learners.losses import weighted_square_error
 from glassmd.learners.networks.bapst import BapstModel, apply_layers, linear_layers
 from glassmd.learners.networks.edge_blocks import Weights
@@ -121,18 +121,21 @@ class BotanModel(BapstModel):
         Without a known label on any edge it is the nodes' error alone. Counts the steps on edges.
         """
         pair_target = data.get(PAIR_TARGET)
-        if pair_target is None or not bool(torch.isfinite(pair_target).any()):
-            return weighted_square_error(self.normalised(data), target, mask, noise)
+        if pair_target is None:
+            pair_target = data[EDGE_VECTOR].new_full((data[EDGE_INDEX].shape[1], self.n_times), torch.nan)
         known = torch.isfinite(pair_target)
+        n_known = self.balance(known.sum().to(self.scale.dtype))
+        if not bool(n_known > 0):
+            return weighted_square_error(self.normalised(data), target, mask, noise, self.balance)
         nodes, edges = self.latents(data)
         wanted = (pair_target - self.pair_shift) / self.pair_scale
-        edge_loss: Tensor = (apply_layers(self.decoder, edges) - wanted)[known].square().mean()
+        edge_loss: Tensor = (apply_layers(self.decoder, edges) - wanted)[known].square().sum() / n_known
         pretraining = int(self.steps_on_edges) < self.pretrain_steps
         if torch.is_grad_enabled() and self.training:
             self.steps_on_edges += 1
         if pretraining:
             return edge_loss
-        node_loss = weighted_square_error(apply_layers(self.decoder, nodes), target, mask, noise)
+        node_loss = weighted_square_error(apply_layers(self.decoder, nodes), target, mask, noise, self.balance)
         return (1 - self.edge_weight) * node_loss + self.edge_weight * edge_loss
 
     @torch.no_grad()

@@ -151,12 +151,12 @@ class GlassMLPModel(SteppedModel):
         each = output.flatten(1)
         truth = target.repeat_interleave(self.members, dim=1)
         known = None if noise is None else noise.repeat_interleave(self.members, dim=1)
-        loss = weighted_square_error(each, truth, mask, known)
+        loss = weighted_square_error(each, truth, mask, known, self.balance)
         groups = Groups.of(data, self.n_species)
         if self.width_weight > 0:
-            loss = loss + self.width_weight * width_error(output, target, mask, noise, groups)
+            loss = loss + self.width_weight * width_error(output, target, mask, noise, groups, self.balance)
         if self.spatial_weight > 0:
-            loss = loss + self.spatial_weight * spatial_error(output, target, mask, data, groups)
+            loss = loss + self.spatial_weight * spatial_error(output, target, mask, data, groups, self.balance)
         return loss
 
     def _members(self, data: Data) -> Tensor:

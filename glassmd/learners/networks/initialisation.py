@@ -91,9 +91,9 @@ def _linear(layers: nn.ModuleList) -> list[nn.Linear]:
 def _geometric(first: nn.Linear, second: nn.Linear) -> None:
     """Hinges of the distance, half of them tilted along a random direction."""
     n, d = first.weight.shape
-    directions = _even_directions(n, d)
+    directions = _even_directions(n, d).to(first.weight)
     mean_cosine = 1 / math.pi if d == 2 else 1 / 4  # of max(0, cos) over the circle, the sphere
-    tilt = torch.randn(n, d)
+    tilt = torch.randn(n, d).to(first.weight)
     tilt /= tilt.norm(dim=1, keepdim=True)
     tilt[: n // 2] = 0
     reach = torch.linspace(NEAREST, FARTHEST, (n + 1) // 2).repeat(2)[:n]

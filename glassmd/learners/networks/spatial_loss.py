@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from glassmd.features.neighbours import Neighbours
 from glassmd.fields import NODE_SPECIES
-from glassmd.learners.losses import group_means
+from glassmd.learners.losses import Balance, group_means, of_one_process
 
 __all__ = ["PAIR_INDEX", "PAIR_SHELL", "SHELLS", "Groups", "draw_pairs", "spatial_error", "width_error"]
 
@@ -76,7 +76,14 @@ class Groups:
         return cls(batch * n_species + species, int(data.num_graphs) * n_species)
 
 
-def width_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | None, groups: Groups) -> Tensor:
+def width_error(
+    output: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    noise: Tensor | None,
+    groups: Groups,
+    balance: Balance = of_one_process,
+) -> Tensor:
     """Mean squared difference of the standard deviations of prediction and truth within a group.
 
     Args:
@@ -85,6 +92,7 @@ def width_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | No
         mask: (n_particles,) which particles count.
         noise: (n_particles, n_times) variances of the labels, which the truth does not have; NaN: unknown.
         groups: Who belongs together.
+        balance: Of the number of groups, where other processes have others.
     """
     chosen = torch.nonzero(mask).squeeze(1)
     which = groups.of_particle[chosen]
@@ -93,10 +101,12 @@ def width_error(output: Tensor, target: Tensor, mask: Tensor, noise: Tensor | No
         truth = truth - group_means(torch.nan_to_num(noise[chosen], nan=0.0), which, groups.count)
     found = _variance(output[chosen], which, groups.count)
     there = torch.bincount(which, minlength=groups.count) > 1
-    return _mean_square(_root(found[there]), _root(truth[there]))
+    return _mean_square(_root(found[there]), _root(truth[there]), balance)
 
 
-def spatial_error(output: Tensor, target: Tensor, mask: Tensor, data: Data, groups: Groups) -> Tensor:
+def spatial_error(
+    output: Tensor, target: Tensor, mask: Tensor, data: Data, groups: Groups, balance: Balance = of_one_process
+) -> Tensor:
     """Mean squared difference of ⟨p_i p_j⟩ over like pairs of one shell and group.
 
     In normalised units the labels' mean over all training data is 0: the products are those of fluctuations.
@@ -109,20 +119,18 @@ def spatial_error(output: Tensor, target: Tensor, mask: Tensor, data: Data, grou
     which = groups.of_particle[i] * len(SHELLS) + shell
     count = groups.count * len(SHELLS)
     there = torch.bincount(which, minlength=count) > 0
-    if not bool(there.any()):
-        return output.new_zeros(())
     found, truth = (
         group_means(values.index_select(0, i) * values.index_select(0, j), which, count)[there]
         for values in (output, target)
     )
-    return _mean_square(found, truth)
+    return _mean_square(found, truth, balance)
 
 
-def _mean_square(found: Tensor, truth: Tensor) -> Tensor:
+def _mean_square(found: Tensor, truth: Tensor, balance: Balance) -> Tensor:
     """Mean squared difference of (n_groups, n_times, n_members) and (n_groups, n_times), where that is not NaN."""
     known = torch.isfinite(truth).unsqueeze(2).expand_as(found)
     square = torch.where(known, found - truth.unsqueeze(2), 0.0).square()
-    return square.sum() / known.sum().clamp_min(1)
+    return square.sum() / balance(known.sum()).clamp_min(1)
 
 
 def _variance(values: Tensor, which: Tensor, count: int) -> Tensor:
