@@ -18,7 +18,7 @@ from torch.nn.functional import elu
 from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
-from glassmd.features.neighbours import find_neighbours
+from glassmd.features.neighbours import neighbour_blocks
 from glassmd.fields import NODE_INPUT, NODE_SPECIES
 from glassmd.learners.fitting.stepped import SteppedModel
 from glassmd.learners.losses import weighted_square_error
@@ -35,6 +35,9 @@ from glassmd.learners.networks.spatial_loss import (
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["GlassMLPModel"]
+
+_DRAWN_FROM = 8192
+"""Particles whose pairs are drawn from at a time."""
 
 
 class GlassMLPModel(SteppedModel):
@@ -114,7 +117,8 @@ class GlassMLPModel(SteppedModel):
         columns = [physical_descriptors(configuration, structure.mixture) for configuration in seen]
         first = seen[0]
         reach = min(SHELLS[-1], float(first.box.min()) / 2)
-        near = find_neighbours(first.positions, first.box, first.species, reach, self.n_species, with_vectors=False)
+        where = first.positions, first.box, first.species, reach, self.n_species
+        near = neighbour_blocks(*where, with_vectors=False, size=_DRAWN_FROM)
         pairs, shells = draw_pairs(near, np.random.default_rng(0))
         fields = {
             NODE_INPUT: torch.from_numpy(np.hstack(columns)),
