@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from glassmd_cli.options import (
     messages,
 )
 
+from glassmd.errors import SettingsError
 from glassmd.models.choice import model_for
 from glassmd.models.family import numbers_that_see, read_cards
 from glassmd.models.guard import require_temperature
@@ -74,6 +76,9 @@ def predict(
     ] = None,
     engine: EngineOption = EngineName.auto,
     device: DeviceOption = DeviceName.auto,
+    memory: Annotated[
+        float, typer.Option("--memory", help="GiB that a prediction may hold: large snapshots go through in parts.")
+    ] = 3.0,
     force: Annotated[
         bool, typer.Option("--force", help="Predict liquids, too, that are unlike all that the model has seen.")
     ] = False,
@@ -90,6 +95,8 @@ def predict(
     chosen = None if times is None else times_of(times)
     if temperature is not None:
         require_temperature(temperature)
+    if not 0 < memory < inf:
+        raise SettingsError(f"found --memory {memory:g}", "GiB above 0", "try --memory 3")
     format_of(snapshot)
     inputs = None if input_ is None else inputs_of(input_)
     directory = model_for(snapshot, liquid, kinds) if model is None else model_directory(model)
@@ -119,6 +126,7 @@ def predict(
         temperature=temperature,
         engine=engine.value,
         device=device.value,
+        memory=memory,
         force=force,
     )
     if plot is not None:

@@ -16,6 +16,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError, SettingsError, TrajectoryError
 from glassmd.fields import label_chunk
+from glassmd.learners.tiles import MEMORY
 from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import Mixture, mixture_of
@@ -89,6 +90,7 @@ def predict_file(
     types: Mapping[str, str] | None = None,
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
+    memory: float = MEMORY,
     force: bool = False,
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict[str, Any], Configuration, Prediction]:
@@ -108,6 +110,7 @@ def predict_file(
         types: Species by the name of a type of the snapshot.
         engine: What computes the inputs that the model sees, as in settings.
         device: Where it does, and where a network computes.
+        memory: GiB that a prediction may hold at a time; see :func:`glassmd.prediction.predict`.
         force: Predict liquids, too, that are unlike all of the model's training.
         show: Told how many frames of how many are done.
 
@@ -149,6 +152,7 @@ def predict_file(
                 inputs=inputs,
                 engine=engine,
                 device=device,
+                memory=memory,
                 force=force,
             )
             return replace(found, temperature_from=known.told_by, warnings=[*found.warnings, *known.warnings()])
@@ -181,6 +185,7 @@ def predict_file(
         "model_version": None if told is None else told.version,
         "input_cost": done.cost,
         "prediction_seconds": done.seconds,
+        "parts": prediction.parts,
         "temperature": prediction.temperature,
         "temperature_from": prediction.temperature_from,
         "warnings": [*_warnings(loaded), *contradicted, *done.warnings, *notes],

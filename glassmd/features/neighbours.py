@@ -7,7 +7,7 @@ searched in parts of the box (:func:`neighbour_blocks`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -292,7 +292,7 @@ def half_list(points: FloatArray, box: FloatArray, cutoff: float, *, most: int, 
 def _expected(points: FloatArray, box: FloatArray, cutoff: float) -> float:
     """Neighbours of a particle, by the density."""
     n, d = points.shape
-    return n / float(np.prod(box)) * (math.pi, 4 / 3 * math.pi)[d - 2] * cutoff**d
+    return float(n / np.prod(box) * (math.pi, 4 / 3 * math.pi)[d - 2] * cutoff**d)
 
 
 def _require_believable(points: FloatArray, box: FloatArray, cutoff: float, most: int) -> None:

@@ -56,11 +56,14 @@ class Averages:
         n, starts = near.n_particles, near.starts[:: near.n_species]
         weights = np.exp(-near.distances / near.cutoff)
         own = 1 / (1 + np.bincount(near.centre, weights, n))
-        weights = (weights * own[near.centre]).astype(np.float32)
-        others = sparse.csr_array((weights, near.neighbour, starts), (n, self._n))
-        who = np.arange(self._n)[near.block]
-        itself = sparse.csr_array((own.astype(np.float32), who, np.arange(n + 1)), (n, self._n))
-        self._blocks.append((near.block, (others + itself).tocsr()))
+        # a particle itself first, then its neighbours from the last to the first
+        rows = starts + np.arange(n + 1)
+        values, columns = np.empty(rows[-1], np.float32), np.empty(rows[-1], np.int32)
+        values[rows[:-1]] = own
+        columns[rows[:-1]] = np.arange(near.first, near.first + n) if near.among is None else near.among
+        there = (rows[1:] - 1 + starts[:-1])[near.centre] - np.arange(len(weights))
+        values[there], columns[there] = weights * own[near.centre], near.neighbour
+        self._blocks.append((near.block, sparse.csr_array((values, columns, rows), (n, self._n))))
 
     def of(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Averages of values, (n_particles, n_features)."""

@@ -111,12 +111,15 @@ class _Facets(NamedTuple):
 
     def mirrored(self, cells: NDArray[np.intp]) -> _Facets:
         """With facets of some cells that only their neighbours have."""
-        added = [
-            index
-            for i in cells
-            for index in np.flatnonzero(self.whom == i)
-            if self.who[index] not in self.whom[self.who == i]
-        ]
+        chosen = np.zeros(int(max(self.who.max(), self.whom.max())) + 1, np.bool_)
+        chosen[cells] = True
+        own, others = np.flatnonzero(chosen[self.who]), np.flatnonzero(chosen[self.whom])
+        known = set(zip(self.who[own].tolist(), self.whom[own].tolist(), strict=True))
+        seen: dict[int, list[int]] = {int(i): [] for i in cells}
+        for index, i, j in zip(others, self.whom[others].tolist(), self.who[others].tolist(), strict=True):
+            if (i, j) not in known:
+                seen[i].append(int(index))
+        added = [index for of_cell in seen.values() for index in of_cell]
         back = (self.whom[added], self.who[added], self.area[added], self.distance[added], -self.vector[added])
         return _Facets(*(np.concatenate(pair) for pair in zip(self, back, strict=True)))
 

@@ -241,7 +241,7 @@ class LinearHead(nn.Module):
         """Of each species that is there, some particles at a time: its index, their rows and their z."""
         self.fit_to(int(x.shape[1]))
         for index in range(self.n_species):
-            for rows in torch.nonzero(species == index)[:, 0].split(_AT_ONCE):
+            for rows in torch.split(torch.nonzero(species == index)[:, 0], _AT_ONCE):
                 within = x[rows].to(self.weight.dtype).clamp(self.low[index], self.high[index])
                 yield index, rows, (within - self.centre[index]) * self.inverse_unit[index]
 

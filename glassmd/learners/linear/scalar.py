@@ -24,6 +24,7 @@ from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners.fitting.solved import SolvedModel, Together
 from glassmd.learners.linear.fold_sums import FoldSums, RowSums
 from glassmd.learners.linear.head import encoded
+from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["LENGTHS", "DebyeWallerModel", "DensityModel", "PotentialEnergyModel", "ScalarModel"]
@@ -73,6 +74,14 @@ class ScalarModel(SolvedModel):
         positions, box = structure.positions(self.inputs[0]), structure.thermal.box
         averages = coarse_grain(self.number(structure), LENGTHS, positions, box, reach=_REACH)[:, :, 0]
         return encoded(structure, averages.astype(np.float32))
+
+    def reach(self, mixture: Mixture) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return _REACH * max(LENGTHS) + max(_FIRST_SHELL, float(np.max(mixture.r_cut)))
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
+        return 4000.0
 
     def normalised(self, data: Data) -> Tensor:
         """(n_particles, n_times), σ_AA: labels are learned as they are."""

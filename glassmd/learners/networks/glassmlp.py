@@ -19,10 +19,11 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.features.neighbours import neighbour_blocks
+from glassmd.features.voronoi import VORONOI_REACH
 from glassmd.fields import NODE_INPUT, NODE_SPECIES
 from glassmd.learners.fitting.stepped import SteppedModel
 from glassmd.learners.losses import weighted_square_error
-from glassmd.learners.networks.glassmlp_descriptors import n_descriptors, physical_descriptors
+from glassmd.learners.networks.glassmlp_descriptors import REACH, n_descriptors, physical_descriptors
 from glassmd.learners.networks.spatial_loss import (
     PAIR_INDEX,
     PAIR_SHELL,
@@ -32,6 +33,7 @@ from glassmd.learners.networks.spatial_loss import (
     spatial_error,
     width_error,
 )
+from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["GlassMLPModel"]
@@ -138,6 +140,14 @@ class GlassMLPModel(SteppedModel):
                 constant = deviation <= 1e-6 * own.abs().mean(dim=0)
                 self.mean[kind] = own.mean(dim=0)
                 self.deviation[kind] = torch.where(constant, torch.inf, deviation)
+
+    def reach(self, mixture: Mixture) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return REACH + max(float(mixture.r_cut.max()), VORONOI_REACH)
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
+        return 4.0 * 8 * self.n_features + 8.0 * self.n_times * self.members * self.bottleneck * self.n_species
 
     def normalised(self, data: Data) -> Tensor:
         """Mean over the members, (n_particles, n_times)."""

@@ -150,7 +150,9 @@ class Slabs:
         """Find the edges of slabs `first` to `last`."""
         begin, end = (self.starts[k] for k in (max(first - self.reach, 0), min(last + self.reach, len(self))))
         points = self._points[begin:end]
-        box = np.where(self._column.periodic, self._box, np.ptp(points, axis=0) + 2 * self._cutoff if end > begin else 1)
+        box = np.where(
+            self._column.periodic, self._box, np.ptp(points, axis=0) + 2 * self._cutoff if end > begin else 1
+        )
         needed = np.zeros(end - begin, np.bool_)
         for slab in range(first, last):
             at = self.starts[slab] - begin
