@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -45,6 +46,7 @@ class PropensityModel(nn.Module, ABC):
         needs_rattling: Whether it wants to know of cages how particles shake in them, which published ones do not tell.
         default_inputs: Those that it sees where nobody chooses.
         suggested: Training settings that suit it, where nobody chooses.
+        at_once: Bytes from which on :meth:`in_passing` is the quicker way.
         stepped: Whether it takes optimiser steps; what does not is solved.
         inputs: The inputs that it sees, in the order of :data:`glassmd.structure.INPUTS`.
         scale: (n_species, n_times) buffer, σ_AA.
@@ -59,6 +61,7 @@ class PropensityModel(nn.Module, ABC):
     default_inputs: ClassVar[tuple[str, ...]] = ("thermal",)
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     stepped: ClassVar[bool] = True
+    at_once: ClassVar[float] = math.inf
     scale: Tensor
     shift: Tensor
 

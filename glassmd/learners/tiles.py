@@ -13,23 +13,22 @@ from contextlib import suppress
 from itertools import product
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
 from glassmd.features.neighbours import BoxPart, wrapped
 from glassmd.graphs import batch_graphs
+from glassmd.mixtures import Mixture
 from glassmd.structure import Rattling, Structure
 
-if TYPE_CHECKING:
-    from glassmd.learners.base import PropensityModel
-
-__all__ = ["GIB", "MEMORY", "Check", "Passed", "cut_out", "in_parts", "require_memory"]
+__all__ = ["GIB", "MEMORY", "Check", "Learner", "Passed", "cut_out", "in_parts", "require_memory"]
 
 FloatArray = NDArray[np.float64]
 Check = Callable[[], None] | None
@@ -63,6 +62,22 @@ class Passed(NamedTuple):
     parts: int
 
 
+class Learner(Protocol):
+    """What is asked of a :class:`~.base.PropensityModel`."""
+
+    inputs: tuple[str, ...]
+    n_times: int
+    scale: Tensor
+
+    @property
+    def at_once(self) -> float: ...
+    def encode(self, structure: Structure) -> Data: ...
+    def with_spread(self, data: Data) -> tuple[Tensor, Tensor | None]: ...
+    def reach(self, mixture: Mixture) -> float | None: ...
+    def footprint(self, mixture: Mixture, density: float) -> float: ...
+    def in_passing(self, structure: Structure, memory: float, check: Check) -> Passed | None: ...
+
+
 def require_memory(memory: float, needed: float, n_particles: int) -> None:
     """Refuse what does not fit, bytes.
 
@@ -77,7 +92,7 @@ def require_memory(memory: float, needed: float, n_particles: int) -> None:
         )
 
 
-def in_parts(model: PropensityModel, structure: Structure, memory: float, check: Check = None) -> Passed:
+def in_parts(model: Learner, structure: Structure, memory: float, check: Check = None) -> Passed:
     """What a learner says of a structure, by parts where the whole takes more memory than there is.
 
     One part is computed as ever, to the bit. Where the learner has no better way, tiles are computed by as many threads
@@ -95,7 +110,7 @@ def in_parts(model: PropensityModel, structure: Structure, memory: float, check:
     n, mixture = structure.thermal.n_particles, structure.mixture
     of_one = model.footprint(mixture, structure.thermal.density)
     reach = model.reach(mixture)
-    if n * of_one <= memory or reach is None:
+    if n * of_one <= min(memory, model.at_once) or reach is None:
         return Passed(*_said(model, structure), 1)
     passed = model.in_passing(structure, memory, check)
     if passed is not None:
@@ -130,7 +145,7 @@ def in_parts(model: PropensityModel, structure: Structure, memory: float, check:
 
 
 @torch.no_grad()
-def _said(model: PropensityModel, structure: Structure) -> tuple[Tensor, Tensor | None]:
+def _said(model: Learner, structure: Structure) -> tuple[Tensor, Tensor | None]:
     data = batch_graphs([model.encode(structure)]).to(model.scale.device)
     values, spread = model.with_spread(data)
     return values.cpu(), None if spread is None else spread.cpu()

@@ -22,9 +22,10 @@ from glassmd.graphs import batch_graphs
 from glassmd.learners import LEARNERS, make_model, model_class
 from glassmd.learners.base import PropensityModel
 from glassmd.learners.linear.head import LinearHead
-from glassmd.learners.networks.bapst import BapstModel
+from glassmd.learners.networks.bapst import BapstModel, apply_layers
 from glassmd.learners.networks.slabs import Slabs, columns_of
 from glassmd.learners.networks.spatial_loss import PAIRS_PER_SHELL, draw_pairs
+from glassmd.learners.networks.sweep import sweep, sweep_plan
 from glassmd.learners.part import Labelled
 from glassmd.learners.tiles import GIB, Passed, in_parts
 from glassmd.mixtures import get_mixture
@@ -37,6 +38,9 @@ from tests.conftest import Outcome
 
 CLOSE = 1e-5
 """Of the largest number that is predicted."""
+
+SINGLE = 5e-5
+"""The same where Voronoi cells are seen, which freud finds in single precision: to 1e-5 of their size."""
 
 SMALL = {
     "bapst": {"width": 8, "n_steps": 3},
@@ -105,16 +109,16 @@ def at_once(model: PropensityModel, structure: Structure) -> tuple[Tensor, Tenso
     return model.with_spread(batch_graphs([model.encode(structure)]))
 
 
-def check_same(model: PropensityModel, structure: Structure, memory: float, least: int = 2) -> Passed:
+def check_same(model: PropensityModel, structure: Structure, memory: float, close: float = SINGLE) -> Passed:
     values, spread = at_once(model, structure)
     assert float(values.std(dim=0).min()) > 0
     found = in_parts(model, structure, memory)
-    assert found.parts >= least
+    assert found.parts > 1
     scale = float(values.abs().max())
-    torch.testing.assert_close(found.values, values.to(found.values), atol=CLOSE * scale, rtol=CLOSE)
+    torch.testing.assert_close(found.values, values.to(found.values), atol=close * scale, rtol=close)
     assert (spread is None) == (found.spread is None)
     if spread is not None and found.spread is not None:
-        torch.testing.assert_close(found.spread, spread.to(found.spread), atol=CLOSE * scale, rtol=CLOSE)
+        torch.testing.assert_close(found.spread, spread.to(found.spread), atol=close * scale, rtol=close)
     return found
 
 
@@ -131,7 +135,8 @@ LONG = [62.0, 3.5, 4.0]
 def test_every_learner_says_the_same_in_tiles(name: str) -> None:
     structure = liquid(LONG)
     model = taught(name, structure)
-    check_same(model, structure, for_tiles(model, structure))
+    precise = name in ("softness", "softness-regression", "density", "potential-energy", "debye-waller", "se3")
+    check_same(model, structure, for_tiles(model, structure), CLOSE if precise else SINGLE)
 
 
 @pytest.mark.parametrize("name", ["bapst", "botan"])
@@ -146,28 +151,33 @@ def test_networks_of_edges_say_the_same_in_a_wave(name: str, box: list[float]) -
     torch.testing.assert_close(found.values, values, atol=CLOSE * float(values.abs().max()), rtol=CLOSE)
 
 
-@pytest.mark.parametrize("d", [2, 3])
-def test_a_wave_in_columns_says_the_same_and_takes_less_memory(d: int) -> None:
-    structure = liquid([16.0, 13.0, 13.0] if d == 3 else [40.0, 26.0])
-    model = taught("bapst", structure)
-    whole = model.in_passing(structure, GIB, None)
-    n, density = structure.thermal.n_particles, structure.thermal.density
-    needed = [one for one in np.geomspace(1e5, 1e9, 60) if fits(model, structure, one)]
-    found = check_same(model, structure, needed[0])
-    assert whole is not None
-    assert whole.parts == 1
-    assert needed[0] < n * model.footprint(structure.mixture, density)
-    assert found.parts >= (4 if d == 3 else 2)
+@pytest.mark.parametrize(("box", "parts"), [([16.0, 13.0, 13.0], [1, 2, 3]), ([40.0, 26.0], [1, 3])])
+def test_a_wave_in_columns_says_the_same(box: list[float], parts: list[int]) -> None:
+    structure = liquid(box)
+    check_columns(taught("bapst", structure), structure, parts)
 
 
-def fits(model: PropensityModel, structure: Structure, memory: float) -> bool:
-    try:
-        from glassmd.learners.networks.sweep import sweep_plan
+@torch.no_grad()
+def check_columns(model: PropensityModel, structure: Structure, parts: list[int]) -> None:
+    values, _ = at_once(model, structure)
+    seen = torch.zeros(len(values), dtype=torch.int64)
+    for column in columns_of(structure.thermal.box, parts):
+        for who, latent in sweep(model._wave(), structure.thermal, column):
+            at = torch.from_numpy(who).long()
+            seen[at] += 1
+            found = apply_layers(model.decoder, latent)
+            torch.testing.assert_close(found, values[at], atol=CLOSE * float(values.abs().max()), rtol=CLOSE)
+    assert (seen == 1).all()
 
-        plan = sweep_plan(model._wave(), structure.thermal.box, structure.thermal.n_particles, memory)
-    except ModelError:
-        return False
-    return plan.bytes <= memory
+
+def test_less_memory_makes_more_columns_of_a_million_particles() -> None:
+    wave, box = BapstModel()._wave(), np.array([90.0, 90.0, 105.0])
+    plans = [sweep_plan(wave, box, 1_020_600, memory * GIB) for memory in (3.0, 2.0, 1.0)]
+    assert len(plans[0].columns) == 1
+    assert all(plan.bytes <= memory * GIB for plan, memory in zip(plans, (3.0, 2.0, 1.0), strict=True))
+    assert len(plans[0].columns) < len(plans[1].columns) < len(plans[2].columns)
+    least = sweep_plan(wave, box, 1_020_600, 0.0)
+    assert 0 < least.bytes < GIB
 
 
 @pytest.mark.parametrize("name", ["ridge", "softness", "potential-energy", "glassmlp", "se3"])
@@ -198,6 +208,7 @@ def test_a_tuned_model_in_tiles(start: str) -> None:
     labels = 2 * at_once(other, structure)[0].double() + 0.05 * torch.rand(structure.thermal.n_particles, 2)
     mask = torch.ones(len(labels), dtype=torch.bool)
     model.fit([Labelled(data, labels, mask, n_replicas=4, fold=fold) for fold in range(2)])
+    model.head.weight.normal_(0.0, 0.1)
     check_same(model.eval(), structure, for_tiles(model, structure))
 
 
@@ -213,9 +224,7 @@ def test_particles_on_the_faces_of_parts_are_in_one_of_them() -> None:
             slabs = Slabs(structure.thermal.positions, box, column, 2.0, 3, self_edges=True)
             found += [slabs.who[s : s + k] for s, k in zip(slabs.starts, slabs.needed[:, 3], strict=False)]
         assert sorted(np.concatenate(found).tolist()) == list(range(len(grid)))
-    model = taught("bapst", structure)
-    memory = next(one for one in np.geomspace(1e5, 1e9, 60) if fits(model, structure, one))
-    check_same(model, structure, memory)
+    check_columns(taught("bapst", structure), structure, [1, 2, 3])
 
 
 def test_a_small_box_is_computed_at_once_to_the_bit() -> None:
@@ -250,7 +259,8 @@ def test_threads_share_the_memory_and_say_the_same() -> None:
     finally:
         torch.set_num_threads(threads)
     assert together.parts > 1
-    torch.testing.assert_close(together.values, alone.values, atol=1e-6, rtol=CLOSE)
+    scale = float(alone.values.abs().max())
+    torch.testing.assert_close(together.values, alone.values, atol=SINGLE * scale, rtol=SINGLE)
 
 
 class StopError(Exception):

@@ -21,7 +21,7 @@ from glassmd.learners.networks.edge_blocks import Weights, edge_layout, pass_mes
 from glassmd.learners.networks.initialisation import initialise
 from glassmd.learners.networks.slabs import mean_edges
 from glassmd.learners.networks.sweep import Wave, sweep, sweep_plan
-from glassmd.learners.tiles import Check, Passed, require_memory
+from glassmd.learners.tiles import GIB, Check, Passed, require_memory
 from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
@@ -63,6 +63,7 @@ class BapstModel(SteppedModel):
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_steps": 10_000, "learning_rate": 1e-4})
     cutoff: ClassVar[float] = 2.0
     self_edges: ClassVar[bool] = True
+    at_once: ClassVar[float] = 1.5 * GIB
 
     def __init__(
         self,

@@ -27,7 +27,17 @@ from torch.nn.functional import embedding_bag
 
 from glassmd.learners.device import in_single_precision
 
-__all__ = ["EdgeLayout", "Weights", "columns", "edge_layout", "edge_step", "encode", "node_step", "pass_messages"]
+__all__ = [
+    "EdgeLayout",
+    "Weights",
+    "columns",
+    "edge_layout",
+    "edge_step",
+    "empty",
+    "encode",
+    "node_step",
+    "pass_messages",
+]
 
 _BLOCK = 2048
 """Edges of a block and thread: three blocks of 64 float32 fit into the second-level cache."""
@@ -93,7 +103,7 @@ def _sum(values: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
     return embedding_bag(order, values, offsets, mode="sum", include_last_offset=True)
 
 
-def _empty(n_rows: int, like: Tensor) -> Tensor:
+def empty(n_rows: int, like: Tensor) -> Tensor:
     """Uninitialised (n_rows, width) memory for edges, on a CPU from numpy, which asks the system for huge pages."""
     width = like.shape[-1]
     if like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64):
@@ -160,15 +170,15 @@ class MessagePassing(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """See :func:`pass_messages`; `keep` says that a derivative will be asked for."""
         weights = Weights(*w)
-        hidden: list[Tensor | None] = [_empty(len(vectors), encoded) if keep else None]
-        edges, fixed = [_empty(len(vectors), encoded)], _empty(len(vectors), encoded)
+        hidden: list[Tensor | None] = [empty(len(vectors), encoded) if keep else None]
+        edges, fixed = [empty(len(vectors), encoded)], empty(len(vectors), encoded)
         encode(weights, vectors, hidden[0], edges[0], fixed)
         nodes: list[Tensor] = [encoded]
         sums: list[Tensor] = []
         middles: list[Tensor] = []
         for _ in range(n_steps):
             # without a derivative to come, everything is overwritten in place
-            h, e = (_empty(len(vectors), encoded), _empty(len(vectors), encoded)) if keep else (None, edges[0])
+            h, e = (empty(len(vectors), encoded), empty(len(vectors), encoded)) if keep else (None, edges[0])
             to_receiver, to_sender, to_node = columns(torch.addmm(constant, nodes[-1], weights.node_latent))
             edge_step(weights, layout.sender, layout.receiver, fixed, edges[-1], to_receiver, to_sender, h, e)
             total, middle, node = node_step(weights, layout.identity, layout.offsets, e, to_node)
@@ -196,7 +206,7 @@ class MessagePassing(torch.autograd.Function):
         hidden, edges, nodes = saved[: steps + 1], saved[steps + 1 : 2 * steps + 2], saved[2 * steps + 2 :]
         nodes, sums, middles = nodes[: steps + 1], nodes[steps + 1 : 2 * steps + 1], nodes[2 * steps + 1 :]
         grads = Weights(*(torch.zeros_like(weight, memory_format=torch.contiguous_format) for weight in weights))
-        grad_edges, grad_fixed, grad_hidden = (_empty(len(vectors), nodes[-1]) for _ in range(3))
+        grad_edges, grad_fixed, grad_hidden = (empty(len(vectors), nodes[-1]) for _ in range(3))
         if grad_last is None:
             grad_edges.zero_()
         else:

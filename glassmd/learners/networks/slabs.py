@@ -25,13 +25,13 @@ __all__ = ["FINENESS", "SEARCHED", "Column", "Edges", "Slabs", "columns_of", "me
 
 FloatArray = NDArray[np.float64]
 
-FINENESS = 4
+FINENESS = 8
 """Slabs within the cutoff: thin ones keep fewer edges waiting, and each costs some milliseconds."""
 
 _SORTED = 2.0
 """Edge of the cubes in whose order the particles of a slab are, σ_AA: neighbours in space are near in memory."""
 
-SEARCHED = 2.0
+SEARCHED = 1.0
 """Thickness of what is searched for neighbours at once, in cutoffs, without what lies around it."""
 
 _ROUNDING = 1e-6

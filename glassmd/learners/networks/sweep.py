@@ -9,7 +9,7 @@ computed twice but where the wave begins and ends, and at the faces of columns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glassmd.configuration import Configuration
-from glassmd.learners.networks.edge_blocks import Weights, columns, edge_step, encode, node_step
+from glassmd.learners.networks.edge_blocks import Weights, columns, edge_step, empty, encode, node_step
 from glassmd.learners.networks.slabs import FINENESS, SEARCHED, Column, Edges, Slabs, columns_of, mean_edges
 
 __all__ = ["Wave", "sweep", "sweep_plan"]
@@ -29,8 +29,8 @@ FloatArray = NDArray[np.float64]
 _OF_AN_EDGE = 2 * 4
 """Bytes per channel: its latent vector and what the encoded one adds at every step."""
 
-_KEPT = 4 + 4 + 12
-"""Bytes of an edge: sender, receiver and vector."""
+_KEPT = 4 + 4
+"""Bytes of an edge: sender and receiver."""
 
 _FOUND = 80
 """Bytes of an edge while it is searched for."""
@@ -90,7 +90,7 @@ def _bytes(wave: Wave, per_length: float, d: int, density: float) -> float:
     around = (2 + SEARCHED) * wave.cutoff * per_length
     ring = (2 + 1 / FINENESS) * wave.cutoff * per_length * wave.n_steps
     of_edges = edges * (waiting * (_OF_AN_EDGE * width + _KEPT) + around * _FOUND)
-    return of_edges + (3 * (waiting + wave.cutoff * per_length) + ring) * width * 4
+    return of_edges + (2 * (waiting + wave.cutoff * per_length) + ring) * width * 4
 
 
 def sweep(
@@ -113,7 +113,9 @@ def sweep(
     slabs = Slabs(
         configuration.positions, configuration.box, column, wave.cutoff, wave.n_steps, self_edges=wave.self_edges
     )
-    state = _State(wave, slabs, torch.from_numpy(configuration.species[slabs.who].astype(np.int64)))
+    species = torch.from_numpy(configuration.species[slabs.who].astype(np.int64))
+    edges = mean_edges(configuration.density, configuration.dimensions, wave.cutoff, self_edges=wave.self_edges)
+    state = _State(wave, slabs, species, edges)
     for front in range(len(slabs) + wave.n_steps * slabs.reach):
         if check is not None:
             check()
@@ -125,7 +127,7 @@ def sweep(
                 state.advance(slab, step)
         done = front - wave.n_steps * slabs.reach
         if done in state.waiting:
-            latent = state.waiting.pop(done).nodes
+            latent = state.waiting.pop(done).latent
             first = slabs.starts[done]
             if count := int(slabs.needed[done, wave.n_steps]):
                 yield slabs.who[first : first + count], latent[:count]
@@ -137,7 +139,7 @@ class _Waiting:
 
     found: Edges
     species: Tensor
-    nodes: Tensor
+    latent: Tensor
     to_receiver: Tensor
     to_node: Tensor
     edges: Tensor
@@ -147,12 +149,15 @@ class _Waiting:
 class _State:
     """All that waits behind the front of a wave."""
 
-    def __init__(self, wave: Wave, slabs: Slabs, species: Tensor) -> None:
+    def __init__(self, wave: Wave, slabs: Slabs, species: Tensor, edges: float) -> None:
         self._wave, self._slabs, self._species = wave, slabs, species
         self._device, width = wave.encoded.device, wave.encoded.shape[1]
+        # one piece for all slabs that wait at a time: many would leave holes; what is not used takes no memory
+        self._size, count = int(1.1 * edges * slabs.needed[:, 1].max()) + 1, (wave.n_steps - 1) * slabs.reach + 1
+        pieces = (torch.split(empty(self._size * count, wave.encoded), self._size) for _ in range(2))
+        self._spare = list(zip(*pieces, strict=True))
         self._rings = [wave.encoded.new_zeros((slabs.ring, width)) for _ in range(wave.n_steps)]
         self._identity = torch.arange(0, dtype=torch.int32, device=self._device)
-        self._spare: list[tuple[Tensor, Tensor]] = []
         self.waiting: dict[int, _Waiting] = {}
 
     def enter(self, slab: int) -> None:
@@ -161,9 +166,8 @@ class _State:
         species = self._species[first:last].to(self._device)
         nothing = wave.encoded.new_empty((0, wave.encoded.shape[1]))
         found = Edges(*(part.to(self._device) for part in self._edges_of(slab)))
-        nodes = wave.encoded[species]
-        self.waiting[slab] = _Waiting(found, species, nodes, nothing, nothing, nothing, nothing)
-        self._tell(slab, 0, nodes)
+        self.waiting[slab] = _Waiting(found, species, nothing, nothing, nothing, nothing, nothing)
+        self._tell(slab, 0, wave.encoded[species])
 
     def _edges_of(self, slab: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         found = self._slabs.edges(slab)
@@ -178,16 +182,20 @@ class _State:
         if step == 1:
             here.edges, here.fixed = self._room(n_edges)
             encode(wave.weights, here.found.vectors[:n_edges], None, here.edges[:n_edges], here.fixed[:n_edges])
+            here.found = replace(here.found, vectors=here.found.vectors.new_empty((0, 0)))
         edges, fixed = here.edges[:n_edges], here.fixed[:n_edges]
         ends = here.found.sender[:n_edges], here.found.receiver[:n_edges]
         edge_step(wave.weights, *ends, fixed, edges, here.to_receiver, self._rings[step - 1], None, edges)
         if len(self._identity) < n_edges:
             self._identity = torch.arange(n_edges * 5 // 4, dtype=torch.int32, device=self._device)
-        _, _, here.nodes = node_step(wave.weights, self._identity[:n_edges], offsets, edges, here.to_node[:count])
+        _, _, nodes = node_step(wave.weights, self._identity[:n_edges], offsets, edges, here.to_node[:count])
         if step < wave.n_steps:
-            self._tell(slab, step, here.nodes)
+            self._tell(slab, step, nodes)
+        else:
+            here.latent = nodes
         if step == wave.n_steps or not self._slabs.needed[slab, step + 1]:
-            self._spare.append((here.edges, here.fixed))
+            if len(here.edges) == self._size:
+                self._spare.append((here.edges, here.fixed))
             here.edges = here.fixed = edges[:0]
 
     def _tell(self, slab: int, step: int, nodes: Tensor) -> None:
@@ -202,12 +210,7 @@ class _State:
         self._rings[step][: count - head] = to_sender[head:]
 
     def _room(self, n_edges: int) -> tuple[Tensor, Tensor]:
-        """Memory for so many edges, twice, used again after others."""
-        for k, (edges, _) in enumerate(self._spare):
-            if len(edges) >= n_edges:
-                return self._spare.pop(k)
-        if self._spare:
-            self._spare.pop()  # too small: another takes its place
-        size = n_edges + n_edges // 50
-        width = self._wave.encoded.shape[1]
-        return self._wave.encoded.new_empty((size, width)), self._wave.encoded.new_empty((size, width))
+        """Memory for so many edges, twice, used again after others; of its own for a slab that is far denser."""
+        if self._spare and len(self._spare[-1][0]) >= n_edges:
+            return self._spare.pop()
+        return empty(n_edges, self._wave.encoded), empty(n_edges, self._wave.encoded)
