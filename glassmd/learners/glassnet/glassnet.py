@@ -206,7 +206,7 @@ class GlassNet(Solvable):
 
     def footprint(self, mixture: Mixture, density: float) -> float:
         """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
-        return 8000.0
+        return 12_000.0 + 50.0 * self.node_scale.middle.shape[-1] + 20_000.0 * ("cage" in self.inputs)
 
     def normalised(self, data: Data) -> Tensor:
         """The blend of the linear part and the mean of the members, in units of `scale` around `shift`."""

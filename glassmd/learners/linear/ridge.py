@@ -86,7 +86,7 @@ class RidgeModel(SolvedModel):
 
     def footprint(self, mixture: Mixture, density: float) -> float:
         """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
-        return 2000.0 + 1000.0 * len(self.inputs)
+        return 2000.0 + 1000.0 * len(self.inputs) + 5000.0 * (len(self.inputs) > 1)
 
     def normalised(self, data: Data) -> Tensor:
         """(n_particles, n_times), σ_AA: labels are learned as they are."""

@@ -156,7 +156,11 @@ class SE3Model(SteppedModel):
     def footprint(self, mixture: Mixture, density: float) -> float:
         """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
         edges = mean_edges(density, self.dimensions, self.cutoff, self_edges=False)
-        return edges * (160.0 + 16 * (self.l_max + 1) ** 2) + 16.0 * self.width * (self.l_max + 1) ** 2 * self.n_layers
+        return (
+            edges * (160.0 + 16 * (self.l_max + 1) ** 2)
+            + 16.0 * self.width * (self.l_max + 1) ** 2 * self.n_layers
+            + 6000
+        )
 
     def normalised(self, data: Data) -> Tensor:
         """Raw output, (n_particles, n_times)."""

@@ -152,10 +152,8 @@ class _State:
     def __init__(self, wave: Wave, slabs: Slabs, species: Tensor, edges: float) -> None:
         self._wave, self._slabs, self._species = wave, slabs, species
         self._device, width = wave.encoded.device, wave.encoded.shape[1]
-        # one piece for all slabs that wait at a time: many would leave holes; what is not used takes no memory
-        self._size, count = int(1.1 * edges * slabs.needed[:, 1].max()) + 1, (wave.n_steps - 1) * slabs.reach + 1
-        pieces = (torch.split(empty(self._size * count, wave.encoded), self._size) for _ in range(2))
-        self._spare = list(zip(*pieces, strict=True))
+        most = np.convolve(slabs.needed[:, 1], np.ones((wave.n_steps - 1) * slabs.reach + 1)).max()
+        self._arena = _Arena(int(edges * (1.02 * most + slabs.needed[:, 1].max())), wave.encoded)
         self._rings = [wave.encoded.new_zeros((slabs.ring, width)) for _ in range(wave.n_steps)]
         self._identity = torch.arange(0, dtype=torch.int32, device=self._device)
         self.waiting: dict[int, _Waiting] = {}
@@ -180,7 +178,7 @@ class _State:
         offsets = here.found.offsets[: count + 1]
         n_edges = int(offsets[-1])
         if step == 1:
-            here.edges, here.fixed = self._room(n_edges)
+            here.edges, here.fixed = self._arena.take(slab, n_edges)
             encode(wave.weights, here.found.vectors[:n_edges], None, here.edges[:n_edges], here.fixed[:n_edges])
             here.found = replace(here.found, vectors=here.found.vectors.new_empty((0, 0)))
         edges, fixed = here.edges[:n_edges], here.fixed[:n_edges]
@@ -194,8 +192,7 @@ class _State:
         else:
             here.latent = nodes
         if step == wave.n_steps or not self._slabs.needed[slab, step + 1]:
-            if len(here.edges) == self._size:
-                self._spare.append((here.edges, here.fixed))
+            self._arena.free(slab)
             here.edges = here.fixed = edges[:0]
 
     def _tell(self, slab: int, step: int, nodes: Tensor) -> None:
@@ -209,8 +206,31 @@ class _State:
         self._rings[step][at : at + head] = to_sender[:head]
         self._rings[step][: count - head] = to_sender[head:]
 
-    def _room(self, n_edges: int) -> tuple[Tensor, Tensor]:
-        """Memory for so many edges, twice, used again after others; of its own for a slab that is far denser."""
-        if self._spare and len(self._spare[-1][0]) >= n_edges:
-            return self._spare.pop()
-        return empty(n_edges, self._wave.encoded), empty(n_edges, self._wave.encoded)
+
+class _Arena:
+    """One piece of memory for the edges of all slabs that wait at a time, twice: many pieces would leave holes.
+
+    Args:
+        size: Edges that there is room for.
+        like: A tensor of their width.
+    """
+
+    def __init__(self, size: int, like: Tensor) -> None:
+        self._like, self._pieces = like, (empty(size, like), empty(size, like))
+        self._taken: dict[int, tuple[int, int]] = {}
+        self._next = 0
+
+    def take(self, slab: int, n_edges: int) -> tuple[Tensor, Tensor]:
+        """Room for the edges of a slab, behind that of the slab before; of its own where it is too dense for that."""
+        size = len(self._pieces[0])
+        first = self._next if self._next + n_edges <= size else 0
+        last = first + n_edges
+        if last > size or any(begin < last and first < end for begin, end in self._taken.values()):
+            return empty(n_edges, self._like), empty(n_edges, self._like)
+        self._taken[slab], self._next = (first, last), last
+        edges, fixed = (piece[first:last] for piece in self._pieces)
+        return edges, fixed
+
+    def free(self, slab: int) -> None:
+        """The room of a slab is another's."""
+        self._taken.pop(slab, None)
