@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from glassmd_cli.options import (
 )
 
 from glassmd.engines.cutting import require_ranks
+from glassmd.errors import SettingsError
 from glassmd.models.choice import model_for
 from glassmd.models.family import numbers_that_see, read_cards
 from glassmd.models.guard import require_temperature
@@ -77,6 +79,9 @@ def predict(
     engine: EngineOption = EngineName.auto,
     device: DeviceOption = DeviceName.auto,
     ranks: RanksOption = None,
+    memory: Annotated[
+        float, typer.Option("--memory", help="GiB that a prediction may hold: large snapshots go through in parts.")
+    ] = 3.0,
     force: Annotated[
         bool, typer.Option("--force", help="Predict liquids, too, that are unlike all that the model has seen.")
     ] = False,
@@ -94,6 +99,8 @@ def predict(
     if temperature is not None:
         require_temperature(temperature)
     require_ranks(ranks)
+    if not 0 < memory < inf:
+        raise SettingsError(f"found --memory {memory:g}", "GiB above 0", "try --memory 3")
     format_of(snapshot)
     inputs = None if input_ is None else inputs_of(input_)
     directory = model_for(snapshot, liquid, kinds) if model is None else model_directory(model)
@@ -124,6 +131,7 @@ def predict(
         engine=engine.value,
         device=device.value,
         ranks=ranks,
+        memory=memory,
         force=force,
     )
     if plot is not None:

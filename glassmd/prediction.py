@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
 from glassmd.engines import DeviceChoice, Engine, EngineChoice, get_engine
 from glassmd.engines.base import require_fit
 from glassmd.errors import EngineError, ModelError
-from glassmd.graphs import batch_graphs
 from glassmd.learners.device import torch_device
+from glassmd.learners.tiles import GIB, MEMORY, in_parts
 from glassmd.mixtures import Mixture, mixture_of
 from glassmd.models.cages import cages_at
 from glassmd.models.card import ModelCard
@@ -58,6 +56,7 @@ class Prediction:
         inputs: What was looked at.
         input_cost: By input: what computing it took; see :attr:`glassmd.stream.structures.Structures.cost`.
         seconds: What the prediction took besides.
+        parts: Into how many parts the snapshot was divided for want of memory.
         tau_alpha: √(mσ²/ε), of the liquid, where the model has times in units of it.
         target: What is predicted, the model's.
     """
@@ -71,6 +70,7 @@ class Prediction:
     inputs: tuple[str, ...] = ()
     input_cost: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
+    parts: int = 1
     tau_alpha: float | None = None
     target: Target = PROPENSITY
 
@@ -86,6 +86,7 @@ def predict(
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
     ranks: int | None = None,
+    memory: float = MEMORY,
     force: bool = False,
     check: Callable[[], None] | None = None,
 ) -> Prediction:
@@ -106,12 +107,14 @@ def predict(
         engine: What computes the inputs, as in settings.
         device: Where it does, and where a network computes; `auto` takes the CPU where a GPU has no room.
         ranks: That it cuts the configuration among; by default 1, and from 100,000 particles on one for each core.
+        memory: GiB that the prediction may hold at a time; a snapshot that takes more goes through in parts, by as many
+            threads as torch has.
         force: Predict liquids, too, that are unlike all of the model's training.
         check: Called about once a second while they are computed; what it raises ends it.
 
     Raises:
         ModelError: The model does not fit the configuration, has seen nothing like it or does not know a time, or the
-            temperature is needed.
+            temperature is needed, or the memory is too little.
         EngineError: Inputs are needed and there is no engine, or it failed.
     """
     if model is None:
@@ -139,7 +142,7 @@ def predict(
     usable, warnings = making.usable(models)
     seen = [loaded.model.inputs for loaded in usable]
     plan = plan_of([loaded.card for loaded in usable], seen, guarded.temperature, times)
-    found = {k: _at_own_times(making.of(usable[k]), usable[k], guarded, device) for k in plan.parts}
+    found = {k: _at_own_times(making.of(usable[k]), usable[k], guarded, device, memory, check) for k in plan.parts}
     return Prediction(
         times=plan.times,
         propensity=plan.together({k: one.propensity for k, one in found.items()}),
@@ -154,6 +157,7 @@ def predict(
         inputs=tuple(name for name in INPUTS if any(name in seen[k] for k in plan.parts)),
         input_cost=making.cost,
         seconds=sum(one.seconds for one in found.values()),
+        parts=max(one.parts for one in found.values()),
         tau_alpha=tau_alpha_at(card, guarded.temperature),
         target=card.target,
     )
@@ -255,18 +259,25 @@ class _Making:
         return requests_for(loaded.model.inputs, cages_at(loaded.card, self.temperature))
 
 
-def _at_own_times(structure: Structure, loaded: LoadedModel, guarded: Guarded, device: DeviceChoice) -> Prediction:
+def _at_own_times(
+    structure: Structure,
+    loaded: LoadedModel,
+    guarded: Guarded,
+    device: DeviceChoice,
+    memory: float = MEMORY,
+    check: Callable[[], None] | None = None,
+) -> Prediction:
     """What a model says at the times of its card."""
     where, started = torch_device(device, loaded.model), time.monotonic()
-    data = batch_graphs([loaded.model.encode(structure)])
     try:
-        values, spread = _computed(loaded, data, where)
+        found = in_parts(loaded.model.eval().to(where), structure, memory * GIB, check)
     except torch.OutOfMemoryError as error:
         if device != "auto":
             raise EngineError(
                 f"found no room on the GPU for {structure.thermal.n_particles:,} particles", "some", "try --device cpu"
             ) from error
-        values, spread = _computed(loaded, data, torch.device("cpu"))
+        found = in_parts(loaded.model.to("cpu"), structure, memory * GIB, check)
+    values, spread = _by_time(found.values), None if found.spread is None else _by_time(found.spread)
     std = _residual(structure.thermal, loaded) if spread is None else spread
     return Prediction(
         times=list(loaded.card.times),
@@ -276,6 +287,7 @@ def _at_own_times(structure: Structure, loaded: LoadedModel, guarded: Guarded, d
         temperature_from=guarded.temperature_from,
         warnings=guarded.warnings(),
         seconds=time.monotonic() - started,
+        parts=found.parts,
         target=loaded.card.target,
     )
 
@@ -292,19 +304,8 @@ def _widened(
     return np.hypot(std * np.maximum(guarded.distance, 1.0), beyond * values)
 
 
-@torch.no_grad()
-def _computed(
-    loaded: LoadedModel, data: Data, where: torch.device
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """What is predicted and, where the model knows it, its spread, (n_times, n_particles) each."""
-    loaded.model.eval().to(where)
-    data = copy(data).to(where)
-    values, spread = loaded.model.with_spread(data)
-    return _by_time(values), None if spread is None else _by_time(spread)
-
-
 def _by_time(tensor: Tensor) -> NDArray[np.float64]:
-    return tensor.cpu().numpy().astype(np.float64).T
+    return tensor.numpy().astype(np.float64).T
 
 
 def predict_samples(
@@ -408,7 +409,7 @@ def _at_all_times(
         structure = structures.of(sample).cut_off_as(mixture_of(loaded.card.mixture))
         require_model_fit(structure.thermal, loaded.card)
         guarded = guard(loaded.card, structure.thermal, structure.temperature)
-        found.append(_at_own_times(structure, loaded, guarded, settings.device))
+        found.append(_at_own_times(structure, loaded, guarded, settings.device, check=check))
     return found, structures.cost
 
 

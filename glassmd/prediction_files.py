@@ -16,6 +16,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines import DeviceChoice, EngineChoice
 from glassmd.errors import RunError, SettingsError, TrajectoryError
 from glassmd.fields import label_chunk
+from glassmd.learners.tiles import MEMORY
 from glassmd.ledger.keys import KINDS, key_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.mixtures import Mixture, mixture_of
@@ -90,6 +91,7 @@ def predict_file(
     engine: EngineChoice = "auto",
     device: DeviceChoice = "auto",
     ranks: int | None = None,
+    memory: float = MEMORY,
     force: bool = False,
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[dict[str, Any], Configuration, Prediction]:
@@ -110,6 +112,7 @@ def predict_file(
         engine: What computes the inputs that the model sees, as in settings.
         device: Where it does, and where a network computes.
         ranks: That it cuts a frame among, as in settings.
+        memory: GiB that a prediction may hold at a time; see :func:`glassmd.prediction.predict`.
         force: Predict liquids, too, that are unlike all of the model's training.
         show: Told how many frames of how many are done.
 
@@ -152,6 +155,7 @@ def predict_file(
                 engine=engine,
                 device=device,
                 ranks=ranks,
+                memory=memory,
                 force=force,
             )
             return replace(found, temperature_from=known.told_by, warnings=[*found.warnings, *known.warnings()])
@@ -184,6 +188,7 @@ def predict_file(
         "model_version": None if told is None else told.version,
         "input_cost": done.cost,
         "prediction_seconds": done.seconds,
+        "parts": prediction.parts,
         "temperature": prediction.temperature,
         "temperature_from": prediction.temperature_from,
         "warnings": [*_warnings(loaded), *contradicted, *done.warnings, *notes],

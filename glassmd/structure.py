@@ -84,6 +84,7 @@ class Structure:
             σ_AA, in the same convention, or None.
         debye_waller: (n_particles,) float64 mean squared deviation from the cage position, σ_AA², or None.
         rattling: More of the same replicas: how each particle shakes, in which direction, or None.
+        whole: Where this is a tile, what it was cut out of: means over all particles are over the whole's.
 
     Raises:
         InputError: Shapes that do not match, non-finite numbers, a temperature that is not above 0.
@@ -106,6 +107,7 @@ class Structure:
     cage: NDArray[np.float64] | None = None
     debye_waller: NDArray[np.float64] | None = None
     rattling: Rattling | None = None
+    whole: Structure | None = None
 
     def __post_init__(self) -> None:
         n, d = self.thermal.n_particles, self.thermal.dimensions
@@ -140,6 +142,11 @@ class Structure:
         own, other = self.mixture.identity(), mixture.identity()
         alike = {**own, "truncation": other["truncation"]} == other
         return replace(self, mixture=mixture) if alike and own != other else self
+
+    def drift(self, name: str, base: str) -> NDArray[np.float64]:
+        """(d,) how far the positions `name` lie from the positions `base`, the mean over all particles, σ_AA."""
+        of = self.whole or self
+        return np.asarray((of.positions(name) - of.positions(base)).mean(axis=0))
 
     def available(self) -> tuple[str, ...]:
         """The inputs that are there, in the order of :data:`INPUTS`."""

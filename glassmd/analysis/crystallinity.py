@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
+from glassmd.neighbour_search import pairs_within
 
 __all__ = ["crystalline_fraction", "crystalline_particles"]
 
@@ -80,16 +81,10 @@ def _bonds(
     configuration: Configuration, cutoff: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Both directions of every pair closer than `cutoff`, sorted by the first particle."""
-    from vesin import NeighborList  # imports torch, which a simulating worker does without
-
-    d = configuration.dimensions
-    # In the plane the third direction is periodic too, too long to matter.
-    box = np.append(configuration.box, [3 * cutoff] * (3 - d))
-    points = np.pad(configuration.positions, ((0, 0), (0, 3 - d)))
-    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
-    i, j, bonds = search.compute(points=points, box=np.diag(box), periodic=True, quantities="ijD")
-    order = np.argsort(i, kind="stable")
-    return i[order].astype(np.int64), j[order].astype(np.int64), bonds[order][:, :d]
+    i, j, forth, _ = pairs_within(configuration.positions, configuration.box, cutoff, with_vectors=True)
+    first = np.concatenate([i, j]).astype(np.int64)
+    order = np.argsort(first, kind="stable")
+    return first[order], np.concatenate([j, i]).astype(np.int64)[order], np.concatenate([forth, -forth])[order]
 
 
 def _sixfold(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from glassmd.analysis.spatial import pairs_within
 from glassmd.configuration import Configuration
 from glassmd.mixtures import Mixture
+from glassmd.neighbour_search import pairs_within
 from glassmd.pair_potential import pair_potential
 
 __all__ = ["Energy", "energy_of"]
@@ -39,7 +39,7 @@ def energy_of(configuration: Configuration, mixture: Mixture) -> Energy:
         (-0.5, 0.0)
     """
     n, d = configuration.positions.shape
-    i, j, r = pairs_within(configuration, float(mixture.r_cut.max()))
+    i, j, r, _ = pairs_within(configuration.positions, configuration.box, float(mixture.r_cut.max()))
     u = pair_potential(r, configuration.species[i], configuration.species[j], mixture)
     virial = -float((r * u.slope).sum()) / (d * configuration.volume)
     return Energy(float(u.energy.sum()) / n, virial)

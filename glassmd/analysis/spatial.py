@@ -21,17 +21,16 @@ of every product; it is put back. A single configuration is measured around its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from vesin import NeighborList
 
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError
 
-__all__ = ["PairSums", "correlation_length", "jackknife", "pair_sums", "pairs_within"]
+__all__ = ["PairSums", "correlation_length", "jackknife", "pair_sums"]
 
 FloatArray = NDArray[np.float64]
 
@@ -41,6 +40,9 @@ SHELL = 0.25
 SHORTEST = 1.0
 """Where the fit of ξ begins, σ_AA: below, G tells how a particle differs from its neighbours, not how far
 mobility reaches."""
+
+_AT_ONCE = 250_000
+"""Pairs that are looked at at a time: their distances fit a core's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,17 +178,20 @@ def _sums_of_one(
     """The sums of :class:`PairSums` for one configuration."""
     p = np.asarray(values, np.float64)[:, mask]
     n_shells = len(edges) - 1
-    i, j, r = pairs_within(configuration, float(edges[-1]), mask)
-    which = np.minimum((r / edges[1]).astype(np.int64), n_shells - 1)
-
-    def by_shell(weights: FloatArray | None = None) -> FloatArray:
-        return np.bincount(which, weights, n_shells).astype(np.float64)
-
+    pairs, distances = np.zeros(n_shells), np.zeros(n_shells)
+    products, ends = np.zeros((2, len(p), n_shells))
+    for i, j, r in _pairs(configuration.positions[mask], configuration.box, float(edges[-1])):
+        which = np.minimum((r / edges[1]).astype(np.int64), n_shells - 1)
+        pairs += np.bincount(which, minlength=n_shells)
+        distances += np.bincount(which, r, n_shells)
+        for field, product, end in zip(p, products, ends, strict=True):
+            product += np.bincount(which, field[i] * field[j], n_shells)
+            end += np.bincount(which, field[i] + field[j], n_shells)
     return {
-        "pairs": by_shell(),
-        "distances": by_shell(r),
-        "products": np.array([by_shell(field[i] * field[j]) for field in p]),
-        "ends": np.array([by_shell(field[i] + field[j]) for field in p]),
+        "pairs": pairs,
+        "distances": distances,
+        "products": products,
+        "ends": ends,
         "particles": np.array(float(p.shape[1])),
         "totals": p.sum(axis=1),
         "squares": (p**2).sum(axis=1),
@@ -194,28 +199,27 @@ def _sums_of_one(
     }
 
 
-def pairs_within(
-    configuration: Configuration, cutoff: float, mask: NDArray[np.bool_] | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
-    """Every pair of particles within a distance once, by cells.
+def _pairs(
+    points: FloatArray, box: FloatArray, cutoff: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]]:
+    """Every pair closer than half of the shortest edge or less once, some at a time: numbers and distances.
 
-    Args:
-        configuration: Which.
-        cutoff: The distance, σ_AA.
-        mask: (n_particles,) the particles that count; all by default.
-
-    Returns:
-        (n_pairs,) numbers of both among those that count, and their distance, σ_AA.
+    Cells would save nothing: a sphere of half the box is half of it. Particles are compared with all later ones.
     """
-    d = configuration.dimensions
-    points, box = configuration.positions, np.diag(configuration.box)
-    points = points if mask is None else points[mask]
-    if d == 2:  # vesin knows three dimensions: a plane without periodicity across it
-        points = np.column_stack([points, np.zeros(len(points))])
-        box = np.diag([*configuration.box, 1.0])
-    search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
-    i, j, r = search.compute(points, box, (True, True, d == 3), "ijd", copy=True)
-    return i.astype(np.int64), j.astype(np.int64), r
+    n, first = len(points), 0
+    columns = np.ascontiguousarray(points.T)
+    while first < n - 1:
+        last = min(first + max(_AT_ONCE // (n - first), 1), n - 1)
+        squares = np.zeros((last - first, n - first))
+        for x, edge in zip(columns, box, strict=True):
+            apart = x[None, first:] - x[first:last, None]
+            apart -= edge * np.rint(apart / edge)
+            squares += apart**2
+        i, j = np.nonzero(squares < cutoff**2)
+        later = j > i
+        i, j = i[later], j[later]
+        yield i + first, j + first, np.sqrt(squares[i, j])
+        first = last
 
 
 def correlation_length(radii: FloatArray, correlation: FloatArray) -> float:

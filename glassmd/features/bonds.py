@@ -81,8 +81,7 @@ def bond_features(
     columns = [np.exp(-((r[:, None] - np.array(_CENTRES)) ** 2) / (2 * _WIDTH**2)), ((r - 1.2) / 0.3)[:, None]]
     for name in inputs:
         if name != base:
-            apart = structure.positions(name) - structure.positions(base)
-            apart = apart - apart.mean(axis=0)
+            apart = structure.positions(name) - structure.positions(base) - structure.drift(name, base)
             length = np.linalg.norm(near.vectors + apart[j] - apart[i], axis=1)
             ends = [np.einsum("pa,pa->p", apart[end], along) for end in (i, j)]
             columns.append(np.stack([length - r, *ends], axis=1) / _DISPLACED)

@@ -1,28 +1,31 @@
 """Who is near whom: every periodic pair within a cutoff, grouped by particle and by its neighbours' species.
 
-vesin finds the pairs, every image within the cutoff for itself.
+Every image within the cutoff counts for itself. Where the pairs of all particles are too many at once, they are
+searched in parts of the box (:func:`neighbour_blocks`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from vesin import NeighborList
 
 from glassmd.errors import InputError
+from glassmd.neighbour_search import HalfList, pairs_within
 
 __all__ = [
+    "BoxPart",
     "Neighbours",
+    "box_parts",
     "checked",
     "find_neighbours",
     "half_list",
-    "joined",
     "neighbour_blocks",
     "spatial_order",
     "wrapped",
@@ -36,12 +39,15 @@ MAX_PAIRS_PER_PARTICLE = 20_000
 _BLOCK = 256
 """Particles whose pairs are at work at a time."""
 
+PAIRS_AT_ONCE = 16_000_000
+"""Pairs that are searched at once, each counted once: some 400 MB of distances, 650 MB of vectors."""
+
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
     """All pairs within a cutoff, each in both directions, sorted by the centre and then by the neighbour's species.
 
-    Of all particles, or of a block of successive ones (:func:`neighbour_blocks`), whose neighbours may be outside it.
+    Of all particles, or of a block of them (:func:`neighbour_blocks`), whose neighbours may be outside it.
 
     Attributes:
         species: int64, of all particles.
@@ -54,6 +60,7 @@ class Neighbours:
         starts: (n_particles · n_species + 1,) int64: the neighbours of species s of particle i are the pairs from
             `starts[i · n_species + s]` on.
         first: Index of the block's first particle.
+        among: (n_centres,) int64 numbers of the block's particles; None: successive ones from `first` on.
     """
 
     species: NDArray[np.int64]
@@ -65,6 +72,7 @@ class Neighbours:
     distances: FloatArray
     starts: NDArray[np.int64]
     first: int = 0
+    among: NDArray[np.int64] | None = None
 
     @property
     def n_particles(self) -> int:
@@ -72,9 +80,9 @@ class Neighbours:
         return (len(self.starts) - 1) // self.n_species
 
     @property
-    def block(self) -> slice:
+    def block(self) -> slice | NDArray[np.int64]:
         """Where the centres are among all particles."""
-        return slice(self.first, self.first + self.n_particles)
+        return self.among if self.among is not None else slice(self.first, self.first + self.n_particles)
 
     @property
     def species_of_ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -100,7 +108,7 @@ class Neighbours:
         starts = np.searchsorted(near, self.starts)
         vectors = self.vectors[near] if len(self.vectors) else self.vectors
         parts = self.centre[near], self.neighbour[near], vectors, self.distances[near]
-        return Neighbours(self.species, self.n_species, cutoff, *parts, starts, self.first)
+        return Neighbours(self.species, self.n_species, cutoff, *parts, starts, self.first, self.among)
 
     def sum_per_species(self, values: NDArray[Any]) -> NDArray[Any]:
         """Sum over the neighbours of each species: (n_pairs,) or (n_pairs, k) to (n_particles, n_species[, k])."""
@@ -154,48 +162,114 @@ def neighbour_blocks(
 ) -> Iterator[Neighbours]:
     """The pairs of :func:`find_neighbours`, in the same order, of `size` particles at a time.
 
-    Everything is searched once; sorted are the pairs of one block, which fit a core's cache where the particles are
-    in :func:`spatial_order`.
+    Everything is searched once, or, where that is more than :data:`PAIRS_AT_ONCE`, part after part of the box; then
+    the blocks are of particles of a part, :attr:`Neighbours.block`, and all of them together are all particles. Sorted
+    are the pairs of one block, which fit a core's cache where the particles are in :func:`spatial_order`.
 
     Example:
         >>> both = list(neighbour_blocks([[0.1, 0, 0], [8.9, 0, 0]], [9, 9, 9], [0, 1], cutoff=2.0, size=1))
         >>> [(one.first, one.centre.tolist(), one.neighbour.tolist()) for one in both]
         [(0, [0], [1]), (1, [0], [0])]
     """
-    pairs = _unsorted_pairs(positions, box, species, cutoff, n_species, with_vectors)
-    n = len(pairs.species)
-    (forward, ends), (backward, back_ends) = _by_block(pairs.half.i, n, size), _by_block(pairs.half.j, n, size)
+    points, edges, kinds, count = _checked_species(positions, box, species, n_species)
+    _require_believable(points, edges, cutoff, MAX_PAIRS_PER_PARTICLE)
+    parts = box_parts(points, edges, cutoff)
+    if len(parts) == 1:
+        pairs = _unsorted_pairs(points, edges, kinds, cutoff, count, with_vectors)
+        yield from _blocks(pairs, size)
+    for part in parts if len(parts) > 1 else ():
+        who, moved, cell, periodic = part.cut_out(points, edges, cutoff)
+        half = pairs_within(moved, cell, cutoff, with_vectors=with_vectors, periodic=periodic)
+        pairs = _Unsorted(half, kinds[who], count, points.shape[1], cutoff)
+        inner = int(part.inside(points, edges).sum())
+        for near in _blocks(pairs, size, inner):
+            yield replace(near, species=kinds, neighbour=who[near.neighbour], among=who[near.block].astype(np.int64))
+
+
+def _blocks(pairs: _Unsorted, size: int, count: int | None = None) -> Iterator[Neighbours]:
+    """Of the first `count` particles."""
+    n = len(pairs.species) if count is None else count
+    i, j = pairs.half.i, pairs.half.j
+    if count is None:
+        (forward, ends), (backward, back_ends) = _by_block(i, n, size), _by_block(j, n, size)
+    else:
+        own, other = (np.flatnonzero(end < n).astype(np.int32) for end in (i, j))
+        (forward, ends), (backward, back_ends) = _by_block(i[own], n, size), _by_block(j[other], n, size)
+        forward, backward = own[forward], other[backward]
     for block, first in enumerate(range(0, n, size)):
         there = forward[ends[block] : ends[block + 1]]
         back = backward[back_ends[block] : back_ends[block + 1]]
         yield _sorted_pairs(pairs, there, back, first, min(first + size, n))
 
 
-def joined(blocks: Sequence[Neighbours]) -> Neighbours:
-    """The pairs of successive blocks of all particles as one."""
-    first = blocks[0]
-    offsets = np.cumsum([0, *(len(block.distances) for block in blocks)])
-    starts = [block.starts[:-1] + offset for block, offset in zip(blocks, offsets, strict=False)]
-    return replace(
-        first,
-        centre=np.concatenate([block.centre + np.int32(block.first) for block in blocks]),
-        neighbour=np.concatenate([block.neighbour for block in blocks]),
-        vectors=np.concatenate([block.vectors for block in blocks]),
-        distances=np.concatenate([block.distances for block in blocks]),
-        starts=np.concatenate([*starts, offsets[-1:]]),
-    )
+class BoxPart(NamedTuple):
+    """A part of a box, cut along some axes.
 
-
-class HalfList(NamedTuple):
-    """Every pair once: vesin's arrays, and `search`, to whose memory they belong.
-
-    `forth` holds vectors from i to j (n_pairs, d) or distances (n_pairs,).
+    Attributes:
+        place: (d,) which, along each axis.
+        parts: (d,) into how many the box is cut.
     """
 
-    i: NDArray[np.integer[Any]]
-    j: NDArray[np.integer[Any]]
-    forth: FloatArray
-    search: NeighborList
+    place: NDArray[np.int64]
+    parts: NDArray[np.int64]
+
+    def inside(self, points: FloatArray, box: FloatArray) -> NDArray[np.bool_]:
+        """(n_particles,) who is in it; every particle in the box is in one part."""
+        found = np.ones(len(points), np.bool_)
+        for k in np.flatnonzero(self.parts > 1):
+            at = np.clip((points[:, k] / box[k] + 0.5) * self.parts[k], 0, self.parts[k] - 1).astype(np.int64)
+            found &= at == self.place[k]
+        return found
+
+    def cut_out(
+        self, points: FloatArray, box: FloatArray, halo: float
+    ) -> tuple[NDArray[np.int32], FloatArray, FloatArray, tuple[bool, ...]]:
+        """The part and what is around it.
+
+        Args:
+            points: (n_particles, d) in the box, σ_AA.
+            box: (d,), σ_AA.
+            halo: Everything as near as that to the part is cut out, too; along an axis on which it reaches around the
+                box, everything, σ_AA.
+
+        Returns:
+            (n,) int32 numbers of the particles, first those of the part, each ascending; their positions (n, d) around
+            the middle of the part, without jumps; (d,) edges of what was cut out, those of the box along axes that
+            were not cut; along which axes it is periodic.
+        """
+        edge = box / self.parts
+        cut = (self.parts > 1) & (edge + 2 * halo < box)
+        middle = np.where(cut, (self.place + 0.5) * edge - box / 2, 0.0)
+        near = np.ones(len(points), np.bool_)
+        for k in np.flatnonzero(cut):
+            apart = points[:, k] - middle[k]
+            near &= np.abs(apart - box[k] * np.rint(apart / box[k])) <= edge[k] / 2 + halo * (1 + 1e-9)
+        inside = self.inside(points, box)
+        who = np.concatenate([np.flatnonzero(inside), np.flatnonzero(near & ~inside)]).astype(np.int32)
+        moved = points[who] - middle
+        for k in np.flatnonzero(cut):
+            moved[:, k] -= box[k] * np.rint(moved[:, k] / box[k])
+        return who, moved, np.where(cut, edge + 2 * halo, box), tuple((~cut).tolist())
+
+
+def box_parts(points: FloatArray, box: FloatArray, cutoff: float, most: int | None = None) -> list[BoxPart]:
+    """A box in as many parts as it takes for the pairs of each, and of what is around it, not to be too many at once.
+
+    Args:
+        points: (n_particles, d), σ_AA.
+        box: (d,), σ_AA.
+        cutoff: Of the pairs, σ_AA.
+        most: Pairs, each counted once; :data:`PAIRS_AT_ONCE` by default.
+    """
+    most, per_volume = most or PAIRS_AT_ONCE, len(points) / float(np.prod(box)) * _expected(points, box, cutoff) / 2
+    parts = np.ones(len(box), np.int64)
+
+    def around() -> FloatArray:
+        return np.where(parts > 1, np.minimum(box / parts + 2 * cutoff, box), box)
+
+    while float(np.prod(around())) * per_volume > most and float((box / parts).max()) > cutoff:
+        parts[int(np.argmax(box / parts))] += 1
+    return [BoxPart(np.array(place), parts) for place in product(*(range(count) for count in parts))]
 
 
 def half_list(points: FloatArray, box: FloatArray, cutoff: float, *, most: int, with_vectors: bool = True) -> HalfList:
@@ -211,20 +285,24 @@ def half_list(points: FloatArray, box: FloatArray, cutoff: float, *, most: int, 
     Raises:
         InputError: A cutoff that is not above 0, or one with absurdly many neighbours.
     """
+    _require_believable(points, box, cutoff, most)
+    return pairs_within(points, box, cutoff, with_vectors=with_vectors)
+
+
+def _expected(points: FloatArray, box: FloatArray, cutoff: float) -> float:
+    """Neighbours of a particle, by the density."""
     n, d = points.shape
-    expected = n / float(np.prod(box)) * (math.pi, 4 / 3 * math.pi)[d - 2] * cutoff**d
+    return float(n / np.prod(box) * (math.pi, 4 / 3 * math.pi)[d - 2] * cutoff**d)
+
+
+def _require_believable(points: FloatArray, box: FloatArray, cutoff: float, most: int) -> None:
+    expected = _expected(points, box, cutoff)
     if not cutoff > 0 or expected > most:
         raise InputError(
             f"found about {expected:.0f} neighbours within cutoff {cutoff:g} in a box of {box.tolist()}",
             f"a positive length with at most {most} neighbours",
             "check the box and the cutoff",
         )
-    cell = np.diag(box)
-    if d == 2:  # vesin knows three dimensions: a plane without periodicity across it
-        points, cell = np.column_stack([points, np.zeros(n)]), np.diag([*box, 1.0])
-    search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
-    i, j, forth = search.compute(points, cell, (True, True, d == 3), "ijD" if with_vectors else "ijd", copy=False)
-    return HalfList(i, j, forth[:, :d] if with_vectors else forth, search)
 
 
 class _Unsorted(NamedTuple):
@@ -240,12 +318,19 @@ class _Unsorted(NamedTuple):
 def _unsorted_pairs(
     positions: ArrayLike, box: ArrayLike, species: ArrayLike, cutoff: float, n_species: int | None, with_vectors: bool
 ) -> _Unsorted:
+    points, edges, kinds, count = _checked_species(positions, box, species, n_species)
+    half = half_list(points, edges, cutoff, most=MAX_PAIRS_PER_PARTICLE, with_vectors=with_vectors)
+    return _Unsorted(half, kinds, count, points.shape[1], cutoff)
+
+
+def _checked_species(
+    positions: ArrayLike, box: ArrayLike, species: ArrayLike, n_species: int | None
+) -> tuple[FloatArray, FloatArray, NDArray[np.int64], int]:
     points, edges, kinds = checked(positions, box, species)
     count = int(kinds.max()) + 1 if n_species is None else n_species
     if kinds.min() < 0 or kinds.max() >= count:
         raise InputError(f"found species {np.unique(kinds).tolist()}", f"0 to {count - 1}")
-    half = half_list(points, edges, cutoff, most=MAX_PAIRS_PER_PARTICLE, with_vectors=with_vectors)
-    return _Unsorted(half, kinds, count, points.shape[1], cutoff)
+    return points, edges, kinds, count
 
 
 def _by_block(ends: NDArray[np.integer[Any]], n: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

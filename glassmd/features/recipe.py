@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from glassmd.errors import InputError
 from glassmd.features.angular import SCHOENHOLZ_ANGULAR, AngularFunctions
-from glassmd.features.neighbours import Neighbours, checked, joined, neighbour_blocks, spatial_order
+from glassmd.features.neighbours import checked, neighbour_blocks, spatial_order
 from glassmd.features.physical import n_physical_quantities, physical_quantities
 from glassmd.features.radial import SCHOENHOLZ_RADIAL, RadialShells
-from glassmd.features.recursion import AVERAGING, generations
-from glassmd.features.voronoi import voronoi_cells
+from glassmd.features.recursion import AVERAGING, Averages
+from glassmd.features.voronoi import VORONOI_REACH, voronoi_cells
 from glassmd.mixtures import Mixture
 
-__all__ = ["RECIPES", "Recipe", "describe", "n_columns"]
+__all__ = ["RECIPES", "Recipe", "describe", "n_columns", "reach_of"]
 
 
 @dataclass(frozen=True)
@@ -92,41 +92,60 @@ def describe(
         raise InputError(f"found positions {points.shape}", f"(n_particles, {mixture.dimensions}) for {mixture.name}")
     order = spatial_order(points, edges)
     points, kinds = points[order], kinds[order]
-    columns, near = _base(points, edges, kinds, mixture, recipe)
-    parts = [columns, *generations(columns, near, recipe.generations)] if near else [columns]
-    result = np.empty((len(points), sum(part.shape[1] for part in parts)), np.float32)
-    result[order] = np.hstack(parts)
+    columns, averages = _base(points, edges, kinds, mixture, recipe)
+    width = columns.shape[1]
+    result = np.empty((len(points), width * (recipe.generations + 1)), np.float32)
+    for generation in range(recipe.generations + 1):
+        if generation:
+            columns = averages.of(columns)
+        result[order, generation * width : (generation + 1) * width] = columns
     return result
+
+
+def reach_of(recipe: Recipe, mixture: Mixture) -> float:
+    """How far from a particle :func:`describe` looks, σ_AA.
+
+    Example:
+        >>> from glassmd.mixtures import get_mixture
+        >>> round(reach_of(RECIPES["recursive"], get_mixture("kob-andersen")), 6)
+        14.5
+    """
+    base = [*(grid.cutoff for grid in recipe.radial), *_reaches(recipe, mixture)]
+    if recipe.physical:
+        base.append(VORONOI_REACH)
+    return max(base) + recipe.generations * recipe.averaging
+
+
+def _reaches(recipe: Recipe, mixture: Mixture) -> list[float]:
+    """How far the pairs with vectors are searched, for whom."""
+    reaches = [family.cutoff for family in recipe.angular]
+    if recipe.physical:
+        reaches += [float(mixture.r_cut.max()), 1.5 * float(np.max(mixture.sigma))]
+    return [*reaches, recipe.averaging] if recipe.generations else reaches
 
 
 def _base(
     points: NDArray[np.float64], box: NDArray[np.float64], kinds: NDArray[np.int64], mixture: Mixture, recipe: Recipe
-) -> tuple[NDArray[np.float32], Neighbours | None]:
-    """Generation 0, and the pairs to average over: one search for shells, another for what needs vectors too."""
-    n_species = len(mixture.species)
-    reaches = [family.cutoff for family in recipe.angular]
-    if recipe.physical:
-        reaches += [float(mixture.r_cut.max()), 1.5 * float(np.max(mixture.sigma))]
-        cells = voronoi_cells(points, box)
-    if recipe.generations:
-        reaches.append(recipe.averaging)
-    parts: list[NDArray[np.float32]] = []
+) -> tuple[NDArray[np.float32], Averages]:
+    """Generation 0, and what averages it: one search for shells, another for what needs vectors too."""
+    n_species, averages = len(mixture.species), Averages(len(points))
+    reaches = _reaches(recipe, mixture)
+    columns = np.empty((len(points), n_columns(replace(recipe, generations=0), n_species)), np.float32)
+    n_radial = sum(grid.n_columns(n_species) for grid in recipe.radial)
     if recipe.radial:
         reach = max(grid.cutoff for grid in recipe.radial)
-        far = neighbour_blocks(points, box, kinds, reach, n_species, with_vectors=False)
-        parts.append(np.vstack([np.hstack([grid.compute(pairs) for grid in recipe.radial]) for pairs in far]))
-    rows, averaged = [], []
+        for pairs in neighbour_blocks(points, box, kinds, reach, n_species, with_vectors=False):
+            columns[pairs.block, :n_radial] = np.hstack([grid.compute(pairs) for grid in recipe.radial])
+    cells = voronoi_cells(points, box) if recipe.physical else None
     for near in neighbour_blocks(points, box, kinds, max(reaches), n_species) if reaches else ():
         found = [family.compute(near) for family in recipe.angular]
-        if recipe.physical:
+        if cells is not None:
             found.append(physical_quantities(near, mixture, cells[near.block]).astype(np.float32))
         if found:
-            rows.append(np.hstack(found))
+            columns[near.block, n_radial:] = np.hstack(found)
         if recipe.generations:
-            averaged.append(near.within(recipe.averaging))
-    parts += [np.vstack(rows)] if rows else []
-    columns = np.hstack(parts) if parts else np.zeros((len(points), 0), np.float32)
-    return columns, joined(averaged) if averaged else None
+            averages.add(near.within(recipe.averaging))
+    return columns, averages
 
 
 RECIPES: dict[str, Recipe] = {

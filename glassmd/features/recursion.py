@@ -34,18 +34,43 @@ def generations(base: NDArray[np.float32], neighbours: Neighbours, count: int) -
 
     The neighbours are searched as far as r_c, which is their cutoff.
     """
-    if count == 0:
-        return []
-    n, starts = neighbours.n_particles, neighbours.starts[:: neighbours.n_species]
-    weights = np.exp(-neighbours.distances / neighbours.cutoff)
-    own = 1 / (1 + np.bincount(neighbours.centre, weights, n))
-    weights = (weights * own[neighbours.centre]).astype(np.float32)
-    others = sparse.csr_array((weights, neighbours.neighbour, starts), (n, n))
-    everyone = (others + sparse.diags_array(own.astype(np.float32), format="csr")).tocsr()
-    found = [base]
+    averages, found = Averages(neighbours.n_particles), [base]
+    averages.add(neighbours)
     for _ in range(count):
-        found.append(everyone @ found[-1])
+        found.append(averages.of(found[-1]))
     return found[1:]
+
+
+class Averages:
+    """The weights of one generation, of all particles a block at a time.
+
+    Args:
+        n_particles: All of them.
+    """
+
+    def __init__(self, n_particles: int) -> None:
+        self._n, self._blocks = n_particles, list[tuple[slice | NDArray[np.int64], sparse.csr_array]]()
+
+    def add(self, near: Neighbours) -> None:
+        """The neighbours of a block, searched as far as r_c, which is their cutoff."""
+        n, starts = near.n_particles, near.starts[:: near.n_species]
+        weights = np.exp(-near.distances / near.cutoff)
+        own = 1 / (1 + np.bincount(near.centre, weights, n))
+        # a particle itself first, then its neighbours from the last to the first
+        rows = starts + np.arange(n + 1)
+        values, columns = np.empty(rows[-1], np.float32), np.empty(rows[-1], np.int32)
+        values[rows[:-1]] = own
+        columns[rows[:-1]] = np.arange(near.first, near.first + n) if near.among is None else near.among
+        there = (rows[1:] - 1 + starts[:-1])[near.centre] - np.arange(len(weights))
+        values[there], columns[there] = weights * own[near.centre], near.neighbour
+        self._blocks.append((near.block, sparse.csr_array((values, columns, rows), (n, self._n))))
+
+    def of(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Averages of values, (n_particles, n_features)."""
+        found = np.empty_like(values)
+        for block, matrix in self._blocks:
+            found[block] = matrix @ values
+        return found
 
 
 def coarse_grain(

@@ -15,9 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from glassmd.features.neighbours import FloatArray
+from glassmd.features.neighbours import BoxPart, FloatArray
 
-__all__ = ["voronoi_cells"]
+__all__ = ["VORONOI_REACH", "voronoi_cells"]
+
+VORONOI_REACH = 4.0
+"""No particle farther away than this has a share in a cell of a dense liquid, σ_AA: corners lie within half of it."""
+
+_AT_ONCE = 250_000
+"""Cells at a time: freud's facets take some 2 kB of each."""
+
+_GAP = 1.5  # σ_AA: between two faces of a part, which freud takes to be periodic
 
 _LOST = 1e-5
 """Of a cell's volume: sums of its facets' pyramids in single precision are right to a tenth of it."""
@@ -42,6 +50,24 @@ def voronoi_cells(positions: FloatArray, box: FloatArray) -> FloatArray:
         >>> voronoi_cells(grid, np.full(3, 4.0))[:, :3].mean(axis=0).round(5).tolist()
         [1.0, 6.0, 0.0]
     """
+    if len(positions) <= _AT_ONCE:
+        return _cells(positions, box)
+    result = np.empty((len(positions), 4))
+    for part in _parts(len(positions), box):
+        who, points, edges, periodic = part.cut_out(positions, box, VORONOI_REACH)
+        own = int(part.inside(positions, box).sum())
+        result[who[:own]] = _cells(points, edges + np.where(periodic, 0.0, _GAP))[:own]
+    return result
+
+
+def _parts(n: int, box: FloatArray) -> list[BoxPart]:
+    """Slabs along the longest axis, which have the least around them."""
+    parts = np.ones(len(box), np.int64)
+    parts[int(np.argmax(box))] = -(-n // _AT_ONCE)
+    return [BoxPart(np.where(parts > 1, k, 0), parts) for k in range(int(parts.max()))]
+
+
+def _cells(positions: FloatArray, box: FloatArray) -> FloatArray:
     import freud  # takes half a second, and matplotlib
 
     n, d = positions.shape
@@ -55,7 +81,11 @@ def voronoi_cells(positions: FloatArray, box: FloatArray) -> FloatArray:
     if len(lost):
         surface, tensor, pyramids = found.mirrored(lost).sums(n, d)
     for i in lost[np.abs(pyramids - volume)[lost] > _LOST * volume[lost]]:
-        surface[i], tensor[i] = _hull(cells.polytopes[i][:, :d])
+        # freud hands out the corners of all cells or none: some particles are asked again
+        apart = points[:, :d] - points[i, :d]
+        near = np.linalg.norm(apart - box * np.rint(apart / box), axis=1) < VORONOI_REACH
+        few = freud.locality.Voronoi().compute((periodic, points[near]))
+        surface[i], tensor[i] = _hull(few.polytopes[int(near[:i].sum())][:, :d])
     values = np.linalg.eigvalsh(tensor)
     sphere = surface**3 / (36 * math.pi * volume**2) if d == 3 else surface**2 / (4 * math.pi * volume)
     return np.stack([volume, surface, 1 - values[:, 0] / values[:, -1], sphere - 1], axis=1)
@@ -81,12 +111,15 @@ class _Facets(NamedTuple):
 
     def mirrored(self, cells: NDArray[np.intp]) -> _Facets:
         """With facets of some cells that only their neighbours have."""
-        added = [
-            index
-            for i in cells
-            for index in np.flatnonzero(self.whom == i)
-            if self.who[index] not in self.whom[self.who == i]
-        ]
+        chosen = np.zeros(int(max(self.who.max(), self.whom.max())) + 1, np.bool_)
+        chosen[cells] = True
+        own, others = np.flatnonzero(chosen[self.who]), np.flatnonzero(chosen[self.whom])
+        known = set(zip(self.who[own].tolist(), self.whom[own].tolist(), strict=True))
+        seen: dict[int, list[int]] = {int(i): [] for i in cells}
+        for index, i, j in zip(others, self.whom[others].tolist(), self.who[others].tolist(), strict=True):
+            if (i, j) not in known:
+                seen[i].append(int(index))
+        added = [index for of_cell in seen.values() for index in of_cell]
         back = (self.whom[added], self.who[added], self.area[added], self.distance[added], -self.vector[added])
         return _Facets(*(np.concatenate(pair) for pair in zip(self, back, strict=True)))
 

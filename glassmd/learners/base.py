@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -17,6 +18,8 @@ from glassmd.errors import ModelError
 from glassmd.fields import EDGE_VECTOR, NODE_SPECIES
 from glassmd.learners.losses import Balance, of_one_process, weighted_square_error
 from glassmd.learners.part import Part, Taken
+from glassmd.learners.tiles import Check, Passed
+from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["PropensityModel"]
@@ -43,6 +46,7 @@ class PropensityModel(nn.Module, ABC):
         needs_rattling: Whether it wants to know of cages how particles shake in them, which published ones do not tell.
         default_inputs: Those that it sees where nobody chooses.
         suggested: Training settings that suit it, where nobody chooses.
+        at_once: Bytes from which on :meth:`in_passing` is the quicker way.
         stepped: Whether it takes optimiser steps; what does not is solved.
         inputs: The inputs that it sees, in the order of :data:`glassmd.structure.INPUTS`.
         scale: (n_species, n_times) buffer, σ_AA.
@@ -58,6 +62,7 @@ class PropensityModel(nn.Module, ABC):
     default_inputs: ClassVar[tuple[str, ...]] = ("thermal",)
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     stepped: ClassVar[bool] = True
+    at_once: ClassVar[float] = math.inf
     scale: Tensor
     shift: Tensor
 
@@ -125,6 +130,41 @@ class PropensityModel(nn.Module, ABC):
     def with_spread(self, data: Data) -> tuple[Tensor, Tensor | None]:
         """:meth:`forward` and :meth:`spread` of the same particles, which may have most of their work in common."""
         return self(data), self.spread(data)
+
+    def reach(self, mixture: Mixture) -> float | None:
+        """How far from a particle, at the positions that it sees, what it says of the particle can depend on others.
+
+        None where nobody knows: its snapshots are never computed in parts.
+
+        Args:
+            mixture: The liquid.
+
+        Returns:
+            σ_AA.
+        """
+        return None
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """Memory that a prediction takes, bytes a particle, about.
+
+        Args:
+            mixture: The liquid.
+            density: σ_AA^-d.
+        """
+        return 0.0
+
+    def in_passing(self, structure: Structure, memory: float, check: Check) -> Passed | None:
+        """What it predicts of a structure that is too large at once, where it has a better way than tiles with a halo.
+
+        Args:
+            structure: The liquid.
+            memory: To be had, bytes.
+            check: Called about once a second; what it raises ends it.
+
+        Raises:
+            ModelError: There is not enough memory.
+        """
+        return None
 
     def disagreement(self, data: Data) -> Tensor | None:
         """(n_particles, n_times) variance between the parts of the learner that predict the same, σ_AA².

@@ -41,6 +41,7 @@ _UNKNOWN_SCATTER = 2.0
 _ROUNDING = 1e-9  # of m v²: what float32 leaves of velocities that are all the same
 _RIDGE = 0.05  # of the correlation matrix: descriptors that say nearly the same
 _LIMIT = 8.0  # of z: what a pair that all but overlaps adds to an energy has no bounds
+_AT_ONCE = 65_536  # particles compared at a time
 _GROUPS = 5  # of samples, each measured by what the others are like
 
 # by how much a number may leave the range of the training: without a word, and with one
@@ -170,9 +171,14 @@ class Domain(BaseModel):
             if name not in self.surroundings or not own.any():
                 continue
             known = self.surroundings[name]
-            z = self._standardised(known, columns[own], temperature)
-            distances[own] = _distance(z, np.array(known.correlation)) / known.far
-            count, m = int((distances[own] > 1).sum()), float(np.abs(_means(z, known)).max())
+            rows, total = np.flatnonzero(own), np.zeros(columns.shape[1])
+            for start in range(0, len(rows), _AT_ONCE):
+                some = rows[start : start + _AT_ONCE]
+                z = self._standardised(known, columns[some], temperature)
+                distances[some] = _distance(z, np.array(known.correlation)) / known.far
+                total += z.sum(axis=0)
+            count = int((distances[own] > 1).sum())
+            m = float(np.abs(_means(total / len(rows), len(rows), known)).max())
             share = max(0, count - _BY_CHANCE) / int(own.sum())
             where = f"surroundings of {name} at T = {temperature:.3g}"
             found.append(
@@ -196,13 +202,13 @@ class Domain(BaseModel):
             own = configuration.species == index
             if name in self.surroundings and own.any():
                 known = self.surroundings[name]
-                mean = columns[own].mean(axis=0, keepdims=True)
+                mean = columns[own].mean(axis=0, dtype=np.float64, keepdims=True)
                 for k, temperature in enumerate(tried.tolist()):
                     z = self._standardised(known, mean, temperature)[0]
                     unlikely[k] += own.sum() * float(((z / known.scatter) ** 2).sum())
         return float(tried[int(unlikely.argmin())])
 
-    def _standardised(self, known: SpeciesDomain, columns: FloatArray, temperature: float) -> FloatArray:
+    def _standardised(self, known: SpeciesDomain, columns: NDArray[Any], temperature: float) -> FloatArray:
         at = math.log(temperature)
         where = np.log(self.temperatures)
         mean = _interpolated(at, where, np.array(known.mean))
@@ -227,7 +233,7 @@ def measured_domain(samples: Iterable[tuple[Configuration, float]], mixture: Mix
             own = configuration.species == index
             shares.setdefault(name, []).append(float(own.mean()))
             if found is not None and own.sum() > 1:
-                columns.setdefault((name, temperature), []).append(found[own])
+                columns.setdefault((name, temperature), []).append(found[own].astype(np.float64))
     every = sorted(temperatures)
     told = [name for name in shares if all((name, t) in columns for t in every)]
     return Domain(
@@ -252,12 +258,11 @@ def kinetic_temperature(configuration: Configuration, mixture: Mixture) -> float
     return found if found > _ROUNDING * float(np.mean(masses * v**2)) else None
 
 
-def _columns(configuration: Configuration, mixture: Mixture) -> FloatArray:
+def _columns(configuration: Configuration, mixture: Mixture) -> NDArray[np.float32]:
     from glassmd.features import RECIPES, describe  # which load torch: cards are read without
 
     recipe = replace(RECIPES["recursive"], generations=0)
-    found = describe(configuration.positions, configuration.box, configuration.species, mixture, recipe)
-    return found.astype(np.float64)
+    return describe(configuration.positions, configuration.box, configuration.species, mixture, recipe)
 
 
 def _species(by_temperature: Sequence[Sequence[FloatArray]]) -> SpeciesDomain:
@@ -315,9 +320,9 @@ def _distance(z: FloatArray, correlation: FloatArray) -> FloatArray:
     return np.asarray(np.sqrt(np.einsum("nk,kn->n", z, np.linalg.solve(correlation, z.T)) / len(correlation)))
 
 
-def _means(z: FloatArray, known: SpeciesDomain) -> FloatArray:
-    """(n_descriptors,) m of rows z."""
-    return np.asarray(z.mean(axis=0) * math.sqrt(len(z)) / np.array(known.scatter))
+def _means(mean: FloatArray, n: int, known: SpeciesDomain) -> FloatArray:
+    """(n_descriptors,) m of n rows whose mean is z̄."""
+    return np.asarray(mean * math.sqrt(n) / np.array(known.scatter))
 
 
 def _interpolated(at: float, where: FloatArray, values: FloatArray) -> FloatArray:

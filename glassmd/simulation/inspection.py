@@ -18,6 +18,7 @@ from glassmd.configuration import Configuration
 from glassmd.engines.base import Engine
 from glassmd.errors import EquilibrationError, SettingsError
 from glassmd.mixtures import Mixture
+from glassmd.neighbour_search import pairs_within
 from glassmd.settings import RunSettings
 
 __all__ = ["Inspected", "inspect"]
@@ -110,15 +111,9 @@ def inspect(
 
 def _neighbours(configuration: Configuration, mixture: Mixture) -> float:
     """Mean number of particles within a particle's cutoffs."""
-    from vesin import NeighborList  # imports torch, which a simulating worker does without
-
-    n, d = configuration.positions.shape
-    points, box = np.zeros((n, 3)), np.eye(3)
-    points[:, :d], box[range(d), range(d)] = configuration.positions, configuration.box
-    search = NeighborList(cutoff=float(mixture.r_cut.max()), full_list=False, n_threads=1)
-    i, j, distance = search.compute(points, box, [True, True, d == 3], "ijd")
+    i, j, distance, _ = pairs_within(configuration.positions, configuration.box, float(mixture.r_cut.max()))
     species = configuration.species
-    return float(2 * (distance < mixture.r_cut[species[i], species[j]]).sum() / n)
+    return float(2 * (distance < mixture.r_cut[species[i], species[j]]).sum() / configuration.n_particles)
 
 
 def _require_dense_liquid(found: dict[str, Any], source: str, mixture: Mixture, temperature: float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from glassmd.configuration import Configuration
 from glassmd.errors import TrajectoryError
+from glassmd.neighbour_search import pairs_within
 
 __all__ = ["OVERLAP", "check_overlaps"]
 
@@ -21,13 +22,7 @@ def check_overlaps(path: Path, configuration: Configuration) -> None:
     Raises:
         TrajectoryError: Naming the closest pair.
     """
-    from vesin import NeighborList  # imports torch, which a simulating worker does without
-
-    n, d = configuration.positions.shape
-    points, box = np.zeros((n, 3)), np.eye(3)
-    points[:, :d], box[range(d), range(d)] = configuration.positions, configuration.box
-    search = NeighborList(cutoff=OVERLAP, full_list=False, n_threads=1)
-    i, j, distance = search.compute(points, box, [True, True, d == 3], "ijd")
+    i, j, distance, _ = pairs_within(configuration.positions, configuration.box, OVERLAP)
     if len(distance):
         worst = int(np.argmin(distance))
         raise TrajectoryError(

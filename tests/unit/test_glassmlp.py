@@ -175,7 +175,7 @@ def test_species_have_networks_of_their_own():
 def test_the_drawn_pairs_are_alike_near_and_not_too_many():
     one = crystal(3, 0)
     near = find_neighbours(one.positions, one.box, one.species, 2.8, 2, with_vectors=False)  # half the box
-    (i, j), shell = draw_pairs(near, np.random.default_rng(0))
+    (i, j), shell = draw_pairs([near], np.random.default_rng(0))
     assert np.array_equal(one.species[i], one.species[j])
     delta = one.positions[i] - one.positions[j]
     r = np.linalg.norm(delta - one.box * np.round(delta / one.box), axis=1)

@@ -1,11 +1,14 @@
 """Susceptibility, correlation function and correlation length against fields whose own are known."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from glassmd.analysis.spatial import PairSums, correlation_length, jackknife, pair_sums
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError
+from glassmd.neighbour_search import pairs_within
 
 BOX = 12.0
 
@@ -170,3 +173,33 @@ def test_no_configuration_and_a_box_too_small_are_refused():
     tiny = Configuration(box=[0.4, 0.4], species=[0], positions=[[0, 0]])
     with pytest.raises(InputError, match="shell"):
         pair_sums([tiny], [np.ones((1, 1))], [np.ones(1, bool)])
+
+
+@pytest.mark.parametrize(("box", "n"), [([12.0, 9.0, 10.0], 700), ([15.0, 22.0], 900)])
+def test_the_sums_are_those_over_a_list_of_all_pairs(box, n):
+    generator = np.random.default_rng(8)
+    edges = np.array(box)
+    one = Configuration(box, np.zeros(n, int), generator.uniform(-0.5, 0.5, (n, len(box))) * edges)
+    values, mask = generator.normal(size=(2, n)), generator.random(n) < 0.8
+    sums = pair_sums([one], [values], [mask])
+    i, j, r, _ = pairs_within(one.positions[mask], edges, float(sums.edges[-1]))
+    shells = np.minimum((r / sums.edges[1]).astype(int), len(sums.edges) - 2)
+    p = values[:, mask]
+    for found, weights in (
+        (sums.pairs[0], np.ones(len(r))),
+        (sums.distances[0], r),
+        *((sums.products[0, k], p[k, i] * p[k, j]) for k in range(2)),
+        *((sums.ends[0, k], p[k, i] + p[k, j]) for k in range(2)),
+    ):
+        np.testing.assert_allclose(found, np.bincount(shells, weights, len(sums.edges) - 1), rtol=1e-9, atol=1e-9)
+
+
+def test_memory_does_not_follow_the_number_of_pairs():
+    peaks = []
+    for n in (1000, 4000):
+        one = liquid(np.random.default_rng(9), n=n)
+        tracemalloc.start()
+        pair_sums([one], [np.ones((1, n))], [np.ones(n, bool)])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]  # 16 times the pairs

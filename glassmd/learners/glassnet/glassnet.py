@@ -17,7 +17,7 @@ from glassmd.features import RECIPES, describe
 from glassmd.features.bonds import bond_features, n_bond_features
 from glassmd.features.displacement import displacement_features, n_displacement_features
 from glassmd.features.rattling import ShakenBonds, n_rattling_features, rattling_features
-from glassmd.features.recipe import n_columns
+from glassmd.features.recipe import n_columns, reach_of
 from glassmd.fields import EDGE_INDEX, NODE_FEATURES, NODE_SPECIES
 from glassmd.learners.fitting.solved import Solvable, Solved
 from glassmd.learners.fitting.stepped import Stepped, Stepping
@@ -29,6 +29,7 @@ from glassmd.learners.linear.temperature_head import TemperatureHead
 from glassmd.learners.linear.temperature_sums import TemperatureSums
 from glassmd.learners.losses import shrink_offsets, weighted_square_error
 from glassmd.learners.part import FOLDS, Advance, Part, Taken, Tensors, with_prefix
+from glassmd.mixtures import Mixture
 from glassmd.stream.reservoir import Reservoir
 from glassmd.stream.samples import SampleKey
 from glassmd.structure import INPUTS, Structure
@@ -202,6 +203,14 @@ class GlassNet(Solvable):
             noise = None if noise is None else noise / unit**2
             return weighted_square_error(inner, torch.where(known, 0.0, torch.nan), seen, noise, self.balance)
         return 0.0 * self._member(0, data).sum()  # nothing counts
+
+    def reach(self, mixture: Mixture) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return reach_of(RECIPE, mixture) + self.n_layers * self.cutoff
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
+        return 12_000.0 + 50.0 * self.node_scale.middle.shape[-1] + 20_000.0 * ("cage" in self.inputs)
 
     def normalised(self, data: Data) -> Tensor:
         """The blend of the linear part and the mean of the members, in units of `scale` around `shift`."""

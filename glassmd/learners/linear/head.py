@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ BETWEEN = 0.25
 _OF_ALL_TIMES = ("centre", "inverse_unit", "directions")
 _SOLVED = ("centre", "inverse_unit", "weight", "bias", "fold_weight", "fold_bias", "directions", "gain", "rest")
 _OF_TRAINING = ("fold_weight", "fold_bias", "directions", "gain", "rest")
+_AT_ONCE = 16_384  # particles whose descriptors are there in double precision
 _LEAST = 0.01  # of the residual's variance, which the noise of the labels cannot explain away
 
 
@@ -236,16 +237,13 @@ class LinearHead(nn.Module):
             out[rows] = (self.variance[index] + self.slope[index] * leverage).sqrt().to(x.dtype)
         return self._joined(out, lambda other: other.spread(x, species))
 
-    def _standardised(self, x: Tensor, species: Tensor) -> list[tuple[int, Tensor, Tensor]]:
-        """Of each species that is there: its index, its rows and their z."""
+    def _standardised(self, x: Tensor, species: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Of each species that is there, some particles at a time: its index, their rows and their z."""
         self.fit_to(int(x.shape[1]))
-        found = []
         for index in range(self.n_species):
-            rows = torch.nonzero(species == index)[:, 0]
-            if len(rows):
+            for rows in torch.split(torch.nonzero(species == index)[:, 0], _AT_ONCE):
                 within = x[rows].to(self.weight.dtype).clamp(self.low[index], self.high[index])
-                found.append((index, rows, (within - self.centre[index]) * self.inverse_unit[index]))
-        return found
+                yield index, rows, (within - self.centre[index]) * self.inverse_unit[index]
 
     def _keep(self, index: int, solution: RidgeSolution, times: list[int]) -> None:
         """Copy a solution for some times into the buffers of a species."""

@@ -11,10 +11,12 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from glassmd.features import RECIPES, describe, displacement_features
+from glassmd.features.recipe import reach_of
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners.fitting.solved import SolvedModel
 from glassmd.learners.linear.fold_sums import FoldSums
 from glassmd.learners.linear.head import LinearHead, encoded
+from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["RidgeModel", "recursive_descriptors"]
@@ -77,6 +79,14 @@ class RidgeModel(SolvedModel):
         """Sets of columns, (n_particles, any), that show `inputs` and nothing else."""
         sets = [recursive_descriptors(structure, name) for name in self.inputs]
         return [*sets, displacement_features(structure, inputs=self.inputs)] if len(sets) > 1 else sets
+
+    def reach(self, mixture: Mixture) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return reach_of(RECIPES["recursive"], mixture)
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
+        return 2000.0 + 1000.0 * len(self.inputs) + 5000.0 * (len(self.inputs) > 1)
 
     def normalised(self, data: Data) -> Tensor:
         """(n_particles, n_times), σ_AA: labels are learned as they are."""

@@ -18,12 +18,13 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.features import coarse_grain
-from glassmd.features.neighbours import find_neighbours
+from glassmd.features.neighbours import find_neighbours, neighbour_blocks
 from glassmd.features.physical import energies_and_forces
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners.fitting.solved import SolvedModel, Together
 from glassmd.learners.linear.fold_sums import FoldSums, RowSums
 from glassmd.learners.linear.head import encoded
+from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["LENGTHS", "DebyeWallerModel", "DensityModel", "PotentialEnergyModel", "ScalarModel"]
@@ -31,6 +32,7 @@ __all__ = ["LENGTHS", "DebyeWallerModel", "DensityModel", "PotentialEnergyModel"
 LENGTHS = (0.0, 0.4, 0.55, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4)
 """Lengths ξ of the weights e^{−r/ξ}, σ_AA, 0 for the particle alone; correlations peak between 1 and 2."""
 
+_BLOCK = 4096  # particles whose energies are summed at a time
 _REACH = 3.0  # particles farther than this many lengths do not count
 _FIRST_SHELL = 1.4  # σ_AA, the first minimum of g_AA in Kob and Andersen's liquid
 _LEAST_DEBYE_WALLER = 1e-8  # σ_AA², so that its logarithm is finite
@@ -73,6 +75,14 @@ class ScalarModel(SolvedModel):
         positions, box = structure.positions(self.inputs[0]), structure.thermal.box
         averages = coarse_grain(self.number(structure), LENGTHS, positions, box, reach=_REACH)[:, :, 0]
         return encoded(structure, averages.astype(np.float32))
+
+    def reach(self, mixture: Mixture) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return _REACH * max(LENGTHS) + max(_FIRST_SHELL, float(np.max(mixture.r_cut)))
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
+        return 4000.0
 
     def normalised(self, data: Data) -> Tensor:
         """(n_particles, n_times), σ_AA: labels are learned as they are."""
@@ -162,9 +172,12 @@ class PotentialEnergyModel(ScalarModel):
         """(n_particles,) U_i = ½ Σ_j u(r_ij), ε_AA."""
         box, species, mixture = structure.thermal.box, structure.thermal.species, structure.mixture
         reach = float(np.max(mixture.r_cut))
-        near = find_neighbours(structure.positions(self.inputs[0]), box, species, reach, len(mixture.species))
-        mechanical, _ = energies_and_forces(near, mixture)
-        return np.asarray(mechanical[:, 0])
+        energies = np.empty(len(species))
+        for near in neighbour_blocks(
+            structure.positions(self.inputs[0]), box, species, reach, len(mixture.species), size=_BLOCK
+        ):
+            energies[near.block] = energies_and_forces(near, mixture)[0][:, 0]
+        return energies
 
 
 class DebyeWallerModel(ScalarModel):

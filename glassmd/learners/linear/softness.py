@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
 from glassmd.features import RECIPES, describe
-from glassmd.features.recipe import n_columns
+from glassmd.features.recipe import n_columns, reach_of
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners.fitting.solved import SolvedModel, Together
 from glassmd.learners.linear.extreme_rows import ExtremeRows
@@ -26,6 +26,7 @@ from glassmd.learners.linear.fold_sums import FoldSums, RowSums
 from glassmd.learners.linear.head import encoded
 from glassmd.learners.linear.hyperplane import CrossValidation, Hyperplane, Method, cross_validate, fit_hyperplane
 from glassmd.learners.linear.ridge import RidgeModel
+from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["SoftnessModel", "SoftnessRegressionModel", "structure_functions"]
@@ -132,6 +133,14 @@ class SoftnessModel(SolvedModel):
         found += self.offset[species]
         return found
 
+    def reach(self, mixture: Mixture) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return reach_of(RECIPES["schoenholz"], mixture)
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
+        return 3000.0
+
     def normalised(self, data: Data) -> Tensor:
         """Propensity, (n_particles, n_times), σ_AA."""
         species = data[NODE_SPECIES]
@@ -176,6 +185,10 @@ class SoftnessRegressionModel(RidgeModel):
     name: ClassVar[str] = "softness-regression"
     one_input: ClassVar[bool] = True
     default_inputs: ClassVar[tuple[str, ...]] = ("thermal",)
+
+    def reach(self, mixture: Mixture) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return reach_of(RECIPES["schoenholz"], mixture)
 
     def describe(self, structure: Structure) -> list[NDArray[np.float32]]:
         """The structure functions."""

@@ -18,7 +18,7 @@ from glassmd.learners.fitting.solved import SolvedModel, Sums
 from glassmd.learners.linear.temperature_head import TemperatureHead
 from glassmd.learners.linear.temperature_sums import TemperatureSums
 from glassmd.learners.part import Labelled, Tensors
-from glassmd.mixtures import mixture_of
+from glassmd.mixtures import Mixture, mixture_of
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["TunedModel"]
@@ -104,6 +104,14 @@ class TunedModel(SolvedModel):
         heat = torch.tensor(structure.temperature / 0.5, dtype=torch.float32).log()
         data[_HEAT] = heat.expand(structure.thermal.n_particles, 1).clone()
         return data
+
+    def reach(self, mixture: Mixture) -> float | None:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return self.other.reach(mixture)
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
+        return self.other.footprint(mixture, density) + 4.0 * 8 * (self.head.n_features or 0)
 
     def normalised(self, data: Data) -> Tensor:
         """(n_particles, n_times), σ_AA: labels are learned as they are."""

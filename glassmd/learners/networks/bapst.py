@@ -19,6 +19,10 @@ from glassmd.graphs import random_cube_symmetry, to_graph
 from glassmd.learners.fitting.stepped import SteppedModel
 from glassmd.learners.networks.edge_blocks import Weights, edge_layout, pass_messages
 from glassmd.learners.networks.initialisation import initialise
+from glassmd.learners.networks.slabs import mean_edges
+from glassmd.learners.networks.sweep import Wave, sweep, sweep_plan
+from glassmd.learners.tiles import GIB, Check, Passed, require_memory
+from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["BapstModel", "apply_layers", "linear_layers"]
@@ -59,6 +63,7 @@ class BapstModel(SteppedModel):
     suggested: ClassVar[Mapping[str, Any]] = MappingProxyType({"max_steps": 10_000, "learning_rate": 1e-4})
     cutoff: ClassVar[float] = 2.0
     self_edges: ClassVar[bool] = True
+    at_once: ClassVar[float] = 1.5 * GIB
 
     def __init__(
         self,
@@ -117,6 +122,39 @@ class BapstModel(SteppedModel):
         layout = edge_layout(sender, receiver, len(inputs))
         nodes, edges = pass_messages(layout, self.n_steps, vectors, encoded, constant, weights)
         return nodes, edges if order is None else edges[torch.argsort(order)]
+
+    def reach(self, mixture: Mixture) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return self.n_steps * self.cutoff
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
+        edges = mean_edges(density, self.dimensions, self.cutoff, self_edges=self.self_edges)
+        return edges * (2 * 4 * self.width + 96) + 8 * 4 * self.width
+
+    @torch.no_grad()
+    def in_passing(self, structure: Structure, memory: float, check: Check) -> Passed:
+        """Sweep; see :mod:`glassmd.learners.networks.sweep`."""
+        self.check_structure(structure)
+        configuration = structure.configuration(self.inputs[0])
+        wave = self._wave()
+        plan = sweep_plan(wave, configuration.box, configuration.n_particles, memory)
+        require_memory(memory, plan.bytes, configuration.n_particles)
+        values = self.scale.new_empty((configuration.n_particles, self.n_times), device="cpu")
+        species = torch.from_numpy(configuration.species.astype(np.int64))
+        for column in plan.columns:
+            for who, latent in sweep(wave, configuration, column, check):
+                at = torch.from_numpy(who).long()
+                own = species[at].to(latent.device)
+                decoded = apply_layers(self.decoder, latent)
+                values[at] = torch.addcmul(self.shift[own], self.scale[own], decoded).cpu()
+        return Passed(values, None, len(plan.columns))
+
+    def _wave(self) -> Wave:
+        kinds = torch.arange(self.n_species, device=self.scale.device, dtype=self.scale.dtype)[:, None]
+        encoded = apply_layers(self.node_encoder, kinds).relu()
+        constant, weights = self._weights(encoded)
+        return Wave(self.cutoff, self.n_steps, self.self_edges, weights, constant, encoded)
 
     def _weights(self, encoded: Tensor) -> tuple[Tensor, Weights]:
         """What encoded nodes and biases add at every step, (n_particles, 3 width), and the weights by part."""

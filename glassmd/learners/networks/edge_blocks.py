@@ -27,7 +27,17 @@ from torch.nn.functional import embedding_bag
 
 from glassmd.learners.device import in_single_precision
 
-__all__ = ["EdgeLayout", "Weights", "edge_layout", "pass_messages"]
+__all__ = [
+    "EdgeLayout",
+    "Weights",
+    "columns",
+    "edge_layout",
+    "edge_step",
+    "empty",
+    "encode",
+    "node_step",
+    "pass_messages",
+]
 
 _BLOCK = 2048
 """Edges of a block and thread: three blocks of 64 float32 fit into the second-level cache."""
@@ -93,7 +103,7 @@ def _sum(values: Tensor, order: Tensor, offsets: Tensor) -> Tensor:
     return embedding_bag(order, values, offsets, mode="sum", include_last_offset=True)
 
 
-def _empty(n_rows: int, like: Tensor) -> Tensor:
+def empty(n_rows: int, like: Tensor) -> Tensor:
     """Uninitialised (n_rows, width) memory for edges, on a CPU from numpy, which asks the system for huge pages."""
     width = like.shape[-1]
     if like.device.type == "cpu" and like.dtype in (torch.float32, torch.float64):
@@ -118,7 +128,7 @@ def _scratch(like: Tensor) -> Tensor:
     return like.new_empty((_block_size(like.shape[0], like.device), like.shape[1]))
 
 
-def _columns(joined: Tensor) -> list[Tensor]:
+def columns(joined: Tensor) -> list[Tensor]:
     """(n_nodes, 3n) → three contiguous (n_nodes, n): to the receiver, to the sender, to the node network."""
     return [part.contiguous() for part in joined.chunk(3, dim=1)]
 
@@ -160,27 +170,29 @@ class MessagePassing(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """See :func:`pass_messages`; `keep` says that a derivative will be asked for."""
         weights = Weights(*w)
-        hidden, edges = [_empty(len(vectors), encoded)], [_empty(len(vectors), encoded)]
-        fixed = _empty(len(vectors), encoded)
-        _encode(weights, vectors, hidden[0], edges[0], fixed)
+        hidden: list[Tensor | None] = [empty(len(vectors), encoded) if keep else None]
+        edges, fixed = [empty(len(vectors), encoded)], empty(len(vectors), encoded)
+        encode(weights, vectors, hidden[0], edges[0], fixed)
         nodes: list[Tensor] = [encoded]
         sums: list[Tensor] = []
         middles: list[Tensor] = []
         for _ in range(n_steps):
             # without a derivative to come, everything is overwritten in place
-            h, e = (_empty(len(vectors), encoded), _empty(len(vectors), encoded)) if keep else (hidden[0], edges[0])
-            to_receiver, to_sender, to_node = _columns(torch.addmm(constant, nodes[-1], weights.node_latent))
-            _edge_step(weights, layout, fixed, edges[-1], to_receiver, to_sender, h, e)
-            total = _sum(e, layout.identity, layout.offsets)
-            middle = torch.addmm(to_node, total, weights.node_sum).relu_()
-            nodes.append(torch.addmm(weights.node_2_bias, middle, weights.node_2).relu_())
+            h, e = (empty(len(vectors), encoded), empty(len(vectors), encoded)) if keep else (None, edges[0])
+            to_receiver, to_sender, to_node = columns(torch.addmm(constant, nodes[-1], weights.node_latent))
+            edge_step(weights, layout.sender, layout.receiver, fixed, edges[-1], to_receiver, to_sender, h, e)
+            total, middle, node = node_step(weights, layout.identity, layout.offsets, e, to_node)
+            if not keep:
+                nodes = [node]
+                continue
+            nodes.append(node)
             hidden.append(h)
             edges.append(e)
             sums.append(total)
             middles.append(middle)
         if keep:
             ctx.layout, ctx.n_steps = layout, n_steps
-            ctx.save_for_backward(vectors, *w, *hidden, *edges, *nodes, *sums, *middles)
+            ctx.save_for_backward(vectors, *w, *cast("list[Tensor]", hidden), *edges, *nodes, *sums, *middles)
         ctx.set_materialize_grads(False)
         return nodes[-1], edges[-1]
 
@@ -194,7 +206,7 @@ class MessagePassing(torch.autograd.Function):
         hidden, edges, nodes = saved[: steps + 1], saved[steps + 1 : 2 * steps + 2], saved[2 * steps + 2 :]
         nodes, sums, middles = nodes[: steps + 1], nodes[steps + 1 : 2 * steps + 1], nodes[2 * steps + 1 :]
         grads = Weights(*(torch.zeros_like(weight, memory_format=torch.contiguous_format) for weight in weights))
-        grad_edges, grad_fixed, grad_hidden = (_empty(len(vectors), nodes[-1]) for _ in range(3))
+        grad_edges, grad_fixed, grad_hidden = (empty(len(vectors), nodes[-1]) for _ in range(3))
         if grad_last is None:
             grad_edges.zero_()
         else:
@@ -241,11 +253,13 @@ def _mask_(grad: Tensor, output: Tensor) -> None:
     torch.ops.aten.threshold_backward.grad_input(grad, output, 0, grad_input=grad)
 
 
-def _encode(weights: Weights, vectors: Tensor, hidden: Tensor, edges: Tensor, fixed: Tensor) -> None:
-    """Fill `hidden`, e⁰ and e⁰ Wᵉ⁰, each (n_edges, n)."""
+def encode(weights: Weights, vectors: Tensor, hidden: Tensor | None, edges: Tensor, fixed: Tensor) -> None:
+    """Fill `hidden`, where it is wanted, e⁰ and e⁰ Wᵉ⁰, each (n_edges, n)."""
+    scratch = _scratch(edges)
     for block in _blocks(len(vectors), vectors.device):
-        torch.addmm(weights.encode_1_bias, vectors[block], weights.encode_1, out=hidden[block]).relu_()
-        torch.addmm(weights.encode_2_bias, hidden[block], weights.encode_2, out=edges[block]).relu_()
+        h = scratch[: block.stop - block.start] if hidden is None else hidden[block]
+        torch.addmm(weights.encode_1_bias, vectors[block], weights.encode_1, out=h).relu_()
+        torch.addmm(weights.encode_2_bias, h, weights.encode_2, out=edges[block]).relu_()
         torch.mm(edges[block], weights.edge_encoded, out=fixed[block])
 
 
@@ -258,7 +272,7 @@ def _encode_backward(
     grad_edges: Tensor,
     grad_fixed: Tensor,
 ) -> None:
-    """Derivatives of :func:`_encode`; uses up `grad_edges`."""
+    """Derivatives of :func:`encode`; uses up `grad_edges`."""
     scratch = _scratch(hidden)
     for block in _blocks(len(vectors), vectors.device):
         outer, inner = grad_edges[block], scratch[: block.stop - block.start]
@@ -273,24 +287,38 @@ def _encode_backward(
         grads.encode_1_bias.add_(inner.sum(0))
 
 
-def _edge_step(
+def edge_step(
     weights: Weights,
-    layout: EdgeLayout,
+    sender: Tensor,
+    receiver: Tensor,
     fixed: Tensor,
     before: Tensor,
     to_receiver: Tensor,
     to_sender: Tensor,
-    hidden: Tensor,
+    hidden: Tensor | None,
     after: Tensor,
 ) -> None:
-    """Fill hᵏ and eᵏ (`after`) from eᵏ⁻¹ (`before`), all (n_edges, n); `after` may be `before`."""
-    scratch = _scratch(fixed)
+    """Fill hᵏ, where it is wanted, and eᵏ (`after`) from eᵏ⁻¹ (`before`), all (n_edges, n).
+
+    `after` may be `before`. `sender` and `receiver`, (n_edges,), are rows of `to_sender` and `to_receiver`.
+    """
+    gather, scratch = _scratch(fixed), _scratch(fixed)
     for block in _blocks(len(fixed), fixed.device):
-        gathered, h = scratch[: block.stop - block.start], hidden[block]
+        size = block.stop - block.start
+        gathered, h = gather[:size], scratch[:size] if hidden is None else hidden[block]
         torch.addmm(fixed[block], before[block], weights.edge_latent, out=h)
-        h.add_(torch.index_select(to_receiver, 0, layout.receiver[block], out=gathered))
-        h.add_(torch.index_select(to_sender, 0, layout.sender[block], out=gathered)).relu_()
+        h.add_(torch.index_select(to_receiver, 0, receiver[block], out=gathered))
+        h.add_(torch.index_select(to_sender, 0, sender[block], out=gathered)).relu_()
         torch.addmm(weights.edge_2_bias, h, weights.edge_2, out=after[block]).relu_()
+
+
+def node_step(
+    weights: Weights, identity: Tensor, offsets: Tensor, edges: Tensor, to_node: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """aᵏ, the hidden layer of the node network and nᵏ, (n_nodes, n) each, from eᵏ (`edges`)."""
+    total = _sum(edges, identity, offsets)
+    middle = torch.addmm(to_node, total, weights.node_sum).relu_()
+    return total, middle, torch.addmm(weights.node_2_bias, middle, weights.node_2).relu_()
 
 
 def _edge_step_backward(

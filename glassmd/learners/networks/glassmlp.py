@@ -18,11 +18,12 @@ from torch.nn.functional import elu
 from torch_geometric.data import Data
 
 from glassmd.errors import ModelError
-from glassmd.features.neighbours import find_neighbours
+from glassmd.features.neighbours import neighbour_blocks
+from glassmd.features.voronoi import VORONOI_REACH
 from glassmd.fields import NODE_INPUT, NODE_SPECIES
 from glassmd.learners.fitting.stepped import SteppedModel
 from glassmd.learners.losses import weighted_square_error
-from glassmd.learners.networks.glassmlp_descriptors import n_descriptors, physical_descriptors
+from glassmd.learners.networks.glassmlp_descriptors import REACH, n_descriptors, physical_descriptors
 from glassmd.learners.networks.spatial_loss import (
     PAIR_INDEX,
     PAIR_SHELL,
@@ -32,9 +33,13 @@ from glassmd.learners.networks.spatial_loss import (
     spatial_error,
     width_error,
 )
+from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
 __all__ = ["GlassMLPModel"]
+
+_DRAWN_FROM = 8192
+"""Particles whose pairs are drawn from at a time."""
 
 
 class GlassMLPModel(SteppedModel):
@@ -114,7 +119,8 @@ class GlassMLPModel(SteppedModel):
         columns = [physical_descriptors(configuration, structure.mixture) for configuration in seen]
         first = seen[0]
         reach = min(SHELLS[-1], float(first.box.min()) / 2)
-        near = find_neighbours(first.positions, first.box, first.species, reach, self.n_species, with_vectors=False)
+        where = first.positions, first.box, first.species, reach, self.n_species
+        near = neighbour_blocks(*where, with_vectors=False, size=_DRAWN_FROM)
         pairs, shells = draw_pairs(near, np.random.default_rng(0))
         fields = {
             NODE_INPUT: torch.from_numpy(np.hstack(columns)),
@@ -134,6 +140,14 @@ class GlassMLPModel(SteppedModel):
                 constant = deviation <= 1e-6 * own.abs().mean(dim=0)
                 self.mean[kind] = own.mean(dim=0)
                 self.deviation[kind] = torch.where(constant, torch.inf, deviation)
+
+    def reach(self, mixture: Mixture) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return REACH + max(float(mixture.r_cut.max()), VORONOI_REACH)
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
+        return 4.0 * 8 * self.n_features + 8.0 * self.n_times * self.members * self.bottleneck * self.n_species
 
     def normalised(self, data: Data) -> Tensor:
         """Mean over the members, (n_particles, n_times)."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from glassmd.configuration import Configuration
-from glassmd.features.neighbours import Neighbours, find_neighbours, neighbour_blocks, spatial_order
+from glassmd.features.neighbours import Neighbours, neighbour_blocks, spatial_order
 from glassmd.features.physical import energies_and_forces
 from glassmd.features.voronoi import voronoi_cells
 from glassmd.mixtures import Mixture
@@ -62,8 +62,9 @@ def physical_descriptors(configuration: Configuration, mixture: Mixture) -> NDAr
     n_species, box = len(mixture.species), configuration.box
     order = spatial_order(configuration.positions, box)
     points, species = configuration.positions[order], configuration.species[order].astype(np.int64)
-    near = find_neighbours(points, box, species, float(mixture.r_cut.max()), n_species)
-    energy = energies_and_forces(near, mixture)[0][:, 0]
+    energy = np.empty(len(points))
+    for near in neighbour_blocks(points, box, species, float(mixture.r_cut.max()), n_species):
+        energy[near.block] = energies_and_forces(near, mixture)[0][:, 0]
     cells = voronoi_cells(points, box)[:, :2]
     own = np.column_stack([energy, cells])
     middle = own.mean(axis=0)  # so that the variance of the energy is no difference of large numbers

@@ -24,6 +24,7 @@ from glassmd.learners.networks.equivariant_convolution import (
     neighbourhoods,
     spherical_harmonics,
 )
+from glassmd.learners.networks.slabs import mean_edges
 from glassmd.mixtures import Mixture
 from glassmd.pair_potential import pair_potential
 from glassmd.structure import Structure
@@ -147,6 +148,19 @@ class SE3Model(SteppedModel):
         if vectors:
             data[NODE_VECTORS] = torch.from_numpy(np.stack(vectors, axis=1).astype(np.float32))
         return data
+
+    def reach(self, mixture: Mixture) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.reach`."""
+        return self.n_layers * self.cutoff + float(mixture.r_cut.max())
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :meth:`~glassmd.learners.base.PropensityModel.footprint`."""
+        edges = mean_edges(density, self.dimensions, self.cutoff, self_edges=False)
+        return (
+            edges * (160.0 + 16 * (self.l_max + 1) ** 2)
+            + 16.0 * self.width * (self.l_max + 1) ** 2 * self.n_layers
+            + 6000
+        )
 
     def normalised(self, data: Data) -> Tensor:
         """Raw output, (n_particles, n_times)."""

@@ -5,6 +5,7 @@ The idea is GlassMLP's (G. Jung, G. Biroli & L. Berthier, Phys. Rev. Lett. 130, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,28 +32,34 @@ PAIR_INDEX = "pair_index"
 PAIR_SHELL = "pair_shell"
 
 
-def draw_pairs(near: Neighbours, generator: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def draw_pairs(
+    blocks: Iterable[Neighbours], generator: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of like species, at most :data:`PAIRS_PER_SHELL` of each species and shell.
 
     Args:
-        near: Neighbours, as far as the shells shall reach.
+        blocks: Neighbours, as far as the shells shall reach, of all particles together.
         generator: Draws the pairs.
 
     Returns:
         (2, n_pairs) particles and (n_pairs,) shells.
     """
-    species = near.species
-    alike = (near.centre < near.neighbour) & (species[near.centre] == species[near.neighbour])
-    pairs = np.flatnonzero(alike & (near.distances >= SHELLS[0]) & (near.distances < SHELLS[-1]))
-    shells = np.searchsorted(SHELLS, near.distances[pairs], side="right") - 1
-    group = species[near.centre[pairs]] * len(SHELLS) + shells
-    shuffled = generator.permutation(len(pairs))
-    order = shuffled[np.argsort(group[shuffled], kind="stable")]
-    ordered = group[order]
-    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-    kept = order[rank < PAIRS_PER_SHELL]
-    ends = np.stack([near.centre[pairs[kept]], near.neighbour[pairs[kept]]]).astype(np.int64)
-    return ends, shells[kept].astype(np.int64)
+    ends, groups, places = np.zeros((2, 0), np.int64), np.zeros(0, np.int64), np.zeros(0)
+    for near in blocks:
+        own = np.arange(len(near.species))[near.block]
+        centre, species = own[near.centre], near.species
+        alike = (centre < near.neighbour) & (species[centre] == species[near.neighbour])
+        pairs = np.flatnonzero(alike & (near.distances >= SHELLS[0]) & (near.distances < SHELLS[-1]))
+        shells = np.searchsorted(SHELLS, near.distances[pairs], side="right") - 1
+        place = np.empty(len(pairs))
+        place[generator.permutation(len(pairs))] = np.arange(len(pairs)) / max(len(pairs), 1)
+        ends = np.concatenate([ends, [centre[pairs], near.neighbour[pairs]]], axis=1)
+        groups = np.concatenate([groups, species[centre[pairs]] * len(SHELLS) + shells])
+        places = np.concatenate([places, place])
+        order = np.lexsort((places, groups))
+        kept = order[np.arange(len(order)) - np.searchsorted(groups[order], groups[order]) < PAIRS_PER_SHELL]
+        ends, groups, places = ends[:, kept], groups[kept], places[kept]
+    return ends, groups % len(SHELLS)
 
 
 @dataclass(frozen=True)
