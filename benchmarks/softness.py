@@ -27,7 +27,7 @@ from glassmd.analysis.hops import P_HOP_HARD, P_HOP_SOFT, p_hop, select_soft_har
 from glassmd.configuration import Configuration
 from glassmd.engines.lammps import LammpsEngine
 from glassmd.features import RECIPES
-from glassmd.features.neighbours import Neighbours, wrapped
+from glassmd.features.neighbours import Neighbours
 from glassmd.fields import NODE_FEATURES
 from glassmd.learners import make_model
 from glassmd.learners.linear.hyperplane import METHODS, CrossValidation, cross_validate
@@ -35,6 +35,7 @@ from glassmd.learners.linear.softness import structure_functions
 from glassmd.learners.part import FOLDS, Labelled
 from glassmd.metrics import pearson
 from glassmd.mixtures import get_mixture
+from glassmd.neighbour_search import wrapped
 from glassmd.structure import Structure
 
 TEMPERATURE, TIME_STEP, STEPS_PER_FRAME, PROPENSITY_TIME = 0.44, 0.005, 200, 4120.0

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError
+from glassmd.neighbour_search import box_parts, pairs_within, wrapped
 
 __all__ = ["PairSums", "correlation_length", "jackknife", "pair_sums"]
 
@@ -41,8 +42,21 @@ SHORTEST = 1.0
 """Where the fit of ξ begins, σ_AA: below, G tells how a particle differs from its neighbours, not how far
 mobility reaches."""
 
+NEAR = 6.0
+"""In a box that is longer than twice :data:`FAR`, pairs up to here are counted one by one, σ_AA, those beyond on a
+grid: they grow with the square of the particles, and G(r) varies slowly there."""
+
+FAR = 10.0
+"""σ_AA: 9,600 particles of a liquid in space."""
+
+_GRID = {2: 0.2, 3: 0.5}
+"""Largest edge of the cells of that grid by dimension, σ_AA: a shell has hundreds of vectors between cells."""
+
 _AT_ONCE = 250_000
 """Pairs that are looked at at a time: their distances fit a core's cache."""
+
+_NEAR_AT_ONCE = 4_000_000
+"""The same where cells find them, those around a part of the box included."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +151,9 @@ def pair_sums(
 ) -> PairSums:
     """Sums over all pairs closer than half the shortest box edge.
 
+    In a large box pairs far apart are those of cells of a grid, whose sums are products of Fourier transforms: time and
+    memory follow the number of particles.
+
     Args:
         configurations: At least one, of one liquid at one state point.
         fields: One (n_fields, n_particles) array per configuration.
@@ -176,17 +193,13 @@ def _sums_of_one(
     edges: FloatArray,
 ) -> dict[str, FloatArray]:
     """The sums of :class:`PairSums` for one configuration."""
-    p = np.asarray(values, np.float64)[:, mask]
-    n_shells = len(edges) - 1
-    pairs, distances = np.zeros(n_shells), np.zeros(n_shells)
-    products, ends = np.zeros((2, len(p), n_shells))
-    for i, j, r in _pairs(configuration.positions[mask], configuration.box, float(edges[-1])):
-        which = np.minimum((r / edges[1]).astype(np.int64), n_shells - 1)
-        pairs += np.bincount(which, minlength=n_shells)
-        distances += np.bincount(which, r, n_shells)
-        for field, product, end in zip(p, products, ends, strict=True):
-            product += np.bincount(which, field[i] * field[j], n_shells)
-            end += np.bincount(which, field[i] + field[j], n_shells)
+    p, points = np.asarray(values, np.float64)[:, mask], configuration.positions[mask]
+    box, longest = configuration.box, float(edges[-1])
+    if longest <= FAR:
+        sums = _counted(_pairs(points, box, longest), p, len(edges) - 1)
+    else:
+        sums = _counted(_near_pairs(points, box, NEAR), p, len(edges) - 1) + _on_a_grid(points, box, p, edges)
+    pairs, distances, (products, ends) = sums[0], sums[1], sums[2:].reshape(2, len(p), -1)
     return {
         "pairs": pairs,
         "distances": distances,
@@ -197,6 +210,67 @@ def _sums_of_one(
         "squares": (p**2).sum(axis=1),
         "noise": np.nan_to_num(np.asarray(variance, np.float64)[:, mask]).sum(axis=1),
     }
+
+
+def _counted(
+    pairs: Iterator[tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]], p: FloatArray, n_shells: int
+) -> FloatArray:
+    """(2 + 2 n_fields, n_shells) pairs, distances, products of every field, and sums of both ends of every field."""
+    sums = np.zeros((2 + 2 * len(p), n_shells))
+    for i, j, r in pairs:
+        which = np.minimum((r / SHELL).astype(np.int64), n_shells - 1)
+        sums[0] += np.bincount(which, minlength=n_shells)
+        sums[1] += np.bincount(which, r, n_shells)
+        for k, field in enumerate(p):
+            sums[2 + k] += np.bincount(which, field[i] * field[j], n_shells)
+            sums[2 + len(p) + k] += np.bincount(which, field[i] + field[j], n_shells)
+    return sums
+
+
+def _on_a_grid(points: FloatArray, box: FloatArray, p: FloatArray, edges: FloatArray) -> FloatArray:
+    """The same sums beyond :data:`NEAR`, each particle in the middle of its cell."""
+    shape = tuple(np.ceil(box / _GRID[len(box)]).astype(int).tolist())
+    cell = np.floor((points / box + 0.5) * shape).astype(np.int64) % shape
+    flat = np.ravel_multi_index(tuple(cell.T), shape)
+    squares = np.zeros(shape)
+    for axis, (edge, count) in enumerate(zip(box, shape, strict=True)):
+        along = np.fft.fftfreq(count) * edge  # from the cell at zero to each, the shortest way
+        squares += (along**2).reshape([-1 if k == axis else 1 for k in range(len(shape))])
+    r = np.sqrt(squares).ravel()
+    far = np.flatnonzero((r >= NEAR) & (r < edges[-1]))
+    which, n_shells = (r[far] / SHELL).astype(np.int64), len(edges) - 1
+
+    def transformed(weights: FloatArray | None) -> NDArray[np.complex128]:
+        return np.fft.rfftn(np.bincount(flat, weights, int(np.prod(shape))).reshape(shape))
+
+    def in_shells(spectrum: NDArray[np.complex128], of_each: FloatArray | float) -> FloatArray:
+        """Sums over ordered pairs, from the product of two transforms."""
+        found = np.fft.irfftn(spectrum, shape, axes=range(len(shape))).ravel()[far]
+        return np.asarray(np.bincount(which, found * of_each, n_shells), np.float64)
+
+    counts, sums = transformed(None), np.zeros((2 + 2 * len(p), n_shells))
+    sums[0] = in_shells(np.abs(counts) ** 2 + 0j, 0.5)
+    sums[1] = in_shells(np.abs(counts) ** 2 + 0j, 0.5 * r[far])
+    for k, field in enumerate(p):
+        own = transformed(field)
+        sums[2 + k] = in_shells(np.abs(own) ** 2 + 0j, 0.5)
+        sums[2 + len(p) + k] = in_shells(own * counts.conj(), 1.0)
+    return sums
+
+
+def _near_pairs(
+    points: FloatArray, box: FloatArray, cutoff: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]]:
+    """Every pair closer than a cutoff that is short against the box once, part of the box after part."""
+    inside = wrapped(points, box)
+    for part in box_parts(inside, box, cutoff, _NEAR_AT_ONCE):
+        who, moved, cell, periodic = part.cut_out(inside, box, cutoff)
+        i, j, r, _ = pairs_within(moved, cell, cutoff, periodic=periodic)
+        own = np.zeros(len(points), np.bool_)
+        own[who] = part.inside(inside[who], box)
+        a, b = who[i].astype(np.int64), who[j].astype(np.int64)
+        counted = own[np.minimum(a, b)]  # by the part that has the one with the lower number
+        yield a[counted], b[counted], np.asarray(r)[counted]
 
 
 def _pairs(

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from glassmd.features.neighbours import BoxPart, FloatArray
+from glassmd.features.neighbours import FloatArray
+from glassmd.neighbour_search import BoxPart
 
 __all__ = ["VORONOI_REACH", "voronoi_cells"]
 

@@ -23,9 +23,9 @@ from torch_geometric.data import Data
 
 from glassmd.configuration import Configuration
 from glassmd.errors import ModelError
-from glassmd.features.neighbours import BoxPart, wrapped
 from glassmd.graphs import batch_graphs
 from glassmd.mixtures import Mixture
+from glassmd.neighbour_search import BoxPart, wrapped
 from glassmd.structure import Rattling, Structure
 
 __all__ = ["GIB", "MEMORY", "Check", "Learner", "Passed", "cut_out", "in_parts", "require_memory"]

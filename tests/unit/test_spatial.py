@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from glassmd.analysis.spatial import PairSums, correlation_length, jackknife, pair_sums
+from glassmd.analysis.spatial import NEAR, SHELL, PairSums, correlation_length, jackknife, pair_sums
 from glassmd.configuration import Configuration
 from glassmd.errors import InputError
 from glassmd.neighbour_search import pairs_within
@@ -203,3 +203,37 @@ def test_memory_does_not_follow_the_number_of_pairs():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]  # 16 times the pairs
+
+
+@pytest.mark.parametrize(("box", "n"), [((24.0, 26.0, 24.5), 3000), ((40.0, 41.0), 1500)])
+def test_a_large_box_has_the_same_correlation_without_a_list_of_its_pairs(box, n, monkeypatch):
+    generator, d = np.random.default_rng(3), len(box)
+    points = generator.uniform(-0.5, 0.5, (n, d)) * np.array(box)
+    one = Configuration(box=box, species=np.zeros(n, int), positions=points)
+    waves = np.cos(2 * np.pi * points / np.array(box))
+    values = np.stack([waves.sum(axis=1) + generator.normal(size=n), 3.0 + waves[:, 0]])
+    mask = generator.uniform(size=n) < 0.8
+    found = pair_sums([one], [values], [mask])
+    monkeypatch.setattr("glassmd.analysis.spatial.FAR", 1000.0)
+    expected = pair_sums([one], [values], [mask])
+    near = found.edges[1:] <= NEAR
+    for name in ("pairs", "distances", "products", "ends"):
+        ours, theirs = getattr(found, name)[..., near], getattr(expected, name)[..., near]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-6)
+    assert found.pairs[0, ~near].sum() == pytest.approx(expected.pairs[0, ~near].sum(), rel=0.01)
+    np.testing.assert_allclose(found.radii[~near], expected.radii[~near], atol=SHELL)
+    smooth = found.correlation()[1, ~near] - expected.correlation()[1, ~near]
+    assert np.abs(smooth).max() < 0.03
+    noisy = found.correlation()[0, ~near] - expected.correlation()[0, ~near]
+    assert np.abs(noisy).mean() < 3 / np.sqrt(expected.pairs[0, ~near].mean()) + 0.01
+
+
+def test_parts_of_a_box_count_every_near_pair_once(monkeypatch):
+    generator = np.random.default_rng(4)
+    one = Configuration(box=[24.0] * 3, species=np.zeros(800, int), positions=generator.uniform(-12, 12, (800, 3)))
+    values, mask = generator.normal(size=(1, 800)), np.ones(800, bool)
+    whole = pair_sums([one], [values], [mask])
+    monkeypatch.setattr("glassmd.analysis.spatial._NEAR_AT_ONCE", 2000)
+    parted = pair_sums([one], [values], [mask])
+    assert (parted.pairs == whole.pairs).all()
+    np.testing.assert_allclose(parted.products, whole.products, atol=1e-9)

@@ -314,7 +314,7 @@ def test_pairs_searched_in_parts_are_all_pairs(
     one = liquid(box).thermal
     arguments = (one.positions, one.box, one.species, 2.5, 2)
     whole = find_neighbours(*arguments, with_vectors=with_vectors)
-    monkeypatch.setattr("glassmd.features.neighbours.PAIRS_AT_ONCE", 12 * one.n_particles // 3)
+    monkeypatch.setattr("glassmd.neighbour_search.PAIRS_AT_ONCE", 12 * one.n_particles // 3)
     found, seen = set(), []
     for near in neighbour_blocks(*arguments, with_vectors=with_vectors, size=100):
         assert near.among is not None
@@ -339,7 +339,7 @@ def test_descriptors_searched_in_parts_are_the_same(
     structure = liquid(box)
     one = structure.thermal
     whole = describe(one.positions, one.box, one.species, structure.mixture, RECIPES[recipe])
-    monkeypatch.setattr("glassmd.features.neighbours.PAIRS_AT_ONCE", 40 * one.n_particles // 3)
+    monkeypatch.setattr("glassmd.neighbour_search.PAIRS_AT_ONCE", 40 * one.n_particles // 3)
     monkeypatch.setattr("glassmd.features.voronoi._AT_ONCE", one.n_particles // 2)
     parts = describe(one.positions, one.box, one.species, structure.mixture, RECIPES[recipe])
     np.testing.assert_allclose(parts, whole, rtol=CLOSE, atol=CLOSE * whole.std(axis=0).max())

@@ -18,8 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassmd.features.neighbours import wrapped
-from glassmd.neighbour_search import pairs_within
+from glassmd.neighbour_search import pairs_within, wrapped
 
 __all__ = ["FINENESS", "SEARCHED", "Column", "Edges", "Slabs", "columns_of", "mean_edges"]
 
