@@ -1,0 +1,123 @@
+"""A Ray cluster against the processes of this machine: what killing nodes changes, and what Ray costs.
+
+    python benchmarks/cluster.py kills      [--kills 10] [--out FOLDER]
+    python benchmarks/cluster.py overhead   [--segments 200] [--out FOLDER]
+
+`kills`: a run of 40 segments on three nodes (processes of this machine, without a directory in common), of which one is
+killed (SIGKILL to all its processes) at random moments, each time after another one has joined; and the same run,
+undisturbed, on this machine alone. Told are the checksums that differ.
+
+`overhead`: segments of about two seconds each, by as many workers as there are cores, through the pool of one machine and
+through Ray. The rate is that of the commits between the first and the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' nodes
+
+from record import RESULTS, record
+
+from glassmd.ledger.keys import KINDS
+from glassmd.settings import RunSettings
+from glassmd.simulation.pool import simulate
+from glassmd.stream.dataset import open_run
+from tests.ray_nodes import Nodes
+
+FORTY = RunSettings(
+    particles=500, temperature=1.0, lineages=4, parents=2, replicas=8, held_out_replicas=32, block=8, times=[0.1, 10.0],
+    accept_unequilibrated=True, max_equilibration_time=20.0, engine="lammps", seed=3,
+)  # fmt: skip
+
+
+def checksums(path: Path) -> dict[str, str]:
+    """Of the data of every entry."""
+    run = open_run(path)
+    return {entry.key.name: str(entry.sidecar["sha256"]) for kind in KINDS for entry in run.entries(kind)}
+
+
+def flags(settings: RunSettings) -> list[str]:
+    """The command-line options that say the same."""
+    told = {name: getattr(settings, name) for name in settings.model_fields_set}
+    values = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in told.items()}
+    return [
+        part for name, value in values.items() for part in ("--set", f"{name}={str(value).replace('True', 'true')}")
+    ]
+
+
+def kills(folder: Path, count: int) -> dict[str, Any]:
+    """A run whose nodes are killed, against one that is left alone."""
+    simulate(FORTY.model_copy(update={"workers": os.cpu_count()}), folder / "alone", show=False)
+    chance, killed, began = random.Random(7), [], time.monotonic()
+    with Nodes(3) as nodes:
+        command = [sys.executable, "-m", "glassmd_cli", "simulate", *flags(FORTY), "--cluster", nodes.address]
+        process = subprocess.Popen([*command, "--out", str(folder / "killed")], stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(killed) < count:
+            time.sleep(chance.uniform(2.0, 6.0))
+            nodes.join()
+            nodes.kill(chance.randrange(3))
+            killed.append(round(time.monotonic() - began, 1))
+        code = process.wait()
+    expected, found = checksums(folder / "alone"), checksums(folder / "killed")
+    segments = sum(name.count("-B") for name in found)
+    return {
+        "exit_code": code,
+        "killed_after_seconds": killed,
+        "seconds": time.monotonic() - began,
+        "segments": segments,
+        "entries": len(found),
+        "missing": sorted(expected.keys() - found.keys()),
+        "different": sorted(name for name in found if found[name] != expected.get(name)),
+    }
+
+
+def overhead(folder: Path, segments: int) -> dict[str, Any]:
+    """Segments per second through the pool of one machine and through Ray, one after the other."""
+    lineages = 10
+    settings = RunSettings(
+        particles=1000, temperature=1.0, lineages=lineages + 1, validation_lineages=0, test_lineages=1, parents=1,
+        replicas=segments // lineages, held_out_replicas=1, block=1, times=[16.0], accept_unequilibrated=True,
+        max_equilibration_time=20.0, engine="lammps", workers=os.cpu_count(), seed=5,
+    )  # fmt: skip
+    found: dict[str, Any] = {"segments": segments, "workers": os.cpu_count()}
+    for name, cluster in (("pool", None), ("ray", "local"), ("pool again", None), ("ray again", "local")):
+        path = folder / name.replace(" ", "-")
+        simulate(settings.model_copy(update={"cluster": cluster}), path, show=False)
+        run = open_run(path)
+        entries = [entry for entry in run.entries("segments") if entry.key.lineage > 0]
+        times = sorted(run.committed(entry.key) for entry in entries)
+        found[name] = {
+            "segments_per_second": (len(times) - 1) / (times[-1] - times[0]),
+            "seconds_per_segment": sum(float(entry.sidecar["seconds"]) for entry in entries) / len(entries),
+        }
+        print(name, found[name], flush=True)
+    rates = {name: found[name]["segments_per_second"] for name in ("pool", "ray", "pool again", "ray again")}
+    found["ray_over_pool"] = (rates["ray"] + rates["ray again"]) / (rates["pool"] + rates["pool again"])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("kills", "overhead"))
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--segments", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if options.what == "kills":
+            record("cluster_kills", kills(Path(folder), options.kills), options.out)
+        else:
+            record("cluster_overhead", overhead(Path(folder), options.segments), options.out)
+
+
+if __name__ == "__main__":
+    main()
