@@ -7,8 +7,8 @@
 killed (SIGKILL to all its processes) at random moments, each time after another one has joined; and the same run,
 undisturbed, on this machine alone. Told are the checksums that differ.
 
-`overhead`: segments of about two seconds each, by as many workers as there are cores, through the pool of one machine and
-through Ray. The rate is that of the commits between the first and the last.
+`overhead`: segments of about two seconds each, by as many workers as there are cores, through the pool of one machine
+and through Ray. The rate is that of the commits between the first and the last.
 """
 
 from __future__ import annotations
@@ -49,9 +49,8 @@ def flags(settings: RunSettings) -> list[str]:
     """The command-line options that say the same."""
     told = {name: getattr(settings, name) for name in settings.model_fields_set}
     values = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in told.items()}
-    return [
-        part for name, value in values.items() for part in ("--set", f"{name}={str(value).replace('True', 'true')}")
-    ]
+    words = [f"{name}={str(value).lower() if value is True else value}" for name, value in values.items()]
+    return [part for word in words for part in ("--set", word)]
 
 
 def kills(folder: Path, count: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
@@ -25,7 +25,7 @@ from glassmd.simulation.apart import tell
 from glassmd.simulation.batches import Batches, named
 from glassmd.simulation.cluster.connection import connected
 from glassmd.simulation.cluster.simulator import Done, Start
-from glassmd.simulation.cluster.workers import RemoteWorker, State, WorkerLostError, needs_of, room
+from glassmd.simulation.cluster.workers import RemoteWorker, State, WorkerLostError, lives, needs_of, room
 from glassmd.simulation.parents import unfinished_file
 from glassmd.simulation.tasks import Agenda, Task, Wanted
 from glassmd.simulation.worker import accept_as_they_are
@@ -38,6 +38,16 @@ _GROW = 1.0  # seconds between two looks for room for more workers
 _PATIENCE = 20.0  # seconds that workers have to give back what they have when they are stopped
 _LOST = 4
 """Times that workers may be lost over the same work, on machines that live on, before that is an error."""
+_MISSED = 45.0  # seconds after which the cluster knows that a machine is gone
+
+
+class _Loss(NamedTuple):
+    """A worker that is gone: when, on which machine, over what, and what Ray says."""
+
+    when: float
+    node: str
+    work: str
+    why: str
 
 
 class Dispatcher:
@@ -59,6 +69,7 @@ class Dispatcher:
         self._needs = needs_of(settings)
         self._started, self._grown = 0, float("-inf")
         self._lost: dict[str, int] = {}
+        self._losses: list[_Loss] = []
 
     def work(self) -> None:
         """Have whatever is left done; return when everything is committed.
@@ -91,6 +102,7 @@ class Dispatcher:
         if time.monotonic() - self._grown < _GROW:
             return
         self._grown = time.monotonic()
+        self._look_at_losses()
         if any(worker.state is State.STARTING for worker in self._workers):
             return
         most = self._settings.workers or self._batches.left
@@ -157,20 +169,22 @@ class Dispatcher:
         except WorkerLostError as error:
             self._workers.remove(worker)
             worker.end()
-            self._count_loss(given, error)
+            work = named(given) if given else "their start"
+            self._losses.append(_Loss(time.monotonic(), worker.node, work, str(error).splitlines()[0]))
 
-    def _count_loss(self, given: list[str], error: WorkerLostError) -> None:
+    def _look_at_losses(self) -> None:
         """A machine may go; work that ends worker after worker on machines that live on is at fault."""
-        if "node" in str(error).lower() and "died" in str(error).lower():
-            return
-        work = named(given) if given else "starting"
-        self._lost[work] = self._lost.get(work, 0) + 1
-        if self._lost[work] >= _LOST:
-            raise EngineError(
-                f"workers ended {_LOST} times without a word over {work}: {str(error).splitlines()[0]}",
-                "them to finish it",
-                "see the logs of the Ray cluster",
-            )
+        for loss in [one for one in self._losses if time.monotonic() - one.when > _MISSED]:
+            self._losses.remove(loss)
+            if loss.node and not lives(loss.node):
+                continue
+            self._lost[loss.work] = self._lost.get(loss.work, 0) + 1
+            if self._lost[loss.work] >= _LOST:
+                raise EngineError(
+                    f"workers ended {_LOST} times without a word over {loss.work}: {loss.why}",
+                    "them to finish it",
+                    "see the logs of the Ray cluster",
+                )
 
     def _commit(self, done: Done, given: list[str]) -> None:
         self._keep(done.unfinished)

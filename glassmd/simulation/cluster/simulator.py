@@ -87,8 +87,11 @@ class Simulator:
         self._kept: dict[Path, float] = {}
 
     def hello(self) -> dict[str, Any]:
-        """Who is there: release, machine and process."""
-        return {"version": version("glassmd"), "host": os.uname().nodename, "pid": os.getpid()}
+        """Who is there: release, machine and its number in the cluster."""
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        return {"version": version("glassmd"), "host": os.uname().nodename, "node": node}
 
     def open(self, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
         """Open the engine of a run.

@@ -20,7 +20,7 @@ from glassmd.simulation.cluster.simulator import Done, Seen, Simulator, Start
 from glassmd.simulation.protocol import LineageProgress
 from glassmd.simulation.tasks import Task
 
-__all__ = ["RemoteWorker", "State", "WorkerLostError", "needs_of", "room", "same_release"]
+__all__ = ["RemoteWorker", "State", "WorkerLostError", "lives", "needs_of", "room", "same_release"]
 
 _THREADS = 4  # of an actor: one works, the others look after it
 
@@ -58,6 +58,11 @@ def room(cpus: float, gpus: float) -> int:
     free = ray.available_resources()
     found = free.get("CPU", 0.0) // cpus
     return int(min(found, free.get("GPU", 0.0) // gpus) if gpus else found)
+
+
+def lives(node: str) -> bool:
+    """Whether a machine is part of the cluster, as far as the cluster knows: it takes seconds to miss one."""
+    return any(one["NodeID"] == node and one["Alive"] for one in ray.nodes())
 
 
 def same_release(told: dict[str, Any]) -> None:
@@ -100,6 +105,7 @@ class RemoteWorker:
         batch: The names of what it works on.
         claims: On that.
         packed: Systems that its engine takes at once.
+        node: Number of its machine in the cluster; empty while it has none.
     """
 
     run: RunDirectory
@@ -111,6 +117,7 @@ class RemoteWorker:
     batch: list[str] = field(default_factory=list)
     claims: ExitStack = field(default_factory=ExitStack)
     packed: int = 1
+    node: str = ""
     _looking: Any = None
     _host: str = ""
 
@@ -133,7 +140,7 @@ class RemoteWorker:
         self.waits_for = None
         if self.state is State.STARTING:
             same_release(found)
-            self._host = found["host"]
+            self._host, self.node = found["host"], found["node"]
             told = self.run.identity, self.settings.model_dump(exclude={"cluster"})
             self.state, self.waits_for = State.OPENING, self._actor.open.options(name="an engine opens").remote(*told)
             return None

@@ -84,17 +84,19 @@ class TrainingSite:
         self._error: dict[str, str] | None = None
 
     def hello(self) -> dict[str, Any]:
-        """Who is there: release, machine, its address and a port of it that is free."""
+        """Who is there: release, machine, its number in the cluster, its address and a port of it that is free."""
+        import ray
+
         with socket.socket() as free:
             free.bind(("", 0))
             port = free.getsockname()[1]
-        return {"version": version("glassmd"), "host": os.uname().nodename, "port": port}
-
-    def address(self) -> str:
-        """Of this machine, for the other trainers."""
-        import ray
-
-        return str(ray.util.get_node_ip_address())
+        return {
+            "version": version("glassmd"),
+            "host": os.uname().nodename,
+            "node": ray.get_runtime_context().get_node_id(),
+            "address": ray.util.get_node_ip_address(),
+            "port": port,
+        }
 
     def open(self, identities: Sequence[Mapping[str, Any]], files: Files) -> None:
         """Have mirrors of runs, and a model directory as it was saved elsewhere.

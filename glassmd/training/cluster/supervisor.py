@@ -23,7 +23,7 @@ from glassmd.ledger.parcel import Parcel, parcel_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.simulation.apart import tell
 from glassmd.simulation.cluster.connection import connected, require_resources
-from glassmd.simulation.cluster.workers import same_release
+from glassmd.simulation.cluster.workers import lives, same_release
 from glassmd.simulation.structures import requests_of
 from glassmd.storage import claim, plain, remove_leftovers, write_bytes, write_json
 from glassmd.training.cluster.site import ASKED, Files, News, TrainingSite, changed_files
@@ -35,6 +35,7 @@ _LOOK = 0.5  # seconds between two looks at the runs and at the trainers
 _PARCELS = 64  # MB that are sent at once, about
 _PATIENCE = 60.0  # seconds that trainers have to save what they have when they are stopped
 _CLOSE = 10.0  # seconds that they have to leave nothing behind
+_MISSED = 30.0  # seconds after which the cluster knows that a machine is gone
 _LOST = 4
 """Times that trainers may be lost without a new checkpoint before that is an error."""
 
@@ -91,6 +92,7 @@ class Supervisor:
     ) -> None:
         self._runs, self._out, self._what, self._stop, self._placed = runs, out, what, stop, placed
         self._sites: list[Any] = []
+        self._nodes: list[str] = []
         self._lost, self._checkpoints = 0, self._saved()
         trained = what["settings"]["train"]
         self._cpus = float(trained.get("train_threads") or 1)
@@ -130,6 +132,15 @@ class Supervisor:
         return sorted(path.name for path in (self._out / "checkpoints").glob("*.safetensors"))
 
     def _count_loss(self, why: str) -> None:
+        """A machine may go; a training that ends trainer after trainer on machines that live on is at fault."""
+        deadline = time.monotonic() + _MISSED
+        while all(lives(node) for node in self._nodes):
+            if time.monotonic() > deadline:
+                break
+            self._stop.check()
+            time.sleep(_LOOK)
+        else:
+            return
         saved = self._saved()
         self._lost = 1 if saved != self._checkpoints else self._lost + 1
         self._checkpoints = saved
@@ -148,6 +159,7 @@ class Supervisor:
         hellos = self._wait([site.hello.options(name="a trainer starts").remote() for site in self._sites])
         for told in hellos:
             same_release(told)
+        self._nodes = [told["node"] for told in hellos]
         files, _ = changed_files(self._out, {})
         files.pop(STATUS, None)
         identities = [run.identity for run in self._runs]
@@ -157,13 +169,12 @@ class Supervisor:
         while self._feed():
             self._stop.check()
         self._placed()
-        address = ray.get(self._sites[0].address.remote()) if count > 1 else ""
         for rank, site in enumerate(self._sites):
             environment = {}
             if count > 1:
                 environment = {
                     "RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
-                    "MASTER_ADDR": address, "MASTER_PORT": str(hellos[0]["port"]),
+                    "MASTER_ADDR": hellos[0]["address"], "MASTER_PORT": str(hellos[0]["port"]),
                 }  # fmt: skip
             site.start.options(name="training begins").remote(self._what, environment)
 
