@@ -19,16 +19,12 @@ export OMP_NUM_THREADS=1 # each worker is one process on one core
 
 # Slurm tells this shell two minutes before the end, or before somebody else gets the node: workers commit what is
 # finished and end with code 75, and what is left is queued again.
-stop() { kill -TERM "$work" 2>/dev/null; }
+told=
+stop() { told=yes; kill -TERM "$work" 2>/dev/null; }
 trap stop TERM
 glassmd simulate --out "$run" --workers "${SLURM_CPUS_PER_TASK:-1}" --json &
 work=$!
-wait "$work"
-code=$?
-while kill -0 "$work" 2>/dev/null; do # the signal has ended the first wait
-  wait "$work"
-  code=$?
-done
+while wait "$work"; code=$?; [ -n "$told" ]; do told=; done # a signal ends the wait, and not yet the work
 if [ "$code" -eq 75 ]; then
   scontrol requeue "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
 fi

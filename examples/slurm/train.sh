@@ -19,16 +19,12 @@ run=${1:?"sbatch train.sh RUN MODEL [OPTION...]"}
 model=${2:?"sbatch train.sh RUN MODEL [OPTION...]"}
 shift 2
 
-stop() { kill -TERM "$work" 2>/dev/null; }
+told=
+stop() { told=yes; kill -TERM "$work" 2>/dev/null; }
 trap stop TERM
 glassmd train --stream "$run" --out "$model" "$@" --json &
 work=$!
-wait "$work"
-code=$?
-while kill -0 "$work" 2>/dev/null; do # the signal has ended the first wait
-  wait "$work"
-  code=$?
-done
+while wait "$work"; code=$?; [ -n "$told" ]; do told=; done # a signal ends the wait, and not yet the work
 if [ "$code" -eq 75 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi

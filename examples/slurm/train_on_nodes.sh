@@ -20,21 +20,17 @@ shift 2
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((20000 + SLURM_JOB_ID % 10000))
 
-stop() { stopped=yes; kill -TERM "$work" 2>/dev/null; }
+told= stopped=
+stop() { told=yes stopped=yes; kill -TERM "$work" 2>/dev/null; }
 trap stop TERM
 srun --kill-on-bad-exit=1 torchrun \
   --nnodes="$SLURM_JOB_NUM_NODES" --nproc-per-node="${SLURM_GPUS_ON_NODE:-1}" \
   --rdzv-id="$SLURM_JOB_ID" --rdzv-backend=c10d --rdzv-endpoint="$first:$port" \
   -m glassmd_cli train --stream "$run" --out "$model" "$@" --json &
 work=$!
-wait "$work"
-code=$?
-while kill -0 "$work" 2>/dev/null; do # the signal has ended the first wait
-  wait "$work"
-  code=$?
-done
+while wait "$work"; code=$?; [ -n "$told" ]; do told=; done # a signal ends the wait, and not yet the work
 # torchrun does not hand on the exit code of its processes: who was told to stop is queued again
-if [ "$code" -ne 0 ] && [ -n "${stopped:-}" ]; then
+if [ "$code" -ne 0 ] && [ -n "$stopped" ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

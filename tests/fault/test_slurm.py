@@ -41,15 +41,8 @@ def test_an_array_that_is_stopped_and_queued_again_simulates_while_a_trainer_fol
     environment, run, model = install(tmp_path / "slurm"), tmp_path / "run", tmp_path / "model"
     made = ["glassmd", "simulate", settings_file(tmp_path), "--out", run, "--walltime", "0.1"]
     assert subprocess.run(made, env=environment, capture_output=True, check=False).returncode == 75
-    workers = submit(
-        environment,
-        "--array=1-2",
-        "--cpus-per-task=1",
-        "--time=0:00:16",
-        "--signal=B:TERM@8",
-        SCRIPTS / "simulate.sh",
-        run,
-    )
+    short = "--array=1-2", "--cpus-per-task=1", "--time=0:00:11", "--signal=B:TERM@8"
+    workers = submit(environment, *short, SCRIPTS / "simulate.sh", run)
     trainer = submit(
         environment, "--time=0:10:00", SCRIPTS / "train.sh", run, model, "--model", "ridge", "--input", "thermal"
     )
@@ -58,6 +51,22 @@ def test_an_array_that_is_stopped_and_queued_again_simulates_while_a_trainer_fol
         logs = "\n".join(path.read_text() for path in (tmp_path / "slurm").glob("*.log"))
         assert job.returncode == 0, said + complained + logs
     assert checksums(open_run(run)) == checksums(tiny_run)
+    assert load_model(model).card.model == "ridge"
+    logs = [path.read_text() for path in (tmp_path / "slurm").glob("simulate-*.log")]
+    assert len(logs) == 2
+    assert any("stopped by SIGTERM" in log for log in logs)
+
+
+def test_one_model_is_trained_on_two_nodes(tiny_run, tmp_path):
+    environment, model = install(tmp_path / "slurm"), tmp_path / "model"
+    job = submit(
+        environment, "--nodes=2", "--time=0:10:00", SCRIPTS / "train_on_nodes.sh", tiny_run.path, model,
+        "--model", "ridge", "--input", "thermal",
+    )  # fmt: skip
+    job.communicate(timeout=240)
+    (log,) = (tmp_path / "slurm").glob("*.log")
+    assert job.returncode == 0, log.read_text()
+    assert '"processes": 2' in log.read_text()
     assert load_model(model).card.model == "ridge"
 
 

@@ -81,7 +81,7 @@ def task(script: Path, rest: list[str], asked: dict[str, str], number: int, inde
         with Path(os.environ["SLURM_STAND_IN"], f"{script.stem}-{name}.log").open("ab") as log:
             process = subprocess.Popen(["bash", str(script), *rest], env=environment, stdout=log, stderr=log)
             try:
-                code = process.wait(max(limit, 1.0))
+                code = process.wait(limit * (restart + 1))  # more each time: a busy machine gets on
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGTERM)
                 code = process.wait(120)
