@@ -1,7 +1,7 @@
 """A Ray cluster against the processes of this machine: what killing nodes changes, and what Ray costs.
 
     python benchmarks/cluster.py kills      [--kills 10] [--out FOLDER]
-    python benchmarks/cluster.py overhead   [--segments 200] [--out FOLDER]
+    python benchmarks/cluster.py overhead   [--segments 200] [--rounds 1] [--out FOLDER]
 
 `kills`: a run of 40 segments on three nodes (processes of this machine, without a directory in common), of which one is
 killed (SIGKILL to all its processes) at random moments, each time after another one has joined; and the same run,
@@ -79,8 +79,8 @@ def kills(folder: Path, count: int) -> dict[str, Any]:
     }
 
 
-def overhead(folder: Path, segments: int) -> dict[str, Any]:
-    """Segments per second through the pool of one machine and through Ray, one after the other."""
+def overhead(folder: Path, segments: int, rounds: int) -> dict[str, Any]:
+    """Segments per second through the pool of one machine and through Ray, in turns."""
     lineages = 10
     settings = RunSettings(
         particles=1000, temperature=1.0, lineages=lineages + 1, validation_lineages=0, test_lineages=1, parents=1,
@@ -88,20 +88,17 @@ def overhead(folder: Path, segments: int) -> dict[str, Any]:
         max_equilibration_time=20.0, engine="lammps", workers=os.cpu_count(), seed=5,
     )  # fmt: skip
     found: dict[str, Any] = {"segments": segments, "workers": os.cpu_count()}
-    for name, cluster in (("pool", None), ("ray", "local"), ("pool again", None), ("ray again", "local")):
-        path = folder / name.replace(" ", "-")
+    rates: dict[str, list[float]] = {"pool": [], "ray": []}
+    for number, name in ((number, name) for number in range(rounds) for name in rates):
+        path, cluster = folder / f"{name}-{number}", "local" if name == "ray" else None
         simulate(settings.model_copy(update={"cluster": cluster}), path, show=False)
         run = open_run(path)
         entries = [entry for entry in run.entries("segments") if entry.key.lineage > 0]
         times = sorted(run.committed(entry.key) for entry in entries)
-        found[name] = {
-            "segments_per_second": (len(times) - 1) / (times[-1] - times[0]),
-            "seconds_per_segment": sum(float(entry.sidecar["seconds"]) for entry in entries) / len(entries),
-        }
-        print(name, found[name], flush=True)
-    rates = {name: found[name]["segments_per_second"] for name in ("pool", "ray", "pool again", "ray again")}
-    found["ray_over_pool"] = (rates["ray"] + rates["ray again"]) / (rates["pool"] + rates["pool again"])
-    return found
+        rates[name].append((len(times) - 1) / (times[-1] - times[0]))
+        found[f"seconds_per_segment_{name}"] = sum(float(one.sidecar["seconds"]) for one in entries) / len(entries)
+        print(name, rates[name][-1], flush=True)
+    return {**found, "segments_per_second": rates, "ray_over_pool": sum(rates["ray"]) / sum(rates["pool"])}
 
 
 def main() -> None:
@@ -109,13 +106,14 @@ def main() -> None:
     parser.add_argument("what", choices=("kills", "overhead"))
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--segments", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "kills":
             record("cluster_kills", kills(Path(folder), options.kills), options.out)
         else:
-            record("cluster_overhead", overhead(Path(folder), options.segments), options.out)
+            record("cluster_overhead", overhead(Path(folder), options.segments, options.rounds), options.out)
 
 
 if __name__ == "__main__":

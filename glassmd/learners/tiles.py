@@ -70,12 +70,23 @@ class Learner(Protocol):
     scale: Tensor
 
     @property
-    def at_once(self) -> float: ...
-    def encode(self, structure: Structure) -> Data: ...
-    def with_spread(self, data: Data) -> tuple[Tensor, Tensor | None]: ...
-    def reach(self, mixture: Mixture) -> float | None: ...
-    def footprint(self, mixture: Mixture, density: float) -> float: ...
-    def in_passing(self, structure: Structure, memory: float, check: Check) -> Passed | None: ...
+    def at_once(self) -> float:
+        """See :class:`glassmd.learners.base.PropensityModel`."""
+
+    def encode(self, structure: Structure) -> Data:
+        """See :class:`glassmd.learners.base.PropensityModel`."""
+
+    def with_spread(self, data: Data) -> tuple[Tensor, Tensor | None]:
+        """See :class:`glassmd.learners.base.PropensityModel`."""
+
+    def reach(self, mixture: Mixture) -> float | None:
+        """See :class:`glassmd.learners.base.PropensityModel`."""
+
+    def footprint(self, mixture: Mixture, density: float) -> float:
+        """See :class:`glassmd.learners.base.PropensityModel`."""
+
+    def in_passing(self, structure: Structure, memory: float, check: Check) -> Passed | None:
+        """See :class:`glassmd.learners.base.PropensityModel`."""
 
 
 def require_memory(memory: float, needed: float, n_particles: int) -> None:

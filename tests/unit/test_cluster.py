@@ -19,7 +19,7 @@ from tests.conftest import needs_lammps
 def test_what_is_no_address_is_refused(glassmd, tmp_path, address):
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install 'glassmd[cluster]'")
-    said = glassmd("simulate", "--cluster", address, "--out", tmp_path / "run")
+    said = glassmd("simulate", "--temperature", 1, "--cluster", address, "--out", tmp_path / "run")
     assert said.code == 2
     assert f"found --cluster {address}; expected local, auto or HOST:PORT" in said.err
     assert not (tmp_path / "run").exists()
@@ -28,7 +28,7 @@ def test_what_is_no_address_is_refused(glassmd, tmp_path, address):
 def test_an_address_that_does_not_answer_is_refused_before_a_run_is_made(glassmd, tmp_path):
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install 'glassmd[cluster]'")
-    said = glassmd("simulate", "--cluster", "127.0.0.1:1", "--out", tmp_path / "run")
+    said = glassmd("simulate", "--temperature", 1, "--cluster", "127.0.0.1:1", "--out", tmp_path / "run")
     assert said.code == 2
     assert "found no Ray cluster at 127.0.0.1:1" in said.err
     assert "try --cluster local" in said.err
@@ -37,7 +37,7 @@ def test_an_address_that_does_not_answer_is_refused_before_a_run_is_made(glassmd
 
 def test_without_ray_it_says_what_to_install(glassmd, tmp_path, monkeypatch):
     monkeypatch.setattr(connection, "find_spec", lambda name: None)
-    said = glassmd("simulate", "--cluster", "local", "--out", tmp_path / "run")
+    said = glassmd("simulate", "--temperature", 1, "--cluster", "local", "--out", tmp_path / "run")
     assert said.code == 2
     assert 'try pip install "glassmd[cluster]"' in said.err
     assert not (tmp_path / "run").exists()

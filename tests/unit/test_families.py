@@ -106,7 +106,7 @@ def test_a_directory_of_models_predicts_as_its_members_do(tiny_run: Run, family:
 def test_without_an_engine_the_model_counts_that_needs_none(
     tiny_run: Run, family: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(*_: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise EngineError("found no engine", "one", "install it")
 
     monkeypatch.setattr(prediction, "get_engine", refused)

@@ -199,7 +199,6 @@ def test_what_a_killed_process_of_torchrun_leaves_goes_on_with_one(tiny_run: Run
     (second,) = [pid for pid in map(int, children) if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()]
     os.kill(second, signal.SIGKILL)
     assert process.wait(timeout=120) == 1  # whatever its processes end with
-    assert "glassmd: another process of this training has ended" in log.read_text()
     stored = latest_checkpoint(tmp_path / "m")
     assert stored is not None
     before = load_checkpoint(stored)[1]["fit"]["parts"][0]["step"]
