@@ -34,7 +34,7 @@ from glassmd.stream.dataset import open_run
 from tests.ray_nodes import Nodes
 
 FORTY = RunSettings(
-    particles=500, temperature=1.0, lineages=4, parents=2, replicas=8, held_out_replicas=32, block=8, times=[0.1, 10.0],
+    particles=500, temperature=1.0, lineages=4, parents=4, replicas=8, held_out_replicas=32, block=8, times=[0.1, 10.0],
     accept_unequilibrated=True, max_equilibration_time=20.0, engine="lammps", seed=3,
 )  # fmt: skip
 
