@@ -16,7 +16,7 @@ from glassmd.ledger.mirror import mirror
 from glassmd.ledger.parcel import Parcel
 from glassmd.settings import RunSettings, build_settings
 from glassmd.simulation.parents import unfinished_file
-from glassmd.simulation.preparation import engine_of, prepared_engine
+from glassmd.simulation.preparation import available_cores, engine_of, prepared_engine
 from glassmd.simulation.protocol import LineageProgress
 from glassmd.simulation.structures import Request
 from glassmd.simulation.tasks import Task, execute
@@ -106,6 +106,8 @@ class Simulator:
         self._identity = identity
         try:
             chosen = build_settings(RunSettings, settings, "")
+            sharing = max(1, available_cores() // chosen.worker_cpus)  # of this machine: each has its own cores
+            chosen = chosen.model_copy(update={"workers": sharing})
             with mirror(identity) as here:
                 if here.run.settings is None:  # imported data: nothing was measured for them
                     self._engine = engine_of(chosen)

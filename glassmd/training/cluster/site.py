@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib.metadata import version
@@ -15,12 +16,15 @@ from typing import Any, NamedTuple
 
 from glassmd.ledger.mirror import mirror
 from glassmd.ledger.parcel import Parcel
+from glassmd.ledger.run import PAUSE
 from glassmd.simulation.apart import start_process, told
 from glassmd.storage import sealed, write_bytes, write_json
 
 __all__ = ["ASKED", "Files", "News", "TrainingSite", "changed_files"]
 
-ASKED = ("pause.json", "worth.json")
+_HOLDS_A_WHILE = "pause.json"
+
+ASKED = (_HOLDS_A_WHILE, "worth.json")
 """Files of a run by which a trainer speaks to whoever simulates."""
 
 _OWN = (".lock", "run", "encodings")
@@ -156,8 +160,10 @@ class TrainingSite:
         for here in self._mirrors:
             found: dict[str, bytes | None] = dict.fromkeys(ASKED)
             for name in ASKED:
+                path = here.run.path / name
                 with suppress(OSError):
-                    found[name] = (here.run.path / name).read_bytes()
+                    if name != _HOLDS_A_WHILE or time.time() - path.stat().st_mtime < PAUSE:
+                        found[name] = path.read_bytes()
             asked.append(found)
         made = [here.made() for here in self._mirrors]
         if code is None:

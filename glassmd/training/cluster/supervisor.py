@@ -93,6 +93,7 @@ class Supervisor:
         self._runs, self._out, self._what, self._stop, self._placed = runs, out, what, stop, placed
         self._sites: list[Any] = []
         self._nodes: list[str] = []
+        self._asked: set[Path] = set()
         self._lost, self._checkpoints = 0, self._saved()
         trained = what["settings"]["train"]
         self._cpus = float(trained.get("train_threads") or 1)
@@ -231,10 +232,12 @@ class Supervisor:
         for run, asked, made in zip(self._runs, news.asked, news.made, strict=True):
             for name in ASKED:
                 path, wanted = run.home / name, asked[name]
-                if wanted is None:
-                    path.unlink(missing_ok=True)
-                else:
+                if wanted is not None:
                     write_bytes(path, wanted, durable=False)
+                    self._asked.add(path)
+                elif path in self._asked:  # else it is another trainer's
+                    path.unlink(missing_ok=True)
+                    self._asked.remove(path)
             for parcel in made:
                 run.adopt(parcel)
 
