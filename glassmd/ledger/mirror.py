@@ -26,12 +26,13 @@ def mirror(identity: Mapping[str, Any]) -> Iterator[Mirror]:
     Args:
         identity: Content of the other's `run.json`.
     """
-    place = Path(tempfile.gettempdir())
-    for left in place.glob(f"{_PREFIX}*"):
-        number = left.name.removeprefix(_PREFIX).partition("-")[0]
+    place = Path(tempfile.gettempdir())  # which machines may share: each removes its own
+    own = f"{_PREFIX}{os.uname().nodename}-"
+    for left in place.glob(f"{own}*"):
+        number = left.name.removeprefix(own).partition("-")[0]
         if number.isdigit() and not alive(int(number)):
             shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{own}{os.getpid()}-"))
     try:
         yield Mirror(folder, identity)
     finally:

@@ -153,6 +153,7 @@ class Supervisor:
 
     def _place(self) -> None:
         """Place the trainers, send them what there is, and have them begin."""
+        self._nodes = []
         remote: Any = ray.remote
         kind = remote(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_concurrency=4)(TrainingSite)
         count = self._what["processes"]
