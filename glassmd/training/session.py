@@ -422,6 +422,7 @@ def _train_on_cluster(
     settings = settings.model_copy(update={"run": as_made(settings.run, place)})
     require_positions(settings)
     run = open_run(make_run_apart(settings.run, place, stop.check).path, settings.train.target)
+    _choose_times([run], settings.train, out, Processes())  # by which cages are asked for
     began, _ = _begun(settings, [run])
     _structures([run], began).ask()
     own = settings.run.model_copy(update={"seed": settings_of(run).seed})

@@ -18,7 +18,7 @@ import ray
 from glassmd.errors import EngineError, GlassmdError, Interrupted, raised_elsewhere
 from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.ledger.keys import Key, ParentKey, StructureKey, key_of
-from glassmd.ledger.parcel import Parcel, parcel_of
+from glassmd.ledger.parcel import parcel_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.apart import tell
@@ -138,12 +138,8 @@ class Dispatcher:
         requests = {name: self._agenda.requests[name].to_dict() for name in structures}
         kept = {task.name: path for task in batch if (path := unfinished_file(self._run, task.name)).exists()}
         unfinished = {name: path.read_bytes() for name, path in kept.items()}
-        return Start(names, [self._parcel(key) for key in needed], requests, unfinished)
-
-    def _parcel(self, key: Key) -> Parcel:
-        entry = self._run.entry(key.kind, key.name)
-        assert entry is not None, "work is given when what it starts from is committed"
-        return parcel_of(entry)
+        entries = [self._run.entry(key.kind, key.name) for key in needed]  # imported lineages may lack a first parent
+        return Start(names, [parcel_of(entry) for entry in entries if entry is not None], requests, unfinished)
 
     def _take(self) -> None:
         """Take what was answered, and see how far the others are."""

@@ -46,7 +46,7 @@ def needs_of(settings: RunSettings) -> tuple[float, float]:
     """
     gpus = settings.worker_gpus
     if gpus is None:
-        there = ray.cluster_resources().get("GPU", 0.0) > 0
+        there = ray.available_resources().get("GPU", 0.0) > 0  # a trainer may have the only one
         wanted = settings.device == "gpu" or (there and settings.device == "auto" and settings.engine != "lammps")
         gpus = 1.0 if wanted else 0.0
     require_resources(settings.worker_cpus, gpus, "a worker")

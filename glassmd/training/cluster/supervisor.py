@@ -100,6 +100,20 @@ class Supervisor:
         gpus = ray.cluster_resources().get("GPU", 0.0) if trained.get("train_device") != "cpu" else 0.0
         self._gpus = 1.0 if what["stepped"] and (gpus > 0 or trained.get("train_device") == "cuda") else 0.0
         require_resources(self._cpus, self._gpus, "a trainer")
+        self._require_room()
+        trained["train_threads"] = what["settings"]["run"]["workers"] = int(self._cpus)  # not all that a machine has
+
+    def _require_room(self) -> None:
+        """Refuse more trainers than the cluster has room for, beside a worker where somebody simulates."""
+        there, count = ray.cluster_resources(), self._what["processes"]
+        needed = {"CPU": count * self._cpus + bool(self._what["follow"]), "GPU": count * self._gpus}
+        for name, most in needed.items():
+            if most > there.get(name, 0.0):
+                raise EngineError(
+                    f"found a cluster with {there.get(name, 0.0):g} {name}s",
+                    f"{most:g}, for {count} trainers" + (" and a worker" if name == "CPU" else ""),
+                    "ask for fewer processes or train_threads, or let machines join",
+                )
 
     def train(self) -> dict[str, Any]:
         """What the training returned.
