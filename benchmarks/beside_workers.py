@@ -21,7 +21,8 @@ import torch
 from record import RESULTS, record
 
 from glassmd.settings import RunSettings, TrainSettings
-from glassmd.simulation.pool import Pool, make_run, simulate
+from glassmd.simulation.creation import make_run
+from glassmd.simulation.pool import Pool, simulate
 from glassmd.stream.dataset import open_run
 from glassmd.stream.structures import Structures
 from glassmd.training.loop import Trainer

@@ -32,7 +32,8 @@ from glassmd.engines.lammps import LammpsEngine, load_lammps
 from glassmd.ledger.run import ParentKey
 from glassmd.mixtures import Mixture, get_mixture
 from glassmd.settings import RunSettings
-from glassmd.simulation.pool import make_run, simulate
+from glassmd.simulation.creation import make_run
+from glassmd.simulation.pool import simulate
 from glassmd.simulation.start import draw_velocities, random_start
 from glassmd.trajectory import Frame
 

@@ -34,7 +34,8 @@ from glassmd.engines.hoomd import HoomdEngine
 from glassmd.ledger.run import ParentKey
 from glassmd.mixtures import get_mixture
 from glassmd.settings import RunSettings
-from glassmd.simulation.pool import make_run, simulate
+from glassmd.simulation.creation import make_run
+from glassmd.simulation.pool import simulate
 from glassmd.simulation.seeds import Purpose, thermostat_seed
 from glassmd.trajectory import Frame, read_frames, write_frames
 

@@ -20,7 +20,7 @@ from glassmd.engines import get_engine
 from glassmd.interrupt import StopRequest
 from glassmd.ledger.keys import Key, SegmentKey
 from glassmd.settings import RunSettings, Settings, TrainSettings
-from glassmd.simulation.pool import make_run
+from glassmd.simulation.creation import make_run
 from glassmd.simulation.structures import ask
 from glassmd.simulation.tasks import Agenda
 from glassmd.simulation.worker import WAIT, Worker

@@ -15,7 +15,8 @@ from glassmd.mixtures import estimates_wave_numbers
 from glassmd.report.progress import Display
 from glassmd.report.tables import dynamics_table, key_value_table
 from glassmd.settings import Settings, load_settings
-from glassmd.simulation.pool import made_with, plan
+from glassmd.simulation.creation import made_with
+from glassmd.simulation.pool import plan
 from glassmd.simulation.pool import simulate as run_simulation
 
 __all__ = ["simulate"]

@@ -29,7 +29,7 @@ from glassmd.processes import started
 from glassmd.report.progress import Display
 from glassmd.report.tables import key_value_table
 from glassmd.settings import Settings, load_settings
-from glassmd.simulation.pool import made_with
+from glassmd.simulation.creation import made_with
 from glassmd.trajectory.species import parse_types
 
 __all__ = ["train"]
@@ -118,8 +118,9 @@ def train(
     """
     # torch takes seconds to load, and what does not need it should not wait for it
     from glassmd.importers.trajectories import FrameChoice
-    from glassmd.training.session import refuse_run, require_positions, train_stream
+    from glassmd.training.preparation import refuse_run, require_positions
     from glassmd.training.session import train as run_training
+    from glassmd.training.session import train_stream
 
     with started() as processes:
         kinds = None if types is None else parse_types(types)

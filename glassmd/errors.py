@@ -72,6 +72,9 @@ class GlassmdError(Exception):
             parts.append(todo)
         super().__init__("; ".join(part.strip().replace("\n", " ") for part in parts))
 
+    def __reduce__(self) -> tuple[type[GlassmdError], tuple[str, str, str]]:
+        return type(self), (self.found, self.expected, self.todo)
+
     def to_dict(self) -> dict[str, str]:
         """What another process needs to raise it (JSON types only); see :func:`raised_elsewhere`."""
         return {"kind": type(self).__name__, "found": self.found, "expected": self.expected, "todo": self.todo}

@@ -29,27 +29,31 @@ def carry_out_on_cluster(laboratory: Laboratory, trainings: Sequence[Training]) 
     waiting, going = deque(enumerate(trainings, 1)), dict[int, tuple[Training, ClusterTraining, ExitStack, bool]]()
     with ExitStack() as stack:
         cluster = stack.enter_context(hosted(str(laboratory.cluster), available_cores()))
-        while waiting or going:
-            laboratory.stop.check()
-            while waiting and len(going) < _AT_ONCE:
-                number, training = waiting.popleft()
-                laboratory.announce(f"training {number} of {len(trainings)}: {training}")
-                folder, fold = laboratory.folder(training), training.fold
-                begun = ClusterTraining(
-                    cluster,
-                    [run.path for run in laboratory.runs],
-                    folder,
-                    laboratory.settings(training),
-                    follow=False,
-                    held_out=None if fold.told else fold.held_out,
-                )
-                resumed = latest_checkpoint(folder) is not None
-                own = stack.enter_context(ExitStack())
-                going[number] = training, own.enter_context(begun), own, resumed
-            for number, (training, at_work, own, resumed) in list(going.items()):
-                if not at_work.poll():
-                    result = at_work.result()
-                    own.close()
-                    del going[number]
-                    laboratory.keep(training, result["steps"], None if resumed else result["training_seconds"])
-            time.sleep(_LOOK)
+        try:
+            while waiting or going:
+                laboratory.stop.check()
+                while waiting and len(going) < _AT_ONCE:
+                    number, training = waiting.popleft()
+                    laboratory.announce(f"training {number} of {len(trainings)}: {training}")
+                    folder, fold = laboratory.folder(training), training.fold
+                    begun = ClusterTraining(
+                        cluster,
+                        [run.path for run in laboratory.runs],
+                        folder,
+                        laboratory.settings(training),
+                        follow=False,
+                        held_out=None if fold.told else fold.held_out,
+                    )
+                    resumed = latest_checkpoint(folder) is not None
+                    own = stack.enter_context(ExitStack())
+                    going[number] = training, own.enter_context(begun), own, resumed
+                for number, (training, at_work, own, resumed) in list(going.items()):
+                    if not at_work.poll():
+                        result = at_work.result()
+                        own.close()
+                        del going[number]
+                        laboratory.keep(training, result["steps"], None if resumed else result["training_seconds"])
+                time.sleep(_LOOK)
+        finally:
+            for _, at_work, _, _ in going.values():  # all at once, before each is waited for
+                at_work.ask_to_stop()

@@ -430,6 +430,15 @@ class RunDirectory:
         """Keep what was measured."""
         write_json(self._prepared(engine, device), {"device": device, **prepared})
 
+    def all_prepared(self) -> dict[str, bytes]:
+        """What was measured for engines, by name of the file that it is kept in."""
+        return {path.name: path.read_bytes() for path in (self.path / "engines").glob("*.json")}
+
+    def write_prepared(self, prepared: Mapping[str, bytes]) -> None:
+        """Keep what was measured for engines elsewhere, where nothing was measured here."""
+        for name, content in prepared.items():
+            write_bytes(self.path / "engines" / name, content, exclusive=True)
+
     def _prepared(self, engine: str, device: str) -> Path:
         return self.path / "engines" / f"{engine}-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
 

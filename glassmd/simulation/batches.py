@@ -26,6 +26,7 @@ class Batches:
     def __init__(self, run: RunDirectory, agenda: Agenda) -> None:
         self._run, self._agenda = run, agenda
         self._put_aside: set[str] = set()
+        self._given: set[str] = set()
         self.refused: dict[int, EquilibrationError] = {}
 
     @property
@@ -86,12 +87,16 @@ class Batches:
 
     def _claim(self, task: Task, claims: ExitStack) -> bool:
         """Hold the claim on a task until `claims` is closed, unless somebody else has it or has done it."""
+        if task.name in self._given:  # a file system without locks refuses nobody
+            return False
         with ExitStack() as attempt:
             if not attempt.enter_context(self._run.claim(task.name)):
                 return False
             if self._run.done(task.key):
                 self._run.index.poll(thorough=True)  # whoever made it may have died before telling
                 return False
+            self._given.add(task.name)
+            claims.callback(self._given.discard, task.name)
             claims.push(attempt.pop_all())
             return True
 

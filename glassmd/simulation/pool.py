@@ -10,29 +10,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from glassmd.engines.base import Engine
-from glassmd.errors import (
-    EngineError,
-    EquilibrationError,
-    RunError,
-)
+from glassmd.errors import EngineError, EquilibrationError
 from glassmd.interrupt import StopRequest
 from glassmd.ledger.identity import grown_settings
 from glassmd.ledger.run import RunDirectory
-from glassmd.settings import RunSettings, continued
+from glassmd.settings import RunSettings
 from glassmd.show import shown
 from glassmd.simulation.apart import start_process, told
-from glassmd.simulation.batch import settings_of
 from glassmd.simulation.cluster.connection import check_address
 from glassmd.simulation.cluster.host import Cluster, hosted
-from glassmd.simulation.conservation import require_conserved
-from glassmd.simulation.given import Given, all_given_are_committed, commit_given, inspect_given, settled
+from glassmd.simulation.creation import as_made, fitting_engine, going_on, make_run, make_run_apart
+from glassmd.simulation.given import settled
 from glassmd.simulation.preparation import (
     available_cores,
     default_workers,
-    engine_of,
     gpus_of,
-    prepare,
     prepared_engine,
     with_runtime,
 )
@@ -41,97 +33,12 @@ from glassmd.simulation.tasks import Wanted
 from glassmd.simulation.worker import Worker, settings_flags
 from glassmd.storage import write_text
 
-__all__ = ["Pool", "as_made", "made_with", "make_run", "make_wanted", "plan", "simulate"]
+__all__ = ["Pool", "make_wanted", "plan", "simulate"]
 
 RESTARTS = 3
 """A worker that dies without a word (out of memory, killed) is started again this often between two commits."""
 
 _PATIENCE = 30.0  # seconds that a worker has to stop
-
-
-def made_with(out: Path | None) -> RunSettings | None:
-    """The settings that the run in `out` was made with; None where there is no run yet.
-
-    Raises:
-        RunError: It holds imported data, or is damaged.
-    """
-    if out is None or not (out / "run.json").exists():
-        return None
-    return settings_of(RunDirectory.open(out))
-
-
-def as_made(settings: RunSettings, out: Path) -> RunSettings:
-    """The settings, with what nobody said now as the run in `out` was made, where there is one.
-
-    Raises:
-        RunError: It holds imported data, or others were given to start from.
-    """
-    known = made_with(out)
-    if known is None:
-        return settings
-    said = settings.model_dump(include=settings.model_fields_set)
-    if "start" in said and said["start"] != known.start:  # before anything is read that is not needed
-        raise RunError(
-            f"{out} was made with start = {known.start}", f"{said['start']} as asked for now", "choose another --out"
-        )
-    return continued(known, said)
-
-
-def _going_on(settings: RunSettings, out: Path) -> tuple[RunDirectory | None, RunSettings, list[list[Given]]]:
-    """The run in `out`, if there is one, its settings from now on, and the configurations that are given to it."""
-    settings = as_made(settings, out)
-    there = RunDirectory.open(out) if (out / "run.json").exists() else None
-    # What is committed already need not be read again.
-    read = there is None or not settings.start or not all_given_are_committed(there, settings)
-    return there, *settled(settings, None if read else settings)
-
-
-def make_run(settings: RunSettings, out: Path, check: Callable[[], None] | None = None) -> RunDirectory:
-    """Make the run directory of `settings`, or open the one that is there.
-
-    Args:
-        settings: What was asked for. Of a run that is there, what was not set explicitly is as the run was made.
-        out: Run directory.
-        check: Called while something is measured for a new run; what it raises ends it, nothing made.
-
-    Raises:
-        EngineError: No engine for it is installed.
-        InputError: Given configurations cannot be read, or are another liquid.
-        RunError: `out` holds a run made with other settings.
-        SettingsError: The potential of a mixture of one's own conserves no energy at this time step.
-    """
-    there, settings, given = _going_on(settings, out)
-    engine = _fitting_engine(settings)
-    inspected = inspect_given(given, settings, engine, check)
-    prepared, chosen = {}, {}
-    if there is None:
-        require_conserved(engine, settings, check)
-        prepared = prepare(engine, settings, check)
-        if settings.block is None:
-            most = max(settings.n_replicas(lineage) for lineage in range(settings.lineages))
-            block = engine.preferred_block(settings.particles, most, settings.steps()[-1])
-            chosen = {"block": min(block, most)}
-    run = RunDirectory.create(
-        out,
-        settings.liquid(),
-        temperature=settings.temperature,
-        times=settings.times,
-        n_particles=settings.particles,
-        density=settings.number_density(),
-        settings=settings,
-        chosen=chosen,
-    )
-    if prepared:
-        run.record_prepared(engine.name, engine.device, prepared)
-    commit_given(run, settings, given, inspected)
-    return run
-
-
-def _fitting_engine(settings: RunSettings) -> Engine:
-    """The engine of the settings, after it has said that the box suits it."""
-    engine, mixture = engine_of(settings), settings.liquid()
-    engine.check_box((settings.particles / settings.number_density()) ** (1 / mixture.dimensions), mixture)
-    return engine
 
 
 class Pool:
@@ -354,23 +261,29 @@ def simulate(
     if settings.cluster is not None:
         check_address(settings.cluster)
     settings = as_made(settings, out)
-    run = make_run(settings, out, stop.check)
-    settings = with_runtime(run, settings)
-    started = time.monotonic()
-    tally = Tally(RunDirectory.open(run.path))  # looking at it changes nothing for the worker
-    here = settings.cluster is None and default_workers(settings) == 1
-    if here and not gpus_of(settings):  # what a GPU does to a process may need another one
-        run.remove_leftovers()
-        engine = prepared_engine(run, settings, check=stop.check)
+    with ExitStack() as stack:
+        cluster = None
+        if settings.cluster is None:
+            run = make_run(settings, out, stop.check)
+        else:
+            cluster = stack.enter_context(hosted(settings.cluster, available_cores()))
+            run = make_run_apart(settings, out, stop.check, cluster)
+        settings = with_runtime(run, settings)
+        started = time.monotonic()
+        tally = Tally(RunDirectory.open(run.path))  # looking at it changes nothing for the worker
 
         def tell() -> None:
             if show is not None:
                 show(tally.progress(time.monotonic() - started))
 
-        name = f"{os.uname().nodename}-{os.getpid()}-0"  # beside others of the same run
-        Worker(run, engine, stop, name, accept_unequilibrated=settings.accept_unequilibrated, show=tell).work()
-    else:
-        with Pool(run, settings) as pool:
+        here = cluster is None and default_workers(settings) == 1
+        if here and not gpus_of(settings):  # what a GPU does to a process may need another one
+            run.remove_leftovers()
+            engine = prepared_engine(run, settings, check=stop.check)
+            name = f"{os.uname().nodename}-{os.getpid()}-0"  # beside others of the same run
+            Worker(run, engine, stop, name, accept_unequilibrated=settings.accept_unequilibrated, show=tell).work()
+        else:
+            pool = stack.enter_context(Pool(run, settings, cluster=cluster))
             while pool.poll():
                 stop.check()
                 if show is not None:
@@ -396,14 +309,18 @@ def plan(settings: RunSettings, out: Path | str | None = None) -> dict[str, Any]
     if out is None:
         settings, _ = settled(settings)
     else:
-        there, settings, _ = _going_on(settings, Path(out))
+        there, settings, _ = going_on(settings, Path(out))
         if there is not None:
             grown_settings(there.path, there.identity["settings"], settings.model_dump())
-    engine = _fitting_engine(settings)
+    if settings.cluster is None:
+        engine = fitting_engine(settings)
+        computes = f"{engine.name} {engine.version} on {engine.device}"
+    else:
+        computes = f"{settings.engine} as the machines of the cluster have it"
     replicas = settings.parents * sum(settings.n_replicas(lineage) for lineage in range(settings.lineages))
     roles = [settings.role(lineage) for lineage in range(settings.lineages)]
     return {
-        "engine": f"{engine.name} {engine.version} on {engine.device}",
+        "engine": computes,
         "mixture": f"{settings.liquid().name} ({settings.truncation})",
         "particles": settings.particles,
         "temperature": settings.temperature,

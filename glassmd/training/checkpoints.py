@@ -21,6 +21,7 @@ from glassmd.storage import UNSEALED, check_sealed_bytes, metadata_of, sealed_by
 
 __all__ = [
     "latest_checkpoint",
+    "latest_step",
     "load_checkpoint",
     "require_same",
     "save_checkpoint",
@@ -43,6 +44,12 @@ def latest_checkpoint(directory: Path) -> Path | None:
     """The newest checkpoint of a model directory, or None."""
     found = sorted(_folder(directory).glob("step-*.safetensors"))
     return found[-1] if found else None
+
+
+def latest_step(directory: Path) -> int:
+    """Steps that a training has taken at its newest checkpoint; 0 where there is none."""
+    found = latest_checkpoint(directory)
+    return 0 if found is None else int(found.stem.removeprefix("step-"))
 
 
 def save_checkpoint(directory: Path, step: int, tensors: Tensors, state: dict[str, Any]) -> Path:

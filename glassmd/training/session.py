@@ -10,40 +10,39 @@ from typing import Any
 
 import torch
 
-from glassmd.errors import Interrupted, RunError, SettingsError
+from glassmd.errors import Interrupted, RunError
 from glassmd.importers.trajectories import FrameChoice
 from glassmd.interrupt import StopRequest
-from glassmd.learners import model_class
-from glassmd.learners.base import PropensityModel
-from glassmd.processes import Processes, processes_asked, started
-from glassmd.settings import RunSettings, Settings, TrainSettings
+from glassmd.processes import Processes, started
+from glassmd.settings import RunSettings, Settings
 from glassmd.show import shown
 from glassmd.simulation.batch import settings_of
-from glassmd.simulation.cluster.connection import check_address
-from glassmd.simulation.cluster.host import hosted
-from glassmd.simulation.creation import make_run_apart
-from glassmd.simulation.pool import Pool, as_made
+from glassmd.simulation.creation import as_made, make_run_apart
+from glassmd.simulation.pool import Pool
 from glassmd.simulation.preparation import available_cores, default_workers
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.samples import SampleKey
-from glassmd.stream.structures import Structures, cage_asked
-from glassmd.stream.tau_alphas import use_tau_alphas
-from glassmd.structure import INPUTS
-from glassmd.target import PROPENSITY, Target, quantity
-from glassmd.time_unit import TAU_ALPHA
+from glassmd.target import Target, quantity
 from glassmd.training.acquisition import check_acquisition
 from glassmd.training.beside import Beside, Show
-from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
 from glassmd.training.choices import resolved, training_device
-from glassmd.training.cluster.start import ClusterTraining
+from glassmd.training.cluster.stream import train_on_cluster
 from glassmd.training.encoding import Encodings
 from glassmd.training.frames import Following, split_data, take_in
 from glassmd.training.loop import Trainer
+from glassmd.training.preparation import (
+    begun_with,
+    choose_times,
+    inputs_of,
+    refuse_run,
+    require_known_unit,
+    require_positions,
+    structures_of,
+)
 from glassmd.training.progress import TrainingProgress
 from glassmd.training.source import SampleSource
-from glassmd.training.tuning import begun_from
 
-__all__ = ["Show", "refuse_run", "require_positions", "train", "train_stream"]
+__all__ = ["Show", "train", "train_stream"]
 
 _LOOK = 0.2  # seconds between two looks at trainers on a cluster
 _NICE = 10
@@ -62,50 +61,6 @@ def _open(data: Sequence[Path | str], target: Target, *, follow: bool) -> list[R
             "simulate first, or add --stream to wait for them",
         )
     return runs
-
-
-def _choose_times(runs: Sequence[Run], settings: TrainSettings, directory: Path, processes: Processes) -> None:
-    """The output times and their unit, which stays that of the training that goes on."""
-    if settings.time_unit == TAU_ALPHA:
-        path = latest_checkpoint(directory) if processes.first else None
-        known = {} if path is None else load_checkpoint(path)[1]["identity"].get("tau_alphas", {})
-        use_tau_alphas(runs, settings.tau_alpha, processes.tell(known))
-    if settings.first_time is not None:
-        for run in runs:
-            run.use_times_from(settings.first_time)
-
-
-def _require_known_unit(settings: TrainSettings, place: Path) -> None:
-    """Refuse a unit that nobody can know before a liquid is simulated."""
-    if settings.time_unit == TAU_ALPHA and settings.tau_alpha is None and not (place / "run.json").exists():
-        raise RunError(
-            "found time_unit = tau_alpha for a liquid that has not been simulated yet", "to be told its τ_α",
-            "try --set tau_alpha=…, in √(mσ²/ε)",
-        )  # fmt: skip
-
-
-def require_positions(settings: Settings) -> None:
-    """Refuse a target that a simulation with these settings keeps nothing to compute from.
-
-    Raises:
-        SettingsError: It keeps propensities, and another target is asked for.
-    """
-    if settings.run.keep == "propensities" and settings.train.target != PROPENSITY:
-        raise SettingsError(
-            f"found target = {settings.train.target} for a simulation with keep = propensities",
-            "positions of replicas, from which it is computed",
-            "try --set keep=positions, or --target propensity",
-        )
-
-
-def refuse_run(out: Path) -> None:
-    """Refuse to write a model into a run directory.
-
-    Raises:
-        RunError: `out` is one.
-    """
-    if (out / "run.json").exists():
-        raise RunError(f"{out} is a run", "a model directory, or a new one", "choose another --out")
 
 
 def _threads(settings: Settings, workers: int, processes: Processes) -> None:
@@ -190,7 +145,7 @@ def _taken_in(
     processes: Processes,
 ) -> StopRequest:
     """Have trajectories become a run, which the first process makes; what the training has to listen to."""
-    potential = _inputs(settings) != ("thermal",)
+    potential = inputs_of(settings) != ("thermal",)
 
     def work(check: Callable[[], None]) -> StopRequest:
         if follow:
@@ -215,11 +170,11 @@ def _train(
     """:func:`train` on run directories."""
     runs = _open(data, settings.train.target, follow=follow)
     _require_same_runs(runs, processes)
-    _choose_times(runs, settings.train, Path(out), processes)
-    settings, begun = _begun(settings, runs)
+    choose_times(runs, settings.train, Path(out), processes)
+    settings, begun = begun_with(settings, runs)
     _threads(settings, 0, processes)
     report = (lambda progress: show(progress, None)) if show else None
-    structures = _structures(runs, settings)
+    structures = structures_of(runs, settings)
     share, patience = resolved(settings.train).validation_share, _PATIENCE if processes.size > 1 else 0.0
     source = SampleSource(runs, share, held_out, structures.requests, patience)
     began = time.monotonic()
@@ -256,26 +211,6 @@ def _train(
     return {**told, **_pace(trainer)} if follow else told
 
 
-def _begun(settings: Settings, runs: Sequence[Run]) -> tuple[Settings, PropensityModel | None]:
-    """The settings, and the trained model that they begin with."""
-    train, loaded = begun_from(settings.train, runs)
-    return settings.model_copy(update={"train": train}), None if loaded is None else loaded.model
-
-
-def _inputs(settings: Settings) -> tuple[str, ...]:
-    """What the learner of the settings sees, as far as that is known before the data."""
-    if settings.train.from_model is not None:
-        return tuple(settings.train.input or INPUTS)
-    return tuple(settings.train.input or model_class(settings.train.model).default_inputs)
-
-
-def _structures(runs: Sequence[Run], settings: Settings) -> Structures:
-    """What the learner of the settings sees of the runs."""
-    learner = model_class(settings.train.model)
-    cage = cage_asked(settings, rattling=learner.needs_rattling)
-    return Structures(runs, settings.train.input or learner.default_inputs, cage)
-
-
 def _structures_shown(show: Show | None) -> Callable[[int, int], None] | None:
     """The progress of structures as that of a training that waits for them."""
     if show is None:
@@ -306,7 +241,7 @@ def train_stream(
         What `glassmd train --stream --json` prints: as :func:`train`, with the run and the overlap.
     """
     if settings.run.cluster is not None:
-        return _train_on_cluster(settings, settings.run.cluster, Path(out), run_directory, stop, shown(show))
+        return train_on_cluster(settings, settings.run.cluster, Path(out), run_directory, stop, shown(show))
     with ExitStack() as stack:
         processes = processes or stack.enter_context(started())
         told = _train_stream(settings, Path(out), run_directory, stop, shown(show), processes)
@@ -331,7 +266,7 @@ def _train_stream(
     stop = stop or StopRequest(walltime=settings.run.walltime)
     place = run_directory or out / "run"
     if first:
-        _require_known_unit(settings.train, place)
+        require_known_unit(settings.train, place)
         settings = settings.model_copy(update={"run": as_made(settings.run, place)})
         require_positions(settings)
     told = processes.tell(settings.run.model_dump(mode="json"))
@@ -341,12 +276,12 @@ def _train_stream(
     processes.by_first(lambda check: make_run_apart(made_as, place, check), stop.check)
     run = open_run(place, settings.train.target)
     _require_same_runs([run], processes)
-    _choose_times([run], settings.train, out, processes)
-    settings, begun = _begun(settings, [run])
+    choose_times([run], settings.train, out, processes)
+    settings, begun = begun_with(settings, [run])
     workers = default_workers(settings.run, spared=processes.local_size, spared_gpus=own_gpus) if first else 0
     workers = processes.tell(workers)
     _threads(settings, workers, processes)
-    structures = _structures([run], settings)
+    structures = structures_of([run], settings)
     if first:
         structures.ask()
     with Pool(run, settings.run, workers, spared_gpus=own_gpus, nice=_NICE) if first else nullcontext() as pool:
@@ -391,61 +326,6 @@ def _train_stream(
     if not run.complete:
         raise Interrupted("the simulation stopped before its end", "", "run again to continue")
     return {**summary(trainer, beside.seconds()), "run": str(run.path), **beside.facts(), **_pace(trainer)}
-
-
-def _require_known_everywhere(train: TrainSettings) -> None:
-    """Refuse to begin with a model that other machines do not have."""
-    if train.from_model is not None and Path(train.from_model).exists():
-        raise SettingsError(
-            f"found --from {train.from_model} with --cluster",
-            "a model that comes with glassmd, which every machine has",
-            "see glassmd models, or train without --cluster",
-        )
-
-
-def _train_on_cluster(
-    settings: Settings, address: str, out: Path, run_directory: Path | None, stop: StopRequest | None, show: Show | None
-) -> dict[str, Any]:
-    """:func:`train_stream` where both sides are at work on a Ray cluster; the trainers get their machines first."""
-    check_address(address)
-    refuse_run(out)
-    if processes_asked() > 1:
-        raise SettingsError(
-            f"found --cluster in one of {processes_asked()} processes", "one, which has others train",
-            f"start it without torchrun, with --set processes={processes_asked()}",
-        )  # fmt: skip
-    _require_known_everywhere(settings.train)
-    check_acquisition(settings.train, follow=True)
-    stop = stop or StopRequest(walltime=settings.run.walltime)
-    place = run_directory or out / "run"
-    _require_known_unit(settings.train, place)
-    settings = settings.model_copy(update={"run": as_made(settings.run, place)})
-    require_positions(settings)
-    run = open_run(make_run_apart(settings.run, place, stop.check).path, settings.train.target)
-    _choose_times([run], settings.train, out, Processes())  # by which cages are asked for
-    began, _ = _begun(settings, [run])
-    _structures([run], began).ask()
-    own = settings.run.model_copy(update={"seed": settings_of(run).seed})
-    with ExitStack() as stack:
-        cores = max(available_cores(), settings.train.processes + 1)  # trainers take theirs first
-        cluster = stack.enter_context(hosted(address, cores))
-        told = settings.model_copy(update={"run": own})
-        training = stack.enter_context(ClusterTraining(cluster, [run.path], out, told, follow=True))
-        training.wait_until_placed(stop)
-        pool = stack.enter_context(Pool(run, settings.run, cluster=cluster))
-        beside = Beside(pool, show)
-        beside.steps_before = training.progress().step
-        while training.poll():
-            stop.check()
-            beside.watch(training.progress())
-            time.sleep(_LOOK)
-        beside.wait(training.progress(), stop.check)
-        if show is not None:
-            show(training.progress(), pool.progress())
-        facts, result = beside.facts(), training.result()
-    if not run.complete:
-        raise Interrupted("the simulation stopped before its end", "", "run again to continue")
-    return {**result, "seconds": beside.seconds(), "run": str(run.path), **facts}
 
 
 def _pace(trainer: Trainer) -> dict[str, Any]:

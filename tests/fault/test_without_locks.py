@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from glassmd.ledger.run import RunDirectory
-from glassmd.simulation.pool import make_run
+from glassmd.simulation.creation import make_run
 from glassmd.simulation.structures import CageProtocol, Request, ask, requests_for
 from tests.conftest import TINY, needs_lammps
 

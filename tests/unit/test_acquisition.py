@@ -18,7 +18,8 @@ from glassmd.learners.labels import LabelSums
 from glassmd.learners.part import FOLDS, Taken
 from glassmd.ledger.keys import ParentKey, SegmentKey, StructureKey
 from glassmd.settings import Settings
-from glassmd.simulation.pool import make_run, simulate
+from glassmd.simulation.creation import make_run
+from glassmd.simulation.pool import simulate
 from glassmd.simulation.tasks import Agenda, Task, Worth, execute
 from glassmd.simulation.worker import Worker
 from glassmd.stream.dataset import Run, open_run

@@ -8,7 +8,8 @@ from glassmd.engines import available_engines, choose_engine, get_engine
 from glassmd.engines.hoomd_device import failed
 from glassmd.errors import DeviceLostError, EngineError
 from glassmd.simulation import worker
-from glassmd.simulation.pool import Pool, make_run
+from glassmd.simulation.creation import make_run
+from glassmd.simulation.pool import Pool
 from glassmd.simulation.preparation import default_workers
 from tests.conftest import TINY, needs_lammps
 

@@ -22,7 +22,7 @@ from glassmd.ledger.run import RunDirectory
 from glassmd.models.store import load_model
 from glassmd.report.observe import observe
 from glassmd.settings import Settings, TrainSettings, build_settings
-from glassmd.simulation.pool import make_run
+from glassmd.simulation.creation import make_run
 from glassmd.simulation.worker import Worker
 from glassmd.stream.dataset import Run, open_run
 from glassmd.stream.reservoir import Reservoir

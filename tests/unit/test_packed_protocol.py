@@ -21,8 +21,8 @@ from glassmd.errors import EquilibrationError, Interrupted
 from glassmd.interrupt import StopRequest
 from glassmd.ledger.run import RunDirectory, SegmentKey
 from glassmd.mixtures import Mixture, get_mixture
+from glassmd.simulation.creation import make_run
 from glassmd.simulation.equilibration import Protocol, Unfinished, equilibrate_together
-from glassmd.simulation.pool import make_run
 from glassmd.simulation.tasks import tasks_of
 from glassmd.simulation.worker import Worker
 from glassmd.status import StatusFile

@@ -15,6 +15,7 @@ from glassmd.ledger.run import ParentKey, RunDirectory, SegmentKey
 from glassmd.mixtures import get_mixture
 from glassmd.settings import RunSettings
 from glassmd.simulation import pool
+from glassmd.simulation.creation import make_run
 from glassmd.simulation.structures import CageProtocol, Request, ask, cages_of, protocol_of, requests_for, requests_of
 from glassmd.simulation.structures.making import structure_of_configuration
 from glassmd.simulation.tasks import Agenda, Wanted
@@ -195,7 +196,7 @@ def test_structures_are_asked_for_before_and_while_a_run_is_simulated(tiny_run, 
 
 def test_what_follows_may_be_heard_of_before_what_it_follows(tmp_path):
     """Of two writers, the one that made the parent may be read before it did, and the other one after it went on."""
-    agenda = Agenda(pool.make_run(TINY, tmp_path / "run"))
+    agenda = Agenda(make_run(TINY, tmp_path / "run"))
     parent, block = ParentKey(0, 0), SegmentKey(0, 0, 0)
     before = len(agenda)
     agenda.finished(block)
@@ -225,7 +226,7 @@ def test_a_cage_is_settled_by_the_first_parent(tiny_run):
 @needs_lammps
 def test_a_number_of_replicas_may_be_asked_for_before_the_first_parent_is_there(tiny_run, tmp_path):
     of_two = Request("cage", replicas=2)
-    empty = pool.make_run(TINY, tmp_path / "run")
+    empty = make_run(TINY, tmp_path / "run")
     ask(empty, [of_two])
     assert requests_of(empty) == [of_two]
     assert of_two.settled(empty) is None

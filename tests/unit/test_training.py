@@ -218,7 +218,7 @@ def test_labels_count_by_their_noise() -> None:
 def test_following_a_run_that_another_process_writes(tmp_path: Path) -> None:
     """The simulation is a thread here; it shares nothing with the trainer but the directory."""
     from glassmd.engines import get_engine
-    from glassmd.simulation.pool import make_run
+    from glassmd.simulation.creation import make_run
 
     run = make_run(TINY, tmp_path / "run")
     thread = threading.Thread(target=Worker(run, get_engine("lammps", "cpu"), StopRequest()).work)

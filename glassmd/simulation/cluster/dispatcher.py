@@ -11,11 +11,11 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 
-from glassmd.errors import EngineError, GlassmdError, Interrupted, raised_elsewhere
+from glassmd.errors import GlassmdError, Interrupted, raised_elsewhere
 from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.ledger.keys import Key, ParentKey, StructureKey, key_of
 from glassmd.ledger.parcel import parcel_of
@@ -23,9 +23,10 @@ from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.apart import tell
 from glassmd.simulation.batches import Batches, named
+from glassmd.simulation.cluster.calls import Losses, LostError
 from glassmd.simulation.cluster.connection import connected
 from glassmd.simulation.cluster.simulator import Done, Start
-from glassmd.simulation.cluster.workers import RemoteWorker, State, WorkerLostError, lives, needs_of, room
+from glassmd.simulation.cluster.workers import RemoteWorker, State, needs_of, room, room_is_asked_for
 from glassmd.simulation.parents import unfinished_file
 from glassmd.simulation.tasks import Agenda, Task, Wanted
 from glassmd.simulation.worker import accept_as_they_are
@@ -36,18 +37,7 @@ __all__ = ["Dispatcher", "main"]
 _WAIT = 0.2  # seconds between two looks where nothing is answered
 _GROW = 1.0  # seconds between two looks for room for more workers
 _PATIENCE = 20.0  # seconds that workers have to give back what they have when they are stopped
-_LOST = 4
-"""Times that workers may be lost over the same work, on machines that live on, before that is an error."""
-_MISSED = 45.0  # seconds after which the cluster knows that a machine is gone
-
-
-class _Loss(NamedTuple):
-    """A worker that is gone: when, on which machine, over what, and what Ray says."""
-
-    when: float
-    node: str
-    work: str
-    why: str
+_START = "their start"
 
 
 class Dispatcher:
@@ -68,8 +58,7 @@ class Dispatcher:
         self._workers: list[RemoteWorker] = []
         self._needs = needs_of(settings)
         self._started, self._grown = 0, float("-inf")
-        self._lost: dict[str, int] = {}
-        self._losses: list[_Loss] = []
+        self._losses = Losses("workers")
 
     def work(self) -> None:
         """Have whatever is left done; return when everything is committed.
@@ -89,6 +78,7 @@ class Dispatcher:
                 self._take()
                 agenda.look()
         except (Interrupted, StoppedAtOnce):
+            _ = self._stop.reason  # heard, so that nothing is raised in what follows
             self._give_back()
             raise
         finally:
@@ -102,7 +92,10 @@ class Dispatcher:
         if time.monotonic() - self._grown < _GROW:
             return
         self._grown = time.monotonic()
-        self._look_at_losses()
+        self._losses.look()
+        if room_is_asked_for(*self._needs):
+            self._make_room()
+            return
         if any(worker.state is State.STARTING for worker in self._workers):
             return
         most = self._settings.workers or self._batches.left
@@ -111,6 +104,21 @@ class Dispatcher:
             name = f"{self._name}-{self._started}"
             self._workers.append(RemoteWorker(self._run, self._settings, name, *self._needs))
             self._started += 1
+
+    def _make_room(self) -> None:
+        """Have one worker after another leave its machine to trainers that wait, those of one machine first."""
+        for worker in [one for one in self._workers if one.state is State.STARTING]:
+            self._dismiss(worker)
+        if len(self._workers) > 1 and not any(worker.leaving for worker in self._workers):
+            worker = min(self._workers, key=lambda one: (one.node, one.state is State.WORKING))
+            if worker.state is State.WORKING:
+                worker.ask_to_stop()
+            else:
+                self._dismiss(worker)
+
+    def _dismiss(self, worker: RemoteWorker) -> None:
+        self._workers.remove(worker)
+        worker.end()
 
     def _give(self) -> None:
         """Give work to those that have none."""
@@ -159,30 +167,19 @@ class Dispatcher:
         try:
             done = worker.answer()
             if done is not None:
-                self._commit(done, given)
+                self._commit(done, given, put_aside=not worker.leaving)
                 worker.claims.close()
                 worker.refuse(done)
-        except WorkerLostError as error:
-            self._workers.remove(worker)
-            worker.end()
-            work = named(given) if given else "their start"
-            self._losses.append(_Loss(time.monotonic(), worker.node, work, str(error).splitlines()[0]))
+                if worker.leaving:
+                    self._dismiss(worker)
+            elif worker.state is State.IDLE:
+                self._losses.done([_START])
+        except LostError as error:
+            self._dismiss(worker)
+            self._losses.add(given or [_START], [worker.node] if worker.node else [], str(error))
 
-    def _look_at_losses(self) -> None:
-        """A machine may go; work that ends worker after worker on machines that live on is at fault."""
-        for loss in [one for one in self._losses if time.monotonic() - one.when > _MISSED]:
-            self._losses.remove(loss)
-            if loss.node and not lives(loss.node):
-                continue
-            self._lost[loss.work] = self._lost.get(loss.work, 0) + 1
-            if self._lost[loss.work] >= _LOST:
-                raise EngineError(
-                    f"workers ended {_LOST} times without a word over {loss.work}: {loss.why}",
-                    "them to finish it",
-                    "see the logs of the Ray cluster",
-                )
-
-    def _commit(self, done: Done, given: list[str]) -> None:
+    def _commit(self, done: Done, given: list[str], *, put_aside: bool) -> None:
+        self._losses.done(done.steps)
         self._keep(done.unfinished)
         for parcel in done.parcels:
             self._run.adopt(parcel)
@@ -190,7 +187,7 @@ class Dispatcher:
         for name, why in done.refused.items():
             error: Any = raised_elsewhere(why)
             self._batches.refused[key_of(name).lineage] = error
-        if done.error is None:
+        if done.error is None and put_aside:
             self._batches.put_aside(name for name in given if name not in done.steps and name not in done.refused)
 
     def _keep(self, unfinished: dict[str, bytes]) -> None:

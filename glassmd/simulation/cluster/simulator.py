@@ -22,7 +22,7 @@ from glassmd.simulation.structures import Request
 from glassmd.simulation.tasks import Task, execute
 from glassmd.storage import write_bytes
 
-__all__ = ["Done", "Seen", "Simulator", "Start"]
+__all__ = ["Done", "Opened", "Seen", "Simulator", "Start"]
 
 
 class Start(NamedTuple):
@@ -39,6 +39,22 @@ class Start(NamedTuple):
     parcels: list[Parcel]
     requests: dict[str, dict[str, Any]]
     unfinished: dict[str, bytes]
+
+
+class Opened(NamedTuple):
+    """An engine that is open.
+
+    Attributes:
+        name: Of the engine.
+        device: It computes on.
+        packed: Systems that it takes at once.
+        prepared: By name of a file: what was measured for engines of the run.
+    """
+
+    name: str
+    device: str
+    packed: int
+    prepared: dict[str, bytes]
 
 
 class Done(NamedTuple):
@@ -93,30 +109,29 @@ class Simulator:
         node = ray.get_runtime_context().get_node_id()
         return {"version": version("glassmd"), "host": os.uname().nodename, "node": node}
 
-    def open(self, identity: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    def open(self, identity: Mapping[str, Any], settings: Mapping[str, Any], prepared: Mapping[str, bytes]) -> Opened:
         """Open the engine of a run.
 
         Args:
             identity: Of the run.
             settings: Of the run, with the run-time settings of now (JSON types only).
+            prepared: By name of a file: what was measured for engines of the run before.
 
-        Returns:
-            The engine's name, version, device and how many systems it takes at once; or `error`.
+        Raises:
+            EngineError: The engine or its device cannot be had.
         """
         self._identity = identity
-        try:
-            chosen = build_settings(RunSettings, settings, "")
-            sharing = max(1, available_cores() // chosen.worker_cpus)  # of this machine: each has its own cores
-            chosen = chosen.model_copy(update={"workers": sharing})
-            with mirror(identity) as here:
-                if here.run.settings is None:  # imported data: nothing was measured for them
-                    self._engine = engine_of(chosen)
-                else:
-                    self._engine = prepared_engine(here.run, chosen, check=self._check)
-        except GlassmdError as error:
-            return {"error": error.to_dict()}
-        engine = self._engine
-        return {"name": engine.name, "version": engine.version, "device": engine.device, "packed": engine.packed}
+        chosen = build_settings(RunSettings, settings, "")
+        sharing = max(1, available_cores() // chosen.worker_cpus)  # of this machine: each has its own cores
+        chosen = chosen.model_copy(update={"workers": sharing})
+        with mirror(identity) as here:
+            here.run.write_prepared(prepared)
+            if here.run.settings is None:  # imported data: nothing was measured for them
+                self._engine = engine_of(chosen)
+            else:
+                self._engine = prepared_engine(here.run, chosen, check=self._check)
+            engine = self._engine
+            return Opened(engine.name, engine.device, engine.packed, here.run.all_prepared())
 
     def work(self, start: Start) -> Done:
         """Do a batch of tasks of one activity; what was made before a stop or an error is given back."""
@@ -141,6 +156,7 @@ class Simulator:
                 pass
             except GlassmdError as reason:
                 error = reason.to_dict()
+            self._kept.clear()  # nobody may have had the answer to the last look
             found = Done(here.made(), steps, refused, self._changed(), error)
             self._unfinished = []
             self._lineages.clear()

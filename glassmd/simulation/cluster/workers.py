@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,22 +12,22 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from glassmd.errors import DeviceLostError, RunError, raised_elsewhere
+from glassmd.errors import DeviceLostError, GlassmdError, RunError, raised_elsewhere
 from glassmd.ledger.run import RunDirectory
 from glassmd.settings import RunSettings
 from glassmd.simulation.activity import Activity
+from glassmd.simulation.cluster.calls import LostError, answer
 from glassmd.simulation.cluster.connection import require_resources
-from glassmd.simulation.cluster.simulator import Done, Seen, Simulator, Start
+from glassmd.simulation.cluster.simulator import Done, Opened, Seen, Simulator, Start
 from glassmd.simulation.protocol import LineageProgress
 from glassmd.simulation.tasks import Task
 
-__all__ = ["RemoteWorker", "State", "WorkerLostError", "lives", "needs_of", "room", "same_release"]
+__all__ = ["TRAINERS", "RemoteWorker", "State", "needs_of", "room", "room_is_asked_for", "same_release"]
+
+TRAINERS = "glassmd trainers of "
+"""How the name of a placement group begins that holds the machines of trainers."""
 
 _THREADS = 4  # of an actor: one works, the others look after it
-
-
-class WorkerLostError(Exception):
-    """The process or the machine of a worker is gone."""
 
 
 class State(Enum):
@@ -60,9 +61,30 @@ def room(cpus: float, gpus: float) -> int:
     return int(min(found, free.get("GPU", 0.0) // gpus) if gpus else found)
 
 
-def lives(node: str) -> bool:
-    """Whether a machine is part of the cluster, as far as the cluster knows: it takes seconds to miss one."""
-    return any(one["NodeID"] == node and one["Alive"] for one in ray.nodes())
+def room_is_asked_for(cpus: float, gpus: float) -> bool:
+    """Whether trainers wait for cores or GPUs that the cluster has, with enough left for one worker.
+
+    Args:
+        cpus: Cores that a worker needs.
+        gpus: GPUs that it needs.
+    """
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for group in ray.util.placement_group_table().values():
+        if not (group["name"].startswith(TRAINERS) and group["state"] in ("PENDING", "RESCHEDULING")):
+            continue
+        bundles = list(group["bundles"].values())
+        places = all(any(_fits(bundle, node) for node in there) for bundle in bundles)
+        needed = {"CPU": cpus, "GPU": gpus}
+        if places and all(
+            sum(node.get(name, 0.0) for node in there) >= own + sum(bundle.get(name, 0.0) for bundle in bundles)
+            for name, own in needed.items()
+        ):
+            return True
+    return False
+
+
+def _fits(bundle: Mapping[str, float], node: Mapping[str, float]) -> bool:
+    return all(node.get(name, 0.0) >= amount for name, amount in bundle.items())
 
 
 def same_release(told: dict[str, Any]) -> None:
@@ -106,6 +128,7 @@ class RemoteWorker:
         claims: On that.
         packed: Systems that its engine takes at once.
         node: Number of its machine in the cluster; empty while it has none.
+        leaving: Whether it was asked to give back what it has and will get no more.
     """
 
     run: RunDirectory
@@ -118,6 +141,7 @@ class RemoteWorker:
     claims: ExitStack = field(default_factory=ExitStack)
     packed: int = 1
     node: str = ""
+    leaving: bool = False
     _looking: Any = None
     _host: str = ""
 
@@ -134,47 +158,28 @@ class RemoteWorker:
 
         Raises:
             GlassmdError: It cannot be used.
-            WorkerLostError: It is gone.
+            LostError: It is gone.
         """
-        found = self._get(self.waits_for)
+        found = answer(self.waits_for, self._host)
         self.waits_for = None
         if self.state is State.STARTING:
             same_release(found)
             self._host, self.node = found["host"], found["node"]
-            told = self.run.identity, self.settings.model_dump(exclude={"cluster"})
+            told = self.run.identity, self.settings.model_dump(exclude={"cluster"}), self.run.all_prepared()
             self.state, self.waits_for = State.OPENING, self._actor.open.options(name="an engine opens").remote(*told)
             return None
         self._looking = None
         if self.state is State.OPENING:
-            self._refuse(found.get("error"))
-            self.packed = int(found["packed"])
-            self._engine.name, self._engine.device = found["name"], f"{found['device']} of {self._host}"
+            opened = Opened(*found)
+            if self.run.settings is not None:
+                self.run.write_prepared(opened.prepared)
+            self.packed = opened.packed
+            self._engine.name, self._engine.device = opened.name, f"{opened.device} of {self._host}"
             self._activity = Activity(self.run, self.name, self._engine)
             self.state = State.IDLE
             return None
         self.state, self.batch, done = State.IDLE, [], Done(*found)
         return done
-
-    def _get(self, reference: Any) -> Any:
-        try:
-            return ray.get(reference)
-        except RayError as error:
-            if "ModuleNotFoundError" in str(error):  # of the module that an actor's class lives in
-                raise RunError(
-                    "found a machine of the cluster without glassmd, or with another release of it",
-                    f"glassmd {version('glassmd')}, as here",
-                    "install the same release on every machine",
-                ) from error
-            raise WorkerLostError(str(error)) from error
-
-    def _refuse(self, why: dict[str, str] | None) -> None:
-        """Raise what a worker was told to raise."""
-        if why is None:
-            return
-        error = raised_elsewhere({**why, "found": f"{why['found']} (on {self._host})"})
-        if isinstance(error, DeviceLostError):
-            raise WorkerLostError(str(error)) from error
-        raise error
 
     def begin(self, batch: list[Task], start: Start, what: str) -> None:
         """Have it do a batch of tasks."""
@@ -202,8 +207,8 @@ class RemoteWorker:
         if not ready:
             return {}
         try:
-            seen = Seen(*ray.get(self._looking))
-        except RayError:  # its work will say so
+            seen = Seen(*answer(self._looking))
+        except (GlassmdError, LostError):  # its work will say so
             return {}
         finally:
             self._looking = None
@@ -216,12 +221,18 @@ class RemoteWorker:
 
         Raises:
             GlassmdError: What it was.
-            WorkerLostError: It was its device.
+            LostError: It was its device.
         """
-        self._refuse(done.error)
+        if done.error is None:
+            return
+        error = raised_elsewhere({**done.error, "found": f"{done.error['found']} (on {self._host})"})
+        if isinstance(error, DeviceLostError):
+            raise LostError(str(error)) from error
+        raise error
 
     def ask_to_stop(self) -> None:
-        """It should give back what it has."""
+        """It should give back what it has, and gets no more."""
+        self.leaving = True
         self._actor.stop.options(name="stop").remote()
 
     def end(self) -> None:

@@ -83,7 +83,7 @@ class ClusterTraining:
     ) -> None:
         assert self._process is not None
         if self._process.poll() is None:
-            self._process.terminate()
+            self.ask_to_stop()
             try:
                 self._process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
@@ -92,6 +92,11 @@ class ClusterTraining:
         if self._report is not None:
             self._report.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def ask_to_stop(self) -> None:
+        """It should save what it has; the end of the block waits for that."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
 
     def wait_until_placed(self, stop: StopRequest) -> None:
         """Until every trainer has a machine, so that nobody else takes it, or the training has ended."""

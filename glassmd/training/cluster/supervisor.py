@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from glassmd.errors import EngineError, GlassmdError, Interrupted, ModelError, raised_elsewhere
 from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.ledger.parcel import Parcel, parcel_of
 from glassmd.ledger.run import RunDirectory
 from glassmd.simulation.apart import tell
+from glassmd.simulation.cluster.calls import Losses, LostError, answer
 from glassmd.simulation.cluster.connection import connected, require_resources
-from glassmd.simulation.cluster.workers import lives, same_release
+from glassmd.simulation.cluster.workers import TRAINERS, same_release
 from glassmd.simulation.structures import requests_of
 from glassmd.storage import claim, plain, remove_leftovers, write_bytes, write_json
 from glassmd.training.cluster.site import ASKED, Files, News, TrainingSite, changed_files
@@ -35,9 +37,7 @@ _LOOK = 0.5  # seconds between two looks at the runs and at the trainers
 _PARCELS = 64  # MB that are sent at once, about
 _PATIENCE = 60.0  # seconds that trainers have to save what they have when they are stopped
 _CLOSE = 10.0  # seconds that they have to leave nothing behind
-_MISSED = 30.0  # seconds after which the cluster knows that a machine is gone
-_LOST = 4
-"""Times that trainers may be lost without a new checkpoint before that is an error."""
+_WORK = "the training"
 
 
 class _Feed:
@@ -92,9 +92,12 @@ class Supervisor:
     ) -> None:
         self._runs, self._out, self._what, self._stop, self._placed = runs, out, what, stop, placed
         self._sites: list[Any] = []
+        self._hosts: list[str] = []
         self._nodes: list[str] = []
+        self._group: PlacementGroup | None = None
+        self._placements = 0
         self._asked: set[Path] = set()
-        self._lost, self._checkpoints = 0, self._saved()
+        self._losses, self._checkpoints = Losses("trainers"), self._saved()
         trained = what["settings"]["train"]
         self._cpus = float(trained.get("train_threads") or 1)
         gpus = ray.cluster_resources().get("GPU", 0.0) if trained.get("train_device") != "cpu" else 0.0
@@ -105,14 +108,21 @@ class Supervisor:
 
     def _require_room(self) -> None:
         """Refuse more trainers than the cluster has room for, beside a worker where somebody simulates."""
-        there, count = ray.cluster_resources(), self._what["processes"]
-        needed = {"CPU": count * self._cpus + bool(self._what["follow"]), "GPU": count * self._gpus}
-        for name, most in needed.items():
+        there, count, run = ray.cluster_resources(), self._what["processes"], self._what["settings"]["run"]
+        worker = {"CPU": 0.0, "GPU": 0.0}
+        if self._what["follow"]:
+            asked = run.get("worker_gpus")
+            worker["CPU"] = float(run.get("worker_cpus") or 1)
+            worker["GPU"] = float(run.get("device") == "gpu") if asked is None else asked
+        for name, each in (("CPU", self._cpus), ("GPU", self._gpus)):
+            most = count * each + worker[name]
             if most > there.get(name, 0.0):
                 raise EngineError(
                     f"found a cluster with {there.get(name, 0.0):g} {name}s",
-                    f"{most:g}, for {count} trainers" + (" and a worker" if name == "CPU" else ""),
-                    "ask for fewer processes or train_threads, or let machines join",
+                    f"{most:g}, for {count} trainers" + (" and a worker" if worker[name] else ""),
+                    "ask for fewer processes or train_threads, or let machines join"
+                    if name == "CPU"
+                    else "try --train-device cpu or --device auto, or let machines join",
                 )
 
     def train(self) -> dict[str, Any]:
@@ -125,57 +135,49 @@ class Supervisor:
         while True:
             try:
                 self._place()
-                return self._follow()
-            except (RayError, _LostError) as error:  # a machine is gone
-                self._count_loss(str(error).splitlines()[0])
+                result = self._follow()
+            except LostError as error:  # a machine is gone
+                self._losses.add([_WORK], self._nodes, str(error))
+                time.sleep(_LOOK)
             except (Interrupted, StoppedAtOnce):
+                _ = self._stop.reason  # heard, so that nothing is raised in what follows
                 self._stop_trainers()
                 raise
+            else:
+                return result if self._placements == 1 else {**result, "training_seconds": None}
             finally:
                 self._end()
 
     def _end(self) -> None:
-        """Leave nothing on the machines that are still there."""
-        closing = [site.close.options(name="a trainer ends").remote() for site in self._sites]
+        """Leave nothing on the machines that are still there; those that never had one are just told to go."""
+        closing = [site.close.options(name="a trainer ends").remote() for site in self._sites if self._nodes]
         if closing:
             ray.wait(closing, num_returns=len(closing), timeout=_CLOSE)
         for site in self._sites:
             ray.kill(site)
         self._sites.clear()
+        if self._group is not None:
+            remove_placement_group(self._group)
+            self._group = None
 
     def _saved(self) -> list[str]:
         return sorted(path.name for path in (self._out / "checkpoints").glob("*.safetensors"))
 
-    def _count_loss(self, why: str) -> None:
-        """A machine may go; a training that ends trainer after trainer on machines that live on is at fault."""
-        deadline = time.monotonic() + _MISSED
-        while all(lives(node) for node in self._nodes):
-            if time.monotonic() > deadline:
-                break
-            self._stop.check()
-            time.sleep(_LOOK)
-        else:
-            return
-        saved = self._saved()
-        self._lost = 1 if saved != self._checkpoints else self._lost + 1
-        self._checkpoints = saved
-        if self._lost >= _LOST:
-            raise EngineError(
-                f"trainers were lost {_LOST} times without a new checkpoint: {why}", "them to get on",
-                "see the logs of the Ray cluster",
-            )  # fmt: skip
-
     def _place(self) -> None:
-        """Place the trainers, send them what there is, and have them begin."""
-        self._nodes = []
+        """Place the trainers, all of them or none, send them what there is, and have them begin."""
+        self._nodes, self._hosts = [], []
         remote: Any = ray.remote
         kind = remote(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_concurrency=4)(TrainingSite)
         count = self._what["processes"]
-        self._sites = [kind.remote() for _ in range(count)]
+        bundle = {name: amount for name, amount in (("CPU", self._cpus), ("GPU", self._gpus)) if amount}
+        self._group = placement_group([bundle] * count, name=f"{TRAINERS}{self._out.name}")
+        places = [PlacementGroupSchedulingStrategy(self._group, number) for number in range(count)]
+        self._sites = [kind.options(scheduling_strategy=place).remote() for place in places]
         hellos = self._wait([site.hello.options(name="a trainer starts").remote() for site in self._sites])
+        self._placements += 1
         for told in hellos:
             same_release(told)
-        self._nodes = [told["node"] for told in hellos]
+        self._nodes, self._hosts = [told["node"] for told in hellos], [told["host"] for told in hellos]
         files, _ = changed_files(self._out, {})
         files.pop(STATUS, None)
         identities = [run.identity for run in self._runs]
@@ -185,6 +187,7 @@ class Supervisor:
         while self._feed():
             self._stop.check()
         self._placed()
+        begun = []
         for rank, site in enumerate(self._sites):
             environment = {}
             if count > 1:
@@ -192,16 +195,18 @@ class Supervisor:
                     "RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
                     "MASTER_ADDR": hellos[0]["address"], "MASTER_PORT": str(hellos[0]["port"]),
                 }  # fmt: skip
-            site.start.options(name="training begins").remote(self._what, environment)
+            begun.append(site.start.options(name="training begins").remote(self._what, environment))
+        self._wait(begun)
 
     def _wait(self, references: list[Any]) -> list[Any]:
-        """Answers, while a stop is listened to."""
+        """Answers of all trainers, or of one, while a stop is listened to."""
         left = list(references)
         while left:
             self._stop.check()
+            self._losses.look()
             _, left = ray.wait(left, timeout=_LOOK)
-        found: list[Any] = ray.get(references)
-        return found
+        hosts = self._hosts if len(references) == len(self._hosts) else [""] * len(references)
+        return [answer(reference, host) for reference, host in zip(references, hosts, strict=True)]
 
     def _feed(self) -> bool:
         """Send what is new; whether that was anything."""
@@ -222,6 +227,9 @@ class Supervisor:
             looked = self._wait([site.look.options(name="progress").remote() for site in self._sites])
             news = [News(*one) for one in looked]
             self._keep(news[0])
+            if self._saved() != self._checkpoints:
+                self._checkpoints = self._saved()
+                self._losses.done([_WORK])
             for one in news:
                 if one.error is not None:
                     raise raised_elsewhere(one.error)
@@ -230,7 +238,7 @@ class Supervisor:
             for site, one in zip(self._sites, news, strict=True):
                 if one.code is not None and (one.code != 0 or one.result is None):
                     words = str(self._wait([site.last_words.remote()])[0]).strip().splitlines()
-                    raise _LostError(f"a trainer ended with code {one.code}: {words[-1] if words else ''}")
+                    raise LostError(f"a trainer ended with code {one.code}: {words[-1] if words else ''}")
             time.sleep(_LOOK)
 
     def _keep(self, news: News) -> None:
@@ -257,23 +265,22 @@ class Supervisor:
                 run.adopt(parcel)
 
     def _stop_trainers(self) -> None:
-        """Have what was done saved."""
+        """Have what was done saved; trainers that have no machine yet have done nothing."""
+        if not self._nodes:
+            return
         deadline = time.monotonic() + _PATIENCE
         try:
             for site in self._sites:
                 site.stop.options(name="stop").remote()
             while time.monotonic() < deadline:
-                news = [News(*one) for one in ray.get([site.look.remote() for site in self._sites], timeout=_PATIENCE)]
+                looked = answer([site.look.remote() for site in self._sites], timeout=_PATIENCE)
+                news = [News(*one) for one in looked]
                 self._keep(news[0])
                 if all(one.code is not None for one in news):
                     return
                 time.sleep(_LOOK)
-        except RayError:  # one is gone: what came before is here
+        except (GlassmdError, LostError):  # one is gone: what came before is here
             return
-
-
-class _LostError(Exception):
-    """A training process ended without a word."""
 
 
 def main(arguments: list[str] | None = None) -> int:
