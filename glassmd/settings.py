@@ -264,6 +264,11 @@ class RunSettings(_Strict):
     def _consistent(self) -> RunSettings:
         steps_of_times(self.times, self.time_step)
         _check_counts(self.liquid(), self.particles)
+        if self.cluster is not None and self.ranks is not None and self.ranks > self.worker_cpus:
+            raise SettingsError(
+                f"found {self.ranks} ranks and worker_cpus = {self.worker_cpus}", "a core of a worker for each",
+                f"try --set worker_cpus={self.ranks}",
+            )  # fmt: skip
         held_out = min(self.lineages, self.validation_lineages + self.test_lineages)
         per_parent = (self.lineages - held_out) * self.replicas + held_out * self.held_out_replicas
         if per_parent * self.parents > _MOST_REPLICAS:

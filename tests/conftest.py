@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from glassmd_cli.app import main
 from glassmd.engines import available_engines, get_engine
 from glassmd.errors import EngineError
 from glassmd.settings import RunSettings, Settings, TrainSettings
+from glassmd.simulation.cluster.connection import environment_of
 from glassmd.stream.dataset import Run, open_run
 
 torch.set_num_threads(1)  # the tests run on all cores side by side
+os.environ |= environment_of("127.0.0.1:0")  # Ray reads it when the first test imports it
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 

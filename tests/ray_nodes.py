@@ -17,13 +17,12 @@ class Nodes:
     Args:
         count: Nodes besides the head.
         cpus: Cores that each says it has.
-        environment: Further environment variables of the nodes.
     """
 
-    def __init__(self, count: int, cpus: int = 1, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, count: int, cpus: int = 1) -> None:
         from glassmd.simulation.cluster.connection import environment_of
 
-        os.environ |= {**environment_of("127.0.0.1:0"), **(environment or {})}  # read when Ray is imported
+        os.environ |= environment_of("127.0.0.1:0")  # read when Ray is imported
         from ray.cluster_utils import Cluster
 
         self._cpus = cpus
@@ -38,9 +37,10 @@ class Nodes:
         """HOST:PORT."""
         return str(self._cluster.address)
 
-    def join(self) -> None:
-        """Another node."""
-        self.nodes.append(self._cluster.add_node(num_cpus=self._cpus, node_ip_address="127.0.0.1"))
+    def join(self, **environment: str) -> None:
+        """Another node, whose processes have further environment variables."""
+        told = {"num_cpus": self._cpus, "node_ip_address": "127.0.0.1", "env_vars": environment}
+        self.nodes.append(self._cluster.add_node(**told))
 
     def leave(self, number: int) -> None:
         """A node says goodbye."""

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Workers on one run, a task of the array each: they share nothing but the run directory, which every node has to see.
 #
-#     glassmd simulate run.toml --out RUN --walltime 60      # makes the run, and begins it
+#     glassmd simulate run.toml --out RUN --walltime 300     # makes the run, and begins it
 #     sbatch --array=1-40 simulate.sh RUN
 #
 #SBATCH --job-name=glassmd-simulate
@@ -22,7 +22,9 @@ export OMP_NUM_THREADS=1 # each worker is one process on one core
 told=
 stop() { told=yes; kill -TERM "$work" 2>/dev/null; }
 trap stop TERM
-glassmd simulate --out "$run" --workers "${SLURM_CPUS_PER_TASK:-1}" --json &
+workers=(--workers "${SLURM_CPUS_PER_TASK:-1}")
+[ -n "${SLURM_GPUS_ON_NODE:-}" ] && workers=() # one for each GPU
+glassmd simulate --out "$run" ${workers[@]+"${workers[@]}"} --json &
 work=$!
 while wait "$work"; code=$?; [ -n "$told" ]; do told=; done # a signal ends the wait, and not yet the work
 if [ "$code" -eq 75 ]; then

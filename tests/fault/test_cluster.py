@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from glassmd.errors import EngineError, SegmentError, StorageError
 from glassmd.models.store import load_model
+from glassmd.simulation.cluster.connection import connected
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.journal import read_metrics
 from tests.conftest import TINY, needs_lammps
@@ -114,3 +119,99 @@ def test_more_gpus_than_there_are_are_refused(nodes, tmp_path):
     said = subprocess.run([*asked, "--out", tmp_path / "run"], capture_output=True, text=True, timeout=60, check=False)
     assert said.returncode == 2
     assert "with 0 GPUs at most; expected 1 for a worker" in said.stderr
+
+
+@pytest.fixture
+def of_the_cluster(nodes):
+    """This process belongs to the cluster."""
+    with connected(nodes.address):
+        yield
+
+
+def refuse_to_work(error):
+    raise error
+
+
+def end_at_once():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_is_raised_on_a_machine_is_raised_here(of_the_cluster):
+    import ray
+
+    from glassmd.simulation.cluster.calls import LostError, answer
+
+    raised = {
+        SegmentError("found a", "b", "try c"): (SegmentError, r"found a \(on node 7\); expected b; try c"),
+        OSError(errno.ENOSPC, "No space left on device", "/tmp/x"): (StorageError, r"No space.*/tmp/x.*\(on node 7\)"),
+        ZeroDivisionError("division"): (EngineError, r"found ZeroDivisionError: division \(on node 7\)"),
+    }
+    call = ray.remote(num_cpus=1)(refuse_to_work)
+    for error, (kind, words) in raised.items():
+        with pytest.raises(kind, match=words) as found:
+            answer(call.remote(error), "node 7")
+        assert type(found.value) is kind
+    with pytest.raises(LostError):
+        answer(ray.remote(num_cpus=1, max_retries=0)(end_at_once).remote())
+
+
+def test_workers_make_room_for_trainers_that_wait(nodes, of_the_cluster, tiny_run, tmp_path):
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    from glassmd.simulation.cluster.workers import TRAINERS
+
+    out = tmp_path / "run"
+    asked = command("simulate", settings_file(tmp_path), "--cluster", nodes.address, "--out", out, "--json")
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while len([*out.glob("workers/*-0-*.json")]) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)  # until both machines have a worker
+        group = placement_group([{"CPU": 1.0}], name=f"{TRAINERS}a model")
+        ray.get(group.ready(), timeout=60)
+        assert process.poll() is None  # it got its machine before they had nothing more to do
+        remove_placement_group(group)
+        said, complained = process.communicate(timeout=200)
+    assert process.returncode == 0, complained
+    assert json.loads(said)["segments"] == len(tiny_run.entries("segments"))
+    assert checksums(open_run(out)) == checksums(tiny_run)
+
+
+def test_a_machine_without_an_engine_has_others_look_at_a_run(nodes, tiny_run, tmp_path):
+    (tmp_path / "lammps").mkdir()
+    (tmp_path / "lammps" / "__init__.py").write_text("raise ImportError('there is none here')")
+    alone = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    asked = command("simulate", settings_file(tmp_path), "--out", tmp_path / "run", "--json")
+    said = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False, env=alone)
+    assert said.returncode == 2
+    assert "lammps" in said.stderr
+    asked += ["--cluster", nodes.address]
+    said = subprocess.run(asked, capture_output=True, text=True, timeout=200, check=False, env=alone)
+    assert said.returncode == 0, said.stderr
+    assert checksums(open_run(tmp_path / "run")) == checksums(tiny_run)
+
+
+def test_two_trainers_on_two_machines_train_one_model(nodes, tmp_path):
+    nodes.join()  # for a worker
+    out, asked = tmp_path / "model", settings_file(tmp_path)
+    with asked.open("a") as file:
+        file.write('\n[train]\nmodel = "bapst"\nmax_steps = 8\nprocesses = 2\nredraw = 0\n')
+    told = command("train", "--stream", asked, "--cluster", nodes.address, "--out", out, "--json")
+    said = subprocess.run(told, capture_output=True, text=True, timeout=280, check=False)
+    nodes.leave(0)
+    assert said.returncode == 0, said.stderr
+    result = json.loads(said.stdout)
+    assert (result["steps"], result["processes"], result["segments"]) == (8, 2, 12)
+
+
+def test_a_machine_with_another_release_is_refused(nodes, tmp_path):
+    other = tmp_path / "glassmd-9.9.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: glassmd\nVersion: 9.9\n")
+    nodes.join(PYTHONPATH=str(tmp_path))
+    asked = command("simulate", settings_file(tmp_path), "--cluster", nodes.address, "--out", tmp_path / "run")
+    said = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    nodes.leave(-1)
+    assert said.returncode == 2
+    assert "found glassmd 9.9 on " in said.stderr
+    assert "install the same release on every machine" in said.stderr

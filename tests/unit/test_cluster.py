@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
+import pickle
+import socket
+from contextlib import ExitStack, nullcontext
 from importlib.util import find_spec
+from threading import Thread
 
 import pytest
 
-from glassmd.errors import RunError, SegmentError
+from glassmd.errors import EngineError, RunError, SegmentError, SettingsError
 from glassmd.ledger.mirror import mirror
 from glassmd.ledger.parcel import parcel_of
 from glassmd.ledger.run import ParentKey, SegmentKey
+from glassmd.settings import RunSettings, build_settings
+from glassmd.simulation.batches import Batches
 from glassmd.simulation.cluster import connection
-from tests.conftest import needs_lammps
+from glassmd.simulation.creation import make_run
+from glassmd.simulation.tasks import Agenda
+from tests.conftest import TINY, needs_lammps
 
 
 @pytest.mark.parametrize("address", ["ray://x:1", "nonsense", "host:port", "host:0", ":6379"])
@@ -33,6 +41,28 @@ def test_an_address_that_does_not_answer_is_refused_before_a_run_is_made(glassmd
     assert "found no Ray cluster at 127.0.0.1:1" in said.err
     assert "try --cluster local" in said.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"no"])
+def test_an_address_where_something_else_answers_is_refused(words):
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'glassmd[cluster]'")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def talk():
+            with server.accept()[0] as caller:
+                caller.recv(64)
+                caller.sendall(words)
+
+        Thread(target=talk, daemon=True).start()
+        with pytest.raises(EngineError, match=f"no Ray cluster at {address} .something else answers"):
+            connection.check_address(address)
+
+
+def test_more_ranks_than_a_worker_has_cores_are_refused():
+    with pytest.raises(SettingsError, match=r"found 4 ranks and worker_cpus = 2.*worker_cpus=4"):
+        build_settings(RunSettings, {"cluster": "auto", "ranks": 4, "worker_cpus": 2}, "")
 
 
 def test_without_ray_it_says_what_to_install(glassmd, tmp_path, monkeypatch):
@@ -97,3 +127,42 @@ def test_a_parcel_that_was_damaged_or_is_of_another_run_is_refused(tiny_run):
         assert here.run.index.count("parents") == 0
     with mirror({**tiny_run.identity, "id": "0123456789abcdef"}) as other, pytest.raises(SegmentError, match="run"):
         other.receive([parcel])
+
+
+def test_machines_that_go_are_no_fault_of_the_work_but_ends_again_and_again_are(monkeypatch):
+    pytest.importorskip("ray")
+    from glassmd.simulation.cluster import calls
+
+    there = {"a": True, "b": False}
+    monkeypatch.setattr(calls, "_MISSED", -1.0)
+    monkeypatch.setattr(calls, "lives", there.__getitem__)
+    losses = calls.Losses("workers")
+    for _ in range(9):
+        losses.add(["L0000-P0000"], ["b"], "the machine is gone")
+    losses.look()
+    for _ in range(3):
+        losses.add(["L0000-P0000", "L0001-P0000"], ["a"], "out of memory")
+    losses.look()
+    losses.done(["L0000-P0000"])
+    losses.add(["L0000-P0000"], ["a"], "out of memory")
+    losses.look()
+    losses.add(["L0001-P0000"], ["a"], "out of memory")
+    with pytest.raises(EngineError, match="workers ended 4 times without a word over L0001-P0000: out of memory"):
+        losses.look()
+
+
+@needs_lammps
+def test_workers_of_one_dispatcher_get_different_work_without_locks(tmp_path, monkeypatch):
+    run = make_run(TINY, tmp_path / "run")
+    monkeypatch.setattr(run, "claim", lambda name: nullcontext(True))
+    batches = Batches(run, Agenda(run))
+    with ExitStack() as first, ExitStack() as second:
+        (one,), (other,) = (batches.claim(1, 2, claims) for claims in (first, second))
+        assert one.name != other.name
+        second.close()
+        assert [task.name for task in batches.claim(1, 2, second)] == [other.name]  # it was given back
+
+
+def test_an_error_is_the_same_in_another_process():
+    error = pickle.loads(pickle.dumps(SegmentError("found a", "b", "try c")))
+    assert (type(error), error.to_dict()) == (SegmentError, SegmentError("found a", "b", "try c").to_dict())

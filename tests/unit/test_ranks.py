@@ -362,7 +362,7 @@ def test_ranks_that_do_not_see_each_other_are_refused(monkeypatch, tmp_path):
     """What the mpiexec of another MPI starts are so many programs of one rank."""
     engine = engine_of("lammps")
     stranger = tmp_path / "mpiexec"
-    stranger.write_text('#!/bin/sh\nshift 2\n"$@" & "$@"\nwait\n')
+    stranger.write_text('#!/bin/sh\nshift 2\n"$@" & "$@" &\nwait\n')
     stranger.chmod(0o755)
     monkeypatch.setenv(VARIABLE, str(stranger))
     liquid = random_start(MIXTURE, 600, 1.2, np.random.default_rng(1))

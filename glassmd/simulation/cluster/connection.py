@@ -25,6 +25,7 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what a worker without a GPU sees in later releases of Ray
 }
 
+_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"  # a frame of HTTP/2: length, type, flags, stream
 _ANSWER = 5.0  # seconds that a cluster has to answer a first call
 
 
@@ -50,9 +51,21 @@ def check_address(address: str) -> None:
             "on a machine of the cluster, which ray start --address=HOST:PORT joins, give the same HOST:PORT",
         )
     try:
-        socket.create_connection((host, int(port)), _ANSWER).close()
+        with socket.create_connection((host, int(port)), _ANSWER) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "0" and not _speaks_http2(connection):
+                raise ConnectionError("something else answers")
     except OSError as error:
         raise _silent(address, error) from error
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether who listens answers the greeting of HTTP/2 (RFC 9113, 3.4), which Ray's calls go through."""
+    connection.settimeout(_ANSWER)
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS)
+    answered = b""
+    while len(answered) < len(_SETTINGS) and (more := connection.recv(len(_SETTINGS) - len(answered))):
+        answered += more
+    return len(answered) == len(_SETTINGS) and answered[3] == _SETTINGS[3]  # the type of the frame
 
 
 def environment_of(address: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import secrets
 import subprocess
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from glassmd.errors import EngineError, GlassmdError, Interrupted
+from glassmd.errors import EngineError, GlassmdError, Interrupted, raised_elsewhere
 from glassmd.interrupt import StoppedAtOnce, StopRequest
 from glassmd.simulation.cluster.connection import LOCAL, check_address, connected, environment_of
 
@@ -65,6 +66,8 @@ def hosted(address: str, cores: int) -> Iterator[Cluster]:
         try:
             assert process.stdout is not None
             found = process.stdout.readline().strip()
+            if found.startswith("{"):
+                raise raised_elsewhere(json.loads(found))
             if not found:
                 raise EngineError(
                     "could not start a Ray cluster on this machine", "one", "try ray start --head, and --cluster auto"
@@ -75,7 +78,10 @@ def hosted(address: str, cores: int) -> Iterator[Cluster]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python -m glassmd.simulation.cluster.host --cores N --parent PID` prints the address, and stays."""
+    """`python -m glassmd.simulation.cluster.host --cores N --parent PID` prints the address, and stays.
+
+    Where no cluster starts it prints why, as JSON.
+    """
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--cores", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True, help="end when this process ends")
@@ -89,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (Interrupted, StoppedAtOnce):
         return Interrupted.exit_code
     except GlassmdError as error:
+        print(json.dumps(error.to_dict()), flush=True)  # noqa: T201  (likewise)
         return error.exit_code
     return 0
 
