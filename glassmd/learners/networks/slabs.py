@@ -149,20 +149,18 @@ class Slabs:
         """Find the edges of slabs `first` to `last`."""
         begin, end = (self.starts[k] for k in (max(first - self.reach, 0), min(last + self.reach, len(self))))
         points = self._points[begin:end]
-        box = np.where(
-            self._column.periodic, self._box, np.ptp(points, axis=0) + 2 * self._cutoff if end > begin else 1
-        )
         needed = np.zeros(end - begin, np.bool_)
         for slab in range(first, last):
             at = self.starts[slab] - begin
             needed[at : at + self.needed[slab, 1]] = True
-        i, j, forth, _ = pairs_within(points, box, self._cutoff, with_vectors=True, periodic=self._column.periodic)
+        along = self._column.periodic
+        i, j, forth, _ = pairs_within(points, self._box, self._cutoff, with_vectors=True, periodic=along)
         own = np.flatnonzero(needed) if self._self_edges else np.zeros(0, np.int64)
         there, back = np.flatnonzero(needed[j]), np.flatnonzero(needed[i])
         receiver = np.concatenate([own, j[there], i[back]]).astype(np.int32)
         sender = np.concatenate([own, i[there], j[back]]).astype(np.int32)
         forth = forth.astype(np.float32)
-        vectors = np.concatenate([np.zeros((len(own), len(box)), np.float32), forth[there], -forth[back]])
+        vectors = np.concatenate([np.zeros((len(own), len(self._box)), np.float32), forth[there], -forth[back]])
         order = torch.argsort(torch.from_numpy(receiver), stable=True).numpy()  # torch has the radix sort
         receiver, sender, vectors = receiver[order], sender[order], vectors[order]
         sender = ((sender.astype(np.int64) + begin) % self.ring).astype(np.int32)
