@@ -76,7 +76,7 @@ class GsdSource:
         self.path = path
         self._file = _open(path)
         self._count = len(self._file)
-        self._initial: Any = None
+        self._begun = False
 
     def __len__(self) -> int:
         return self._count
@@ -87,10 +87,10 @@ class GsdSource:
 
     def read(self, number: int) -> RawFrame:
         """Frame `number`; see :class:`glassmd.trajectory.raw.FrameSource`."""
-        for index in dict.fromkeys((0, number)) if self._initial is None else (number,):
+        for index in (number,) if self._begun else dict.fromkeys((0, number)):
             _check_number(self.path, self._file, index)
             raw = _raw(self.path, self._file, index)
-            self._initial = self._initial or raw
+            self._begun = True  # gsd knows frame 0 now
         box, particles = np.asarray(raw.configuration.box, np.float64), raw.particles
         exists = self._file.file.chunk_exists
         if particles.N == 0:

@@ -31,6 +31,7 @@ from glassmd.learners.tiles import GIB, Passed, in_parts
 from glassmd.mixtures import get_mixture
 from glassmd.models.card import ModelCard
 from glassmd.models.store import save_model
+from glassmd.neighbour_search import pairs_within
 from glassmd.structure import Rattling, Structure
 from glassmd.trajectory import Frame
 from glassmd.trajectory.writing import FrameWriter
@@ -386,3 +387,22 @@ def test_a_command_with_too_little_memory_says_how_much_it_takes(
         assert refused.code == 2
         assert told in refused.err.replace("\n", " ")
     assert glassmd(*command, "--memory", "0.02").json["parts"] == 1
+
+
+@pytest.mark.parametrize("periodic", [(True, True, False), (False, True, True), (False, False, False), (True, False)])
+def test_pairs_across_open_faces_are_none(periodic):
+    d, cutoff = len(periodic), 1.6
+    box = np.array([6.0, 7.0, 8.0])[:d]
+    points = np.random.default_rng(3).uniform(-0.5, 0.5, (150, d)) * box
+    found = pairs_within(points, box, cutoff, with_vectors=True, periodic=periodic)
+    apart = points[None] - points[:, None]
+    apart -= np.where(periodic, box * np.rint(apart / box), 0.0)
+    i, j = np.nonzero(np.triu((apart**2).sum(-1) < cutoff**2, 1))
+    by_pair = {
+        (a, b) if a < b else (b, a): v if a < b else -v
+        for a, b, v in zip(found.i.tolist(), found.j.tolist(), found.forth, strict=True)
+    }
+    assert sorted(by_pair) == list(zip(i.tolist(), j.tolist(), strict=True))
+    assert len(found.i) == len(i)
+    for a, b in by_pair:
+        np.testing.assert_allclose(by_pair[a, b], apart[a, b], atol=1e-12)
