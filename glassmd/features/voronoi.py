@@ -23,7 +23,7 @@ __all__ = ["VORONOI_REACH", "voronoi_cells"]
 VORONOI_REACH = 4.0
 """No particle farther away than this has a share in a cell of a dense liquid, σ_AA: corners lie within half of it."""
 
-_AT_ONCE = 700_000
+_AT_ONCE = 1_100_000
 """Cells at a time: freud's facets take some 2 kB of each."""
 
 _GAP = 1.5  # σ_AA: between two faces of a part, which freud takes to be periodic

@@ -17,9 +17,11 @@ import pytest
 
 from glassmd.errors import EngineError, SegmentError, StorageError
 from glassmd.models.store import load_model
+from glassmd.settings import Settings, TrainSettings
 from glassmd.simulation.cluster.connection import connected
 from glassmd.stream.dataset import Run, open_run
 from glassmd.training.journal import read_metrics
+from glassmd.training.session import train
 from tests.conftest import TINY, needs_lammps
 from tests.ray_nodes import Nodes, descendants
 
@@ -191,17 +193,21 @@ def test_a_machine_without_an_engine_has_others_look_at_a_run(nodes, tiny_run, t
     assert checksums(open_run(tmp_path / "run")) == checksums(tiny_run)
 
 
-def test_two_trainers_on_two_machines_train_one_model(nodes, tmp_path):
+def test_two_trainers_that_follow_a_run_know_what_one_knows_at_its_end(nodes, tiny_run, tmp_path):
     nodes.join()  # for a worker
     out, asked = tmp_path / "model", settings_file(tmp_path)
     with asked.open("a") as file:
-        file.write('\n[train]\nmodel = "bapst"\nmax_steps = 8\nprocesses = 2\nredraw = 0\n')
+        file.write('\n[train]\nmodel = "ridge"\nprocesses = 2\n')
     told = command("train", "--stream", asked, "--cluster", nodes.address, "--out", out, "--json")
     said = subprocess.run(told, capture_output=True, text=True, timeout=280, check=False)
     nodes.leave(0)
     assert said.returncode == 0, said.stderr
     result = json.loads(said.stdout)
-    assert (result["steps"], result["processes"], result["segments"]) == (8, 2, 12)
+    assert (result["processes"], result["segments"]) == (2, 12)
+    settings = Settings(run=TINY, train=TrainSettings(model="ridge"))
+    alone = train([tiny_run.path], tmp_path / "alone", settings, show=False)
+    for name, scores in alone["validation"].items():
+        assert result["validation"][name]["pearson"] == pytest.approx(scores["pearson"], abs=1e-5)
 
 
 def test_a_machine_with_another_release_is_refused(nodes, tmp_path):

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassmd.neighbour_search import pairs_within, wrapped
+from glassmd.neighbour_search import HalfList, pairs_within, wrapped
 
 __all__ = ["FINENESS", "SEARCHED", "Column", "Edges", "Slabs", "columns_of", "mean_edges"]
 
@@ -135,6 +135,7 @@ class Slabs:
         ends = np.minimum(np.arange(n_slabs) + 2 * self.reach + 1, n_slabs)
         self.ring = max(int((self.starts[ends] - self.starts[:n_slabs]).max()), 1)
         self._found: dict[int, Edges] = {}
+        self._half: HalfList | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -153,8 +154,10 @@ class Slabs:
         for slab in range(first, last):
             at = self.starts[slab] - begin
             needed[at : at + self.needed[slab, 1]] = True
-        along = self._column.periodic
-        i, j, forth, _ = pairs_within(points, self._box, self._cutoff, with_vectors=True, periodic=along)
+        self._half = pairs_within(
+            points, self._box, self._cutoff, with_vectors=True, periodic=self._column.periodic, instead=self._half
+        )
+        i, j, forth, _ = self._half
         own = np.flatnonzero(needed) if self._self_edges else np.zeros(0, np.int64)
         there, back = np.flatnonzero(needed[j]), np.flatnonzero(needed[i])
         receiver = np.concatenate([own, j[there], i[back]]).astype(np.int32)
