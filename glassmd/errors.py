@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import ClassVar
 
 __all__ = [
+    "FULL",
     "DeviceLostError",
     "EngineError",
     "EquilibrationError",
@@ -71,9 +72,6 @@ class GlassmdError(Exception):
         if todo:
             parts.append(todo)
         super().__init__("; ".join(part.strip().replace("\n", " ") for part in parts))
-
-    def __reduce__(self) -> tuple[type[GlassmdError], tuple[str, str, str]]:
-        return type(self), (self.found, self.expected, self.todo)
 
     def to_dict(self) -> dict[str, str]:
         """What another process needs to raise it (JSON types only); see :func:`raised_elsewhere`."""
@@ -150,7 +148,7 @@ def raised_elsewhere(told: Mapping[str, str]) -> GlassmdError:
     return kind(told["found"], told["expected"], told["todo"])
 
 
-_FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up",
+FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up",
          errno.EFBIG: "a file may not grow further", errno.EROFS: "the file system is read-only",
          errno.EACCES: "permission denied", errno.ENOTDIR: "part of the path is a file",
          errno.EEXIST: "a file is in the way", errno.EISDIR: "a directory is in the way",
@@ -163,9 +161,9 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise StorageError(
-                f"could not write {path}: {_FULL[error.errno]}",
+                f"could not write {path}: {FULL[error.errno]}",
                 "room to write",
                 "free some space and give the same command again: everything committed before is kept",
             ) from error

@@ -44,7 +44,7 @@ def pairs_within(
     *,
     with_vectors: bool = False,
     periodic: Sequence[bool] | None = None,
-    instead: HalfList | None = None,
+    search: Any = None,
 ) -> HalfList:
     """Every pair with r < `cutoff` once, unsorted, and every image of it within the cutoff.
 
@@ -56,8 +56,8 @@ def pairs_within(
         cutoff: Above 0, σ_AA.
         with_vectors: Vectors rather than distances.
         periodic: Along which axes; all by default.
-        instead: What was found before and is needed no more: its memory is used again, which saves the system from
-            handing out a gigabyte for every search of a series.
+        search: That of a list that is needed no more, whose memory is used again: the system need not hand out a
+            gigabyte for every search of a series.
 
     Example:
         >>> found = pairs_within(np.array([[0.1, 0.0], [8.9, 0.0]]), np.array([9.0, 9.0]), 2.0)
@@ -76,7 +76,8 @@ def pairs_within(
     if d == 2:  # vesin knows three dimensions: a plane without periodicity across it
         points, cell = np.column_stack([points, np.zeros(n)]), np.diag([*box, 1.0])
         along = (*along, False)
-    search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1) if instead is None else instead.search
+    if search is None:
+        search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
     search.cutoff = float(cutoff)
     i, j, forth = search.compute(points, cell, along, "ijD" if with_vectors else "ijd", copy=False)
     return HalfList(i, j, forth[:, :d] if with_vectors else forth, search)

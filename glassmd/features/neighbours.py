@@ -169,10 +169,11 @@ def neighbour_blocks(
     if len(parts) == 1:
         pairs = _unsorted_pairs(points, edges, kinds, cutoff, count, with_vectors)
         yield from _blocks(pairs, size)
-    half = None
+    search = None
     for part in parts if len(parts) > 1 else ():
         who, moved, cell, periodic = part.cut_out(points, edges, cutoff)
-        half = pairs_within(moved, cell, cutoff, with_vectors=with_vectors, periodic=periodic, instead=half)
+        half = pairs_within(moved, cell, cutoff, with_vectors=with_vectors, periodic=periodic, search=search)
+        search = half.search
         pairs = _Unsorted(half, kinds[who], count, points.shape[1], cutoff)
         inner = int(part.inside(points, edges).sum())
         for near in _blocks(pairs, size, inner):

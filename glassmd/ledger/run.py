@@ -24,6 +24,7 @@ and of two writers of one entry the first wins and the second cannot touch it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -435,9 +436,11 @@ class RunDirectory:
         return {path.name: path.read_bytes() for path in (self.path / "engines").glob("*.json")}
 
     def write_prepared(self, prepared: Mapping[str, bytes]) -> None:
-        """Keep what was measured for engines elsewhere, where nothing was measured here."""
+        """Keep what was measured for engines elsewhere, where nothing was measured here for the same choices."""
         for name, content in prepared.items():
-            write_bytes(self.path / "engines" / name, content, exclusive=True)
+            path = self.path / "engines" / name
+            if not path.exists() or read_json(path).get("asked") != json.loads(content).get("asked"):
+                write_bytes(path, content)
 
     def _prepared(self, engine: str, device: str) -> Path:
         return self.path / "engines" / f"{engine}-{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}.json"

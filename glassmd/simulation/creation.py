@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 from glassmd.engines.base import Engine
 from glassmd.errors import EngineError, GlassmdError, RunError
+from glassmd.interrupt import StopRequest
 from glassmd.ledger.run import ParentKey, RunDirectory
 from glassmd.settings import RunSettings, continued
 from glassmd.simulation.apart import start_process, tell, told
@@ -173,7 +175,7 @@ def make_run_apart(
     Raises:
         GlassmdError: What the other process raised, and what `check` does.
     """
-    asked = [str(out), settings.model_dump_json(exclude_unset=True)]
+    asked = [str(out), settings.model_dump_json(exclude_unset=True), "--parent", str(os.getpid())]
     if cluster is not None:
         asked += ["--cluster", cluster.address]
     process, report = start_process([__name__, *asked], None, None if cluster is None else cluster.environment)
@@ -205,7 +207,8 @@ def _measured_there(
     from glassmd.simulation.cluster.errand import called_on  # needs Ray
 
     alone = settings.model_copy(update={"cluster": None})
-    return Measured(*called_on(address, settings, "an engine looks at the run", measured, alone, given, new))
+    asked = "an engine looks at the run", ("glassmd.simulation.creation", "measured")
+    return Measured(*called_on(address, settings, *asked, alone, given, new, check=check or (lambda: None)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -213,13 +216,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("settings", help="JSON of what was asked for")
+    parser.add_argument("--parent", type=int, default=None, help="make nothing when this process has ended")
     parser.add_argument("--cluster", default=None, help="address of the Ray cluster whose machines have the engine")
     parser.add_argument("--report", type=int, default=None, help="open file to write to why it ended")
     options = parser.parse_args(arguments)
     settings = RunSettings.model_validate_json(options.settings)
+    check = StopRequest(parent_process=options.parent).check
     try:
         address = options.cluster
-        make_run(settings, options.run, measure=measured if address is None else partial(_measured_there, address))
+        make_run(settings, options.run, check, measured if address is None else partial(_measured_there, address))
     except GlassmdError as error:
         return tell(options.report, error)
     return 0

@@ -44,7 +44,6 @@ from glassmd.training.source import SampleSource
 
 __all__ = ["Show", "train", "train_stream"]
 
-_LOOK = 0.2  # seconds between two looks at trainers on a cluster
 _NICE = 10
 """How far the trainer goes before those who simulate: beside two of them on two cores it then has one of its own."""
 

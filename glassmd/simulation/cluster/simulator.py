@@ -22,7 +22,7 @@ from glassmd.simulation.structures import Request
 from glassmd.simulation.tasks import Task, execute
 from glassmd.storage import write_bytes
 
-__all__ = ["Done", "Opened", "Seen", "Simulator", "Start"]
+__all__ = ["Done", "Opened", "Seen", "Simulator", "Start", "who_is_there"]
 
 
 class Start(NamedTuple):
@@ -89,6 +89,14 @@ class Seen(NamedTuple):
     unfinished: dict[str, bytes]
 
 
+def who_is_there() -> dict[str, Any]:
+    """What an actor says of its machine: `version` of glassmd, `host` and `node`, its number in the cluster."""
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    return {"version": version("glassmd"), "host": os.uname().nodename, "node": node}
+
+
 class Simulator:
     """Simulates what it is given; made an actor by whoever has Ray.
 
@@ -103,11 +111,8 @@ class Simulator:
         self._kept: dict[Path, float] = {}
 
     def hello(self) -> dict[str, Any]:
-        """Who is there: release, machine and its number in the cluster."""
-        import ray
-
-        node = ray.get_runtime_context().get_node_id()
-        return {"version": version("glassmd"), "host": os.uname().nodename, "node": node}
+        """See :func:`who_is_there`."""
+        return who_is_there()
 
     def open(self, identity: Mapping[str, Any], settings: Mapping[str, Any], prepared: Mapping[str, bytes]) -> Opened:
         """Open the engine of a run.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import ray
+from ray._private.state import available_resources_per_node
 from ray.exceptions import RayError
 
 from glassmd.errors import DeviceLostError, GlassmdError, RunError, raised_elsewhere
@@ -22,7 +23,9 @@ from glassmd.simulation.cluster.simulator import Done, Opened, Seen, Simulator, 
 from glassmd.simulation.protocol import LineageProgress
 from glassmd.simulation.tasks import Task
 
-__all__ = ["TRAINERS", "RemoteWorker", "State", "needs_of", "room", "room_is_asked_for", "same_release"]
+__all__ = [
+    "TRAINERS", "RemoteWorker", "State", "leave_for", "leave_for_trainers", "needs_of", "room", "same_release",
+]  # fmt: skip
 
 TRAINERS = "glassmd trainers of "
 """How the name of a placement group begins that holds the machines of trainers."""
@@ -61,30 +64,69 @@ def room(cpus: float, gpus: float) -> int:
     return int(min(found, free.get("GPU", 0.0) // gpus) if gpus else found)
 
 
-def room_is_asked_for(cpus: float, gpus: float) -> bool:
-    """Whether trainers wait for cores or GPUs that the cluster has, with enough left for one worker.
+Resources = dict[str, float]
+"""By name, such as CPU."""
+
+
+def leave_for_trainers(held: Sequence[tuple[str, Resources]]) -> set[int] | None:
+    """Which workers have to leave their machines so that trainers that wait get theirs.
 
     Args:
-        cpus: Cores that a worker needs.
-        gpus: GPUs that it needs.
+        held: By worker: its machine, and what it has there.
+
+    Returns:
+        Their numbers, none where there is room; None where nobody waits, or has to wait for somebody else.
     """
-    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    for group in ray.util.placement_group_table().values():
-        if not (group["name"].startswith(TRAINERS) and group["state"] in ("PENDING", "RESCHEDULING")):
-            continue
-        bundles = list(group["bundles"].values())
-        places = all(any(_fits(bundle, node) for node in there) for bundle in bundles)
-        needed = {"CPU": cpus, "GPU": gpus}
-        if places and all(
-            sum(node.get(name, 0.0) for node in there) >= own + sum(bundle.get(name, 0.0) for bundle in bundles)
-            for name, own in needed.items()
-        ):
-            return True
-    return False
+    groups = [one for one in ray.util.placement_group_table().values() if one["name"].startswith(TRAINERS)]
+    waiting = [list(one["bundles"].values()) for one in groups if one["state"] in ("PENDING", "RESCHEDULING")]
+    if not waiting:
+        return None
+    found = [leave_for(bundles, available_resources_per_node(), held) for bundles in waiting]
+    return next((one for one in found if one is not None), None)
 
 
-def _fits(bundle: Mapping[str, float], node: Mapping[str, float]) -> bool:
-    return all(node.get(name, 0.0) >= amount for name, amount in bundle.items())
+def leave_for(
+    bundles: Sequence[Resources], free: Mapping[str, Resources], held: Sequence[tuple[str, Resources]]
+) -> set[int] | None:
+    """The fewest workers, those of one machine first, without which all bundles have room; None where none are enough.
+
+    Args:
+        bundles: What trainers wait for.
+        free: By machine.
+        held: As for :func:`leave_for_trainers`.
+
+    Example:
+        >>> leave_for([{"CPU": 2.0}], {"a": {"CPU": 0.0}}, [("a", {"CPU": 1.0})] * 3)
+        {0, 1}
+        >>> leave_for([{"GPU": 1.0}], {"a": {"CPU": 2.0}}, [("a", {"CPU": 1.0})]) is None
+        True
+    """
+
+    def fit(leaving: set[int]) -> bool:
+        left = {node: dict(there) for node, there in free.items()}
+        for number in leaving:
+            node, own = held[number]
+            for name, amount in own.items():
+                left.setdefault(node, {})[name] = left.get(node, {}).get(name, 0.0) + amount
+        for bundle in sorted(bundles, key=lambda one: -sum(one.values())):
+            place = next((one for one in left.values() if all(one.get(k, 0.0) >= x for k, x in bundle.items())), None)
+            if place is None:
+                return False
+            for name, amount in bundle.items():
+                place[name] -= amount
+        return True
+
+    leaving: set[int] = set()
+    for number in sorted(range(len(held)), key=lambda one: held[one][0]):
+        if fit(leaving):
+            break
+        leaving.add(number)
+    if not fit(leaving):
+        return None
+    for number in sorted(leaving):
+        if fit(leaving - {number}):
+            leaving.remove(number)
+    return leaving
 
 
 def same_release(told: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from glassmd.ledger.mirror import mirror
 from glassmd.ledger.parcel import Parcel
 from glassmd.ledger.run import PAUSE
 from glassmd.simulation.apart import start_process, told
+from glassmd.simulation.cluster.simulator import who_is_there
 from glassmd.storage import sealed, write_bytes, write_json
 
 __all__ = ["ASKED", "Files", "News", "TrainingSite", "changed_files"]
@@ -94,13 +94,7 @@ class TrainingSite:
         with socket.socket() as free:
             free.bind(("", 0))
             port = free.getsockname()[1]
-        return {
-            "version": version("glassmd"),
-            "host": os.uname().nodename,
-            "node": ray.get_runtime_context().get_node_id(),
-            "address": ray.util.get_node_ip_address(),
-            "port": port,
-        }
+        return {**who_is_there(), "address": ray.util.get_node_ip_address(), "port": port}
 
     def open(self, identities: Sequence[Mapping[str, Any]], files: Files) -> None:
         """Have mirrors of runs, and a model directory as it was saved elsewhere.

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
@@ -95,7 +96,8 @@ class Supervisor:
         self._hosts: list[str] = []
         self._nodes: list[str] = []
         self._group: PlacementGroup | None = None
-        self._placements = 0
+        self._placements, self._training = 0, False
+        self._known: set[str] = set()
         self._asked: set[Path] = set()
         self._losses, self._checkpoints = Losses("trainers"), self._saved()
         trained = what["settings"]["train"]
@@ -165,12 +167,12 @@ class Supervisor:
 
     def _place(self) -> None:
         """Place the trainers, all of them or none, send them what there is, and have them begin."""
-        self._nodes, self._hosts = [], []
+        self._nodes, self._hosts, self._known, self._training = [], [], set(), False
         remote: Any = ray.remote
         kind = remote(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0, max_concurrency=4)(TrainingSite)
         count = self._what["processes"]
         bundle = {name: amount for name, amount in (("CPU", self._cpus), ("GPU", self._gpus)) if amount}
-        self._group = placement_group([bundle] * count, name=f"{TRAINERS}{self._out.name}")
+        self._group = placement_group([bundle] * count, name=f"{TRAINERS}{self._out.name} {uuid4().hex[:8]}")
         places = [PlacementGroupSchedulingStrategy(self._group, number) for number in range(count)]
         self._sites = [kind.options(scheduling_strategy=place).remote() for place in places]
         hellos = self._wait([site.hello.options(name="a trainer starts").remote() for site in self._sites])
@@ -197,6 +199,7 @@ class Supervisor:
                 }  # fmt: skip
             begun.append(site.start.options(name="training begins").remote(self._what, environment))
         self._wait(begun)
+        self._training = True
 
     def _wait(self, references: list[Any]) -> list[Any]:
         """Answers of all trainers, or of one, while a stop is listened to."""
@@ -265,8 +268,8 @@ class Supervisor:
                 run.adopt(parcel)
 
     def _stop_trainers(self) -> None:
-        """Have what was done saved; trainers that have no machine yet have done nothing."""
-        if not self._nodes:
+        """Have what was done saved; trainers that have not begun have done nothing."""
+        if not self._training:
             return
         deadline = time.monotonic() + _PATIENCE
         try:
