@@ -37,9 +37,9 @@ class Nodes:
         """HOST:PORT."""
         return str(self._cluster.address)
 
-    def join(self, **environment: str) -> None:
-        """Another node, whose processes have further environment variables."""
-        told = {"num_cpus": self._cpus, "node_ip_address": "127.0.0.1", "env_vars": environment}
+    def join(self, cpus: int | None = None, **environment: str) -> None:
+        """Another node, with as many cores as the others or others, whose processes have further variables."""
+        told = {"num_cpus": cpus or self._cpus, "node_ip_address": "127.0.0.1", "env_vars": environment}
         self.nodes.append(self._cluster.add_node(**told))
 
     def leave(self, number: int) -> None:

@@ -223,8 +223,9 @@ def test_a_machine_with_another_release_is_refused(nodes, tmp_path):
     other = tmp_path / "glassmd-9.9.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: glassmd\nVersion: 9.9\n")
-    nodes.join(PYTHONPATH=str(tmp_path))
+    nodes.join(2, PYTHONPATH=str(tmp_path))  # no other node has so many cores
     asked = command("simulate", settings_file(tmp_path), "--cluster", nodes.address, "--out", tmp_path / "run")
+    asked += ["--set", "worker_cpus=2"]
     said = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
     nodes.leave(-1)
     assert said.returncode == 2
@@ -234,7 +235,18 @@ def test_a_machine_with_another_release_is_refused(nodes, tmp_path):
 
 def test_a_comparison_trains_many_at_a_time(nodes, tiny_run, tmp_path):
     folder = tmp_path / "compared"
-    asked = command("evaluate", "--compare", tiny_run.path, "--models", "density:thermal,ridge:thermal", "--folds", "2", "--json")
+    asked = command(
+        "evaluate",
+        "--compare",
+        tiny_run.path,
+        "--models",
+        "density:thermal,ridge:thermal",
+        "--folds",
+        "2",
+        "--seeds",
+        "1",
+        "--json",
+    )
     said = subprocess.run(
         [*asked, "--out", folder, "--cluster", nodes.address], capture_output=True, text=True, timeout=280, check=False
     )
@@ -244,7 +256,7 @@ def test_a_comparison_trains_many_at_a_time(nodes, tiny_run, tmp_path):
     )
     assert here.returncode == 0, here.stderr
     elsewhere, alone = (
-        {row["name"]: row["species"]["A"]["pearson"]["mean"] for row in json.loads(one.stdout)["models"]}
+        {row["name"]: row["species"]["A"]["pearson"]["mean"] for row in json.loads(one.stdout)["entries"]}
         for one in (said, here)
     )
     assert elsewhere.keys() == {"density:thermal", "ridge:thermal"}

@@ -108,6 +108,7 @@ def test_learners_see_the_published_positions_and_nothing_is_computed(
     result = train([published.path], tmp_path / "m", solved(model=model, input=["inherent", "cage"]))
     assert result["input_cost"] == {}
     assert result["noise_known"] is False
+    published.poll()
     assert published.index.count("structures") == 2 * len([*TRAIN, *TEST])
     arrays, sample = labelled(3), sample_of(published, 3)
     structure = Structures([published], ["inherent", "cage"]).of(sample)
