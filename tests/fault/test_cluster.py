@@ -220,9 +220,10 @@ def test_two_trainers_that_follow_a_run_know_what_one_knows_at_its_end(nodes, ti
 
 
 def test_a_machine_with_another_release_is_refused(nodes, tmp_path):
-    other = tmp_path / "glassmd-9.9.dist-info"
-    other.mkdir()
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: glassmd\nVersion: 9.9\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "from importlib import metadata\nknown = metadata.version\n"
+        "metadata.version = lambda name: '9.9' if name == 'glassmd' else known(name)\n"
+    )
     nodes.join(2, PYTHONPATH=str(tmp_path))  # no other node has so many cores
     asked = command("simulate", settings_file(tmp_path), "--cluster", nodes.address, "--out", tmp_path / "run")
     asked += ["--set", "worker_cpus=2"]
