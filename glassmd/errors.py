@@ -153,6 +153,7 @@ FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quo
          errno.EACCES: "permission denied", errno.ENOTDIR: "part of the path is a file",
          errno.EEXIST: "a file is in the way", errno.EISDIR: "a directory is in the way",
          errno.ENAMETOOLONG: "the name is too long"}  # fmt: skip
+"""Why an operating system refuses to write, in words."""
 
 
 @contextmanager

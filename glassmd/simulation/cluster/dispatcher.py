@@ -114,7 +114,7 @@ class Dispatcher:
         for worker in [one for one in self._workers if not one.node]:  # it would take what becomes free
             self._dismiss(worker)
         for worker in [at_work[number] for number in numbers]:
-            if worker.state is State.IDLE:
+            if worker.state is not State.WORKING:
                 self._dismiss(worker)
             elif not worker.leaving:
                 worker.ask_to_stop()
@@ -178,8 +178,6 @@ class Dispatcher:
                     self._dismiss(worker)
             elif worker.state is State.IDLE:
                 self._losses.done([_START])
-                if worker.leaving:
-                    self._dismiss(worker)
         except LostError as error:
             self._dismiss(worker)
             self._losses.add(given or [_START], [worker.node] if worker.node else [], str(error))
