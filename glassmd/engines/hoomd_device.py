@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from glassmd.engines.mpi import forget_other_ranks
@@ -81,19 +82,20 @@ def gpu_count(engine: str, device: str) -> int:
     return len(load_hoomd().device.GPU.get_available_devices())
 
 
-def open_device(hoomd: Any, device: str, gpu: int | None) -> Any:
+def open_device(hoomd: Any, device: str, gpu: int | None, messages: Path | str = os.devnull) -> Any:
     """A device to simulate on.
 
     Args:
         hoomd: The package.
         device: `cpu`, `gpu`, or `auto`, which takes a GPU where there is one.
         gpu: Number of the GPU where there are several.
+        messages: Where HOOMD-blue prints; several ranks first delete what has that name, also where it is a device.
 
     Raises:
         EngineError: There is no such device.
     """
     # What goes wrong is raised; what is left to print is a warning that packing has many types of particles.
-    quiet: dict[str, Any] = {"notice_level": 0, "message_filename": os.devnull}
+    quiet: dict[str, Any] = {"notice_level": 0, "message_filename": str(messages)}
     problem = "" if device == "cpu" else gpu_problem()
     if device == "cpu" or (device == "auto" and problem):
         return hoomd.device.CPU(**quiet)

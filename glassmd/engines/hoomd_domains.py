@@ -60,7 +60,8 @@ class HoomdDomains(Engine):
         self._hoomd = load_hoomd()
         self.version, self.device = hoomd_version(), device
         self._communicator = self._hoomd.communicator.Communicator()
-        self._device = open_device(self._hoomd, device, self._communicator.rank if device == "gpu" else None)
+        gpu = self._communicator.rank if device == "gpu" else None
+        self._device = open_device(self._hoomd, device, gpu, folder / "messages")
         self._folder, self._buffer, self._step = folder, buffer, STEPS[gently]
         self._told = 0
 

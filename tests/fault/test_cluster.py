@@ -262,3 +262,37 @@ def test_a_comparison_trains_many_at_a_time(nodes, tiny_run, tmp_path):
     )
     assert elsewhere.keys() == {"density:thermal", "ridge:thermal"}
     assert elsewhere == alone
+
+
+def test_a_stop_while_trainers_wait_for_a_machine_is_heard_at_once(nodes, of_the_cluster, run_copy, tmp_path):
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    out, asked = tmp_path / "model", settings_file(tmp_path)
+    out.mkdir()
+    run_copy.rename(out / "run")
+    taken = placement_group([{"CPU": 1.0}] * len(nodes.nodes), name="somebody else")
+    ray.get(taken.ready(), timeout=60)
+    told = command("train", "--stream", asked, "--cluster", nodes.address, "--out", out)
+    with subprocess.Popen(told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not waiting_trainers() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.1)
+        assert waiting_trainers()
+        process.send_signal(signal.SIGTERM)
+        asked_at = time.monotonic()
+        _, complained = process.communicate(timeout=100)
+        took = time.monotonic() - asked_at
+    remove_placement_group(taken)
+    assert process.returncode == 75, complained
+    assert took < 30  # trainers that are at work have a minute to save what they have
+    assert not waiting_trainers()
+
+
+def waiting_trainers():
+    import ray
+
+    from glassmd.simulation.cluster.workers import TRAINERS
+
+    groups = ray.util.placement_group_table().values()
+    return [one["name"] for one in groups if one["name"].startswith(TRAINERS) and one["state"] == "PENDING"]

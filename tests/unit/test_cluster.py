@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import socket
 from contextlib import ExitStack, nullcontext
 from importlib.util import find_spec
@@ -175,3 +176,18 @@ def test_as_few_workers_as_possible_leave_for_trainers():
     assert leave_for([one, {"CPU": 1.0, "GPU": 1.0}], free, held) in ({2}, {0}, {1}, {3})
     assert leave_for([{"GPU": 2.0}], free, held) is None  # somebody else has it
     assert leave_for([{"CPU": 3.0}], free, held) is None  # no machine has so many
+
+
+@needs_lammps
+def test_what_was_measured_elsewhere_is_kept_where_nothing_was_measured_for_the_same_choice(tmp_path):
+    run = make_run(TINY, tmp_path / "run")
+    run.record_prepared("hoomd", "H200", {"packed": 4, "asked": {"packed": "auto"}})
+    (name,) = run.all_prepared()
+    same, other = (
+        {name: json.dumps({"device": "H200", "packed": 8, "asked": {"packed": asked}}).encode()}
+        for asked in ("auto", 8)
+    )
+    run.write_prepared(same)
+    assert run.prepared("hoomd", "H200")["packed"] == 4
+    run.write_prepared(other)
+    assert run.prepared("hoomd", "H200")["packed"] == 8

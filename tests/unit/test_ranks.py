@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -128,6 +129,7 @@ def place_has_ranks(place):
 
 def test_two_ranks_go_down_to_the_same_minimum(engine, disturbed, place):
     alone, together = engine.minimise(disturbed, MIXTURE), Ranks(engine, 2).minimise(disturbed, MIXTURE)
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)  # which ranks of HOOMD-blue would delete
     assert np.abs(alone.positions - disturbed.unwrapped).max() > 0.02
     # A force that may be left, 1e-5 or 1e-4, moves a particle by that over the stiffness of the softest mode, about 1.
     assert np.abs(together.positions - alone.positions).max() < 1e-3
@@ -362,7 +364,7 @@ def test_ranks_that_do_not_see_each_other_are_refused(monkeypatch, tmp_path):
     """What the mpiexec of another MPI starts are so many programs of one rank."""
     engine = engine_of("lammps")
     stranger = tmp_path / "mpiexec"
-    stranger.write_text('#!/bin/sh\nshift 2\n"$@" & "$@" &\nwait\n')
+    stranger.write_text('#!/bin/sh\nshift 2\n"$@" & "$@"\nwait\n')
     stranger.chmod(0o755)
     monkeypatch.setenv(VARIABLE, str(stranger))
     liquid = random_start(MIXTURE, 600, 1.2, np.random.default_rng(1))
