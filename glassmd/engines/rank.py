@@ -26,18 +26,17 @@ from glassmd.engines.mpi import VARIABLE, leave_nothing_in_memory
 from glassmd.engines.thermostat import Thermostat
 from glassmd.errors import EngineError, GlassmdError
 from glassmd.mixtures import Mixture, mixture_of
-from glassmd.storage import alive, read_json, write_json
+from glassmd.storage import read_json, write_json
 
 __all__ = ["main"]
 
 _LOOK = 0.01  # seconds between two looks for the next system
-_GRACE = 10.0  # seconds that whoever started the ranks has to remove their folder
 
 
 def main(folder: Path) -> int:
     """Do the job of a folder."""
     job = read_json(folder / "job.json")
-    _watch_input(folder, job["starter"])
+    _watch_input(folder)
     engine, rank = _connected(job, folder)
     if rank == 0:
         write_json(folder / "begun.json", {}, durable=False)
@@ -93,11 +92,10 @@ def _end_with(error: Exception, path: Path) -> NoReturn:
     os._exit(error.exit_code)
 
 
-def _watch_input(folder: Path, starter: int) -> None:
+def _watch_input(folder: Path) -> None:
     """Have a process beside the first rank end it, and so all, where the one that started them is no more.
 
-    It leaves the folder to `starter`, a process number, where that just needs the ranks no more. A thread would not
-    do: an engine may keep Python's lock as long as it runs. Other ranks have no input.
+    A thread would not do: an engine may keep Python's lock as long as it runs. Other ranks have no input.
     """
     if stat.S_ISCHR(os.fstat(0).st_mode):
         return
@@ -110,12 +108,9 @@ def _watch_input(folder: Path, starter: int) -> None:
     os.closerange(3, 256)
     while os.read(0, 4096):
         pass
+    shutil.rmtree(folder, ignore_errors=True)
     if os.getppid() == rank:
         os.kill(rank, signal.SIGKILL)
-    deadline = time.monotonic() + _GRACE
-    while folder.exists() and alive(starter) and time.monotonic() < deadline:
-        time.sleep(_LOOK)
-    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 

@@ -10,7 +10,6 @@ Whatever ends this process, a kill included, ends the ranks: the first one notic
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -188,11 +187,7 @@ class _Started:
 
     def _without_a_word(self, code: int) -> EngineError:
         begun = (self.folder / "begun.json").exists()
-        try:
-            output = (self.folder / "output").read_text(errors="replace")
-        except FileNotFoundError:  # somebody has cleaned up
-            output = f"{self.folder} is gone"
-        said = [line.strip("= ") for line in output.splitlines()]
+        said = [line.strip("= ") for line in (self.folder / "output").read_text(errors="replace").splitlines()]
         last = "" if begun else next((f": {line}" for line in said if line), "")
         return EngineError(
             f"{self._described} ended with code {code} before they were {'done' if begun else 'connected'}{last}",
@@ -209,7 +204,7 @@ def _started(job: dict[str, Any]) -> Iterator[_Started]:
     described = f"{job['ranks']} ranks of {job['engine']}"
     with TemporaryDirectory(prefix="glassmd-ranks-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        write_json(folder / "job.json", {**job, "starter": os.getpid()}, durable=False)
+        write_json(folder / "job.json", job, durable=False)
         command = [*mpiexec(), "-n", str(job["ranks"]), sys.executable, "-m", "glassmd.engines.rank", name]
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen(
