@@ -4,13 +4,14 @@
     python benchmarks/gpu_learners.py RUN --device cpu     on the CPU alone
 
 RUN is a run directory: the ten published configurations (`glassmd import FILES --format botan --out RUN`) or a
-simulated one; inputs that it lacks are computed first. A step here is what the loop of `glassmd train` does in every
-step: turn and batch encoded samples, bring them to the device, objective, backward, clipped AdamW, read the loss. What
-is made once per sample, or solved, is not in it. On CUDA, or with --quick, `glassmd.train` itself then trains every
-network for some steps on the run, with all that belongs to it: seconds, device and score on held-out lineages are kept.
-Every learner has a process of its own, so that peaks of memory are its own, and one that fails stops no other; they
-prepare at the same time and are measured one after the other. On CUDA a step is taken in single precision, with
-TensorFloat-32 in matrix products, under bfloat16 autocast, and through torch.compile; one that fails is told.
+simulated one; inputs that it lacks are computed first. A step is what `glassmd train` takes: encoded samples that a
+thread has turned and batched beside the step before, on their way to the device, objective, backward, clipped AdamW.
+What is made once per sample, or solved, is not in it. On CUDA, or with --quick, `glassmd.train` itself then trains
+every network for some steps on the run, with all that belongs to it: seconds, device and score on held-out lineages are
+kept. Every learner has a process of its own, so that peaks of memory are its own, and one that fails stops no other;
+they prepare at the same time and are measured one after the other. On CUDA a step is taken in single precision, with
+TensorFloat-32 in matrix products, under bfloat16 autocast, and with the objective through torch.compile; one that fails
+is told. `--variants "cpu compiled"` tries such a thing on the CPU.
 """
 
 from __future__ import annotations
@@ -24,213 +25,174 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from command import cuda_or_cpu, folder_of, parser_of, run
 from record import cpu_name, record
-from torch_geometric.data import Data
 from turns import rate, ratio, take_turns
 
 from glassmd.errors import RunError
-from glassmd.graphs import batch_graphs
-from glassmd.learners.base import PropensityModel
-from glassmd.learners.fitting.solved import Solvable
-from glassmd.learners.part import Taken
+from glassmd.learners.fitting.stepped import Stepped
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.simulation.preparation import available_cores
 from glassmd.stream.dataset import open_run
-from glassmd.stream.samples import Sample
+from glassmd.stream.samples import SampleKey
 from glassmd.stream.structures import Structures
-from glassmd.training.choices import Resolved, resolved, started
-from glassmd.training.encoding import Encoder, Encodings
+from glassmd.training.choices import resolved, started
+from glassmd.training.encoding import Encodings
+from glassmd.training.loop import Trainer
 from glassmd.training.session import train
 from glassmd.training.source import SampleSource
 
 LEARNERS = ("glassnet", "glassmlp", "bapst", "botan", "se3")
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {"botan": {"pretrain_steps": 0}}
 """BOTAN learns edges alone at first, which is the cheaper part: its steps on both are measured."""
-VARIANTS = ("cuda", "cuda tf32", "cuda bfloat16", "cuda compiled")
+VARIANTS = ("cuda", "cuda tf32", "cuda bfloat16", "cuda compiled", "cuda compiled bfloat16")
 WARM_UP = 3
 LOCK = Path(tempfile.gettempdir()) / "glassmd-gpu-learners.lock"
 """Whoever holds it measures."""
 MIB = 2**20
 
 
-class Normalised(NamedTuple):
-    """A sample as a step takes it, all on the CPU."""
-
-    data: Data
-    target: torch.Tensor  # (n_particles, n_times), normalised
-    noise: torch.Tensor  # the same shape, normalised variances
-    mask: torch.Tensor  # (n_particles,)
-    fold: int
-
-
 class Contestant:
-    """Takes training steps on one device in one precision, with weights of its own."""
+    """Takes optimiser steps as a training does, on one device in one precision, with weights of its own.
 
-    def __init__(self, model: PropensityModel, samples: Sequence[Normalised], settings: Resolved, where: str) -> None:
+    Args:
+        trainer: Whose samples they are, on the CPU.
+        where: The device, and what is special about it.
+    """
+
+    def __init__(self, trainer: Trainer, where: str) -> None:
         device, _, self.how = where.partition(" ")
-        self.model, self.samples, self.settings = deepcopy(model).to(device), samples, settings
         self.device = torch.device(device)
-        self.objective = torch.compile(self.model.objective) if self.how == "compiled" else self.model.objective
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        self.model = deepcopy(trainer.model).to(device)
+        if "compiled" in self.how:
+            self.model.objective = torch.compile(self.model.objective)  # type: ignore[method-assign]
+        stepping = replace(
+            trainer._stepping(),
+            device=self.device,
+            precision="bf16-mixed" if "bfloat16" in self.how else "32-true",
         )
-        self.generator = np.random.default_rng(0)
-        self.taken = 0
-        self.assembling: list[float] = []
+        parts = self.model.parts(trainer.taken, stepping)
+        self.steps = next(part for part in parts if isinstance(part, Stepped))
+        self.steps.step = 1  # weights and units are those of the trainer
+        self.reservoir = trainer.reservoir
 
-    def batch(self, *, augment: bool) -> tuple[Data, torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """The next samples in turn, on the device."""
-        size, n = self.settings.batch_size, len(self.samples)
-        chosen = [self.samples[(self.taken * size + k) % n] for k in range(size)]
-        graphs = [self.model.augment(one.data, self.generator) if augment else one.data for one in chosen]
-        data = batch_graphs(graphs)
-        data.fold = torch.tensor([one.fold for one in chosen])
-        target, noise, mask = (torch.cat([one[k] for one in chosen]).to(self.device) for k in (1, 2, 3))
-        return data.to(self.device), target, noise if self.settings.noise_weighted else None, mask
-
-    def step(self) -> None:
-        """One step of the training loop."""
-        began = time.perf_counter()
-        batch = self.batch(augment=self.settings.augment)
-        self.assembling.append(time.perf_counter() - began)
-        self.model.train()
-        self.optimizer.zero_grad()
+    def take(self, seconds: float = 0.0, least: int = 1) -> float:
+        """Steps for so long, so many at least; how many a second."""
+        began, taken = time.perf_counter(), 0
         with self.precision():
-            loss = self.objective(*batch)
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimizer.step()
-        self.taken += 1
-        if not np.isfinite(float(loss.detach())):  # reading the loss waits for the device, as the training loop does
-            raise RuntimeError(f"the loss is not finite after {self.taken} steps")
+            while taken < least or time.perf_counter() - began < seconds:
+                loss = self.steps.advance(self.reservoir).loss
+                taken += 1
+            found = float(loss)  # waits for the device
+        if not np.isfinite(found):
+            raise RuntimeError(f"the loss is not finite after {self.steps.step} steps")
+        return taken / (time.perf_counter() - began)
 
     @contextmanager
     def precision(self) -> Iterator[None]:
-        """Of a step."""
+        """Of matrix products outside of autocast."""
         before = torch.get_float32_matmul_precision()
-        with ExitStack() as stack:
-            if self.how == "bfloat16":
-                stack.enter_context(torch.autocast(self.device.type, torch.bfloat16))
-            torch.set_float32_matmul_precision("high" if self.how == "tf32" else "highest")
-            yield
+        torch.set_float32_matmul_precision("high" if "tf32" in self.how else "highest")
+        yield
         torch.set_float32_matmul_precision(before)
 
-    def steps_per_second(self, seconds: float) -> float:
-        """Take steps for so long."""
-        began, before = time.perf_counter(), self.taken
-        while time.perf_counter() - began < seconds:
-            self.step()
-        return (self.taken - before) / (time.perf_counter() - began)
-
     @torch.no_grad()
-    def first_loss(self) -> float:
-        """Without dropout and turning: the same number on every device, to rounding."""
-        return float(deepcopy(self.model).eval().objective(*self.batch(augment=False)))
+    def first_loss(self, key: SampleKey) -> float:
+        """Without dropout: the same number on every device, to rounding."""
+        with self.precision():
+            inputs = self.steps._on_device(self.steps._batch([key], 0, self.reservoir))
+            self.model.eval()
+            return float(self.steps._objective(*inputs))
 
 
-def prepared(
-    path: Path, settings: TrainSettings, count: int
-) -> tuple[PropensityModel, list[Normalised], dict[str, Any]]:
-    """A fresh learner as it stands before its first step, and samples encoded for it."""
+def prepared(path: Path, settings: TrainSettings, count: int, out: Path) -> tuple[Trainer, dict[str, Any]]:
+    """A trainer on the CPU that has taken so many samples and a step, and what there is to know of it."""
     opened = open_run(path)
-    source = SampleSource([opened], 0.0)
-    samples = opened.samples()[:count]
-    if not samples:
-        raise RunError(f"found no samples in {path}", "at least one", "simulate or import some first")
-    torch.manual_seed(0)
-    model = started(settings, source.mixture, len(source.times))
-    structures = Structures([opened], model.inputs)
-    structures.make([sample.key for sample in samples], RunSettings())
+    structures = Structures([opened], started(settings, opened.identity["mixture"], len(opened.sample_times)).inputs)
+    keys = sorted({sample.key for sample in opened.samples()})
+    learned = {key.lineage for key in keys[:count]}
+    others = {(key.run, key.lineage) for key in keys if key.lineage not in learned}
+    source = SampleSource([opened], held_out=others, requests=structures.requests)
+    structures.make(keys, RunSettings())
     encodings = Encodings()
-    taken = Taken(
-        n_species=model.n_species,
-        n_times=model.n_times,
-        encode=Encoder(model, structures, encodings, source.pair_changes),
-        mask=lambda sample: np.ones(sample.parent.n_particles, dtype=bool),
-        fold=source.fold,
-        recall=source.recall,
-    )
-    for sample in samples:
-        taken.labels = taken.labels.added(sample)
-    model.set_normalisation(*taken.labels.units)
-    labelled = [_normalised(model, taken, sample) for sample in samples]
-    if isinstance(model, Solvable):
-        model.fit([taken.labelled(sample) for sample in samples], torch.from_numpy(taken.labels.variance))
-    model.initialise(labelled[0].data)
-    tensors = [value for value in labelled[0].data.to_dict().values() if isinstance(value, torch.Tensor)]
-    return model, labelled, {
-        "parameters": model.n_parameters,
-        "hyperparameters": model.hyperparameters(),
-        "n_samples": len(samples),
-        "n_particles": samples[0].parent.n_particles,
-        "n_edges": labelled[0].data.num_edges,
+    trainer = Trainer(source, settings, out, structures=structures, encodings=encodings)
+    trainer._look()
+    trainer.reservoir.no_more()
+    while trainer.step == 0:  # what is solved comes first, and the first step sets the unit of the output
+        if trainer.fit.advance(trainer.reservoir, final=True) is None:
+            raise RunError(f"found no samples in {path}", "at least one", "simulate or import some first")
+    sample = trainer.taken.sample(min(trainer.taken.blocks))
+    data = trainer.taken.encode(sample)
+    tensors = [value for value in data.to_dict().values() if isinstance(value, torch.Tensor)]
+    return trainer, {
+        "parameters": trainer.model.n_parameters,
+        "hyperparameters": trainer.model.hyperparameters(),
+        "n_samples": len(trainer.taken.blocks),
+        "n_particles": sample.parent.n_particles,
+        "n_edges": data.num_edges,
         "encode_s": round(statistics.median(encodings.seconds.values()), 3),
         "encoded_MiB": round(sum(value.nbytes for value in tensors) / MIB, 1),
     }  # fmt: skip
 
 
-def _normalised(model: PropensityModel, taken: Taken, sample: Sample) -> Normalised:
-    data, _, mask, _, fold = taken.labelled(sample)
-    labels, noise = (
-        torch.from_numpy(of.T.astype(np.float32)) for of in (sample.propensity, taken.labels.noise(sample))
-    )
-    return Normalised(data, model.normalise(labels, data.species), noise / model.scale[data.species] ** 2, mask, fold)
-
-
 def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[str, Any]:
     """One learner on the CPU and, if asked for, on the other device."""
     torch.set_num_threads(plan["threads"])
-    wanted = TrainSettings(model=name, hyperparameters=HYPERPARAMETERS.get(name, {}))
-    settings = resolved(wanted)
-    model, samples, facts = prepared(path, wanted, plan["samples"])
+    often = 10**9
+    settings = TrainSettings(
+        model=name, hyperparameters=HYPERPARAMETERS.get(name, {}), max_steps=often, validate_every=often,
+        checkpoint_every=often, train_device="cpu",
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        trainer, facts = prepared(path, settings, plan["samples"], Path(folder))
+    first = min(trainer.taken.blocks)
     contestants, losses, memory, failed = {}, {}, {}, {}
     held = LOCK.open("w")
     fcntl.flock(held, fcntl.LOCK_EX)  # until the process ends
-    wanted_devices = plan["variants"] if device == "cuda" else ()
-    for where in ("cpu", *wanted_devices):
+    for where in ("cpu", *plan["variants"]):
         try:
-            if where != "cpu":
+            if where.startswith("cuda"):
                 torch.cuda.reset_peak_memory_stats()
-            one = Contestant(model, samples, settings, where)
-            losses[where] = one.first_loss()
-            for _ in range(1 if where == "cpu" else WARM_UP):
-                one.step()
+            one = Contestant(trainer, where)
+            losses[where] = one.first_loss(first)
+            one.take(least=1 if where == "cpu" else WARM_UP)
         except Exception as error:  # of torch, its compiler, or a network that cannot do it
             failed[where] = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             continue
         memory[where] = _peak(one.device.type)
-        one.assembling.clear()
         contestants[where] = one
     rates = take_turns(
-        {where: (lambda one=one: one.steps_per_second(plan["seconds"])) for where, one in contestants.items()},
-        plan["rounds"],
+        {where: (lambda one=one: one.take(plan["seconds"])) for where, one in contestants.items()}, plan["rounds"]
     )
-    found: dict[str, Any] = {"learner": name, **facts, "batch_size": settings.batch_size, "devices": {}}
+    suggested = resolved(TrainSettings(model=name))
+    found: dict[str, Any] = {"learner": name, **facts, "batch_size": suggested.batch_size, "devices": {}}
     for where, one in contestants.items():
         step = 1 / statistics.median(rates[where])
         found["devices"][where] = {
-            "name": cpu_name() if where == "cpu" else torch.cuda.get_device_name(),
+            "name": torch.cuda.get_device_name() if one.device.type == "cuda" else cpu_name(),
             "first_loss": losses[where],
             "steps_per_second": rate(rates, where),
             "step_ms": round(1e3 * step, 2),
-            "of_which_assembling_ms": round(1e3 * statistics.median(one.assembling), 2),
             **memory[where],
-            "minutes_of_the_suggested_steps": round(step * settings.max_steps / 60, 1),
+            "minutes_of_the_suggested_steps": round(step * suggested.max_steps / 60, 1),
         }
-    if "cuda" in contestants:
+    plain = "cuda" if "cuda" in contestants else "cpu"
+    if plain == "cuda":
         found["cuda_to_cpu"] = ratio(rates, "cuda", "cpu")
-        found["relative_difference_of_the_first_loss"] = abs(losses["cuda"] / losses["cpu"] - 1)
-        found["to_single_precision"] = {
-            where: ratio(rates, where, "cuda") for where in contestants if where not in ("cpu", "cuda")
-        }
+    found["to_single_precision"] = {
+        where: ratio(rates, where, plain) for where in contestants if where.startswith(f"{plain} ")
+    }
+    found["relative_difference_of_the_first_loss"] = {
+        where: abs(losses[where] / losses["cpu"] - 1) for where in contestants if where != "cpu"
+    }
     if failed:
         found["failed_on"] = failed
     return found
@@ -292,7 +254,7 @@ def main() -> None:
         type=int,
         help="of the real training, 0 for none; default: 300 on CUDA, none on the CPU; 4 with --quick",
     )
-    parser.add_argument("--variants", default=",".join(VARIANTS), help="on CUDA")
+    parser.add_argument("--variants", help=f"beside the CPU; default on CUDA: {','.join(VARIANTS)}")
     parser.add_argument("--threads", type=int, default=available_cores(), help="of the CPU")
     parser.add_argument("--only", help="one learner, as JSON on the last line; what this script calls itself with")
     options = parser.parse_args()
@@ -303,8 +265,10 @@ def main() -> None:
         "seconds": options.seconds or (1.0 if options.quick else 10.0),
         "train_steps": options.train_steps,
         "threads": options.threads,
-        "variants": [one.strip() for one in options.variants.split(",")],
+        "variants": [] if device == "cpu" else list(VARIANTS),
     }
+    if options.variants is not None:
+        plan["variants"] = [one.strip() for one in options.variants.split(",")]
     if options.train_steps is None:
         plan["train_steps"] = 4 if options.quick else 300 if device == "cuda" else 0
     if options.only:

@@ -1,12 +1,12 @@
 """Predictions of snapshots of up to a million particles, on the CPU and on CUDA.
 
     python benchmarks/gpu_predictions.py RUN
-    python benchmarks/gpu_predictions.py RUN --device cpu --quick       small ones, to see that it works
+    python benchmarks/gpu_predictions.py RUN --device cpu --quick       a small one, to see that it works
 
-Snapshots are copies of the first parent of RUN side by side. A prediction is the description of the surroundings, on
-the CPU on any device, and what the network makes of it; both are timed, with the peak of the memory that torch has
-taken on the device. The weights are fresh ones: they cost as much as trained ones. Where a snapshot finds no room, the
-result says so.
+Snapshots are copies of the first parent of RUN side by side. A prediction is what `glassmd predict` has a learner do,
+in parts where the whole takes more than `--memory`: describe surroundings, on the CPU on any device, and compute. The
+weights are fresh ones: they cost as much as trained ones. On CUDA every snapshot is predicted with each of these
+memories, the largest first; with the default, one part after another is brought there.
 """
 
 from __future__ import annotations
@@ -20,52 +20,60 @@ from command import cuda_or_cpu, folder_of, numbers, parser_of, run
 from liquid import tiled
 from record import record
 
-from glassmd.graphs import batch_graphs
+from glassmd.errors import GlassmdError
 from glassmd.learners import make_model
+from glassmd.learners.base import PropensityModel
+from glassmd.learners.tiles import GIB, MEMORY, in_parts
 from glassmd.mixtures import mixture_of
 from glassmd.simulation.preparation import available_cores
 from glassmd.stream.dataset import open_run
 from glassmd.structure import Structure
 
 MIB = 2**20
+LARGEST = 64.0
+"""GiB: as much as a large GPU has room for."""
 
 
-def predicted(name: str, structure: Structure, devices: list[str]) -> list[dict[str, Any]]:
-    """One snapshot, described once, on every device."""
+def predicted(model: PropensityModel, structure: Structure, device: str, memory: float) -> dict[str, Any]:
+    """One snapshot on one device: seconds and memory, and the values under "values", which nobody writes down."""
+    found: dict[str, Any] = {"device": device, "memory_GiB": memory}
+    try:
+        model.to(device)
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        for attempt in ("first", "again"):
+            began = time.perf_counter()
+            said = in_parts(model, structure, memory * GIB)
+            found[f"{attempt}_s"] = round(time.perf_counter() - began, 3)
+            if found["first_s"] > 5:
+                break
+        found |= {"parts": said.parts, "values": said.values}
+        if device == "cuda":
+            found["peak_allocated_MiB"] = round(torch.cuda.max_memory_allocated() / MIB)
+    except (GlassmdError, torch.OutOfMemoryError) as error:
+        found["failed"] = str(error).splitlines()[0][:200]
+        if device == "cuda":
+            torch.cuda.empty_cache()
+    return found
+
+
+def compared(name: str, structure: Structure, plan: list[tuple[str, float]]) -> dict[str, Any]:
+    """One snapshot by one learner, on every device with every memory."""
     torch.manual_seed(0)
     model = make_model(name, n_times=1).eval()
     began = time.perf_counter()
-    data = batch_graphs([model.encode(structure)])
-    described = time.perf_counter() - began
-    found, values = [], {}
-    for device in devices:
-        one: dict[str, Any] = {
-            "learner": name,
-            "n_particles": structure.thermal.n_particles,
-            "device": device,
-            "described_s": round(described, 2),
-        }
-        try:
-            model.to(device)
-            if device == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            with torch.no_grad():
-                for attempt in ("first", "again"):
-                    began = time.perf_counter()
-                    values[device] = model(data.clone().to(device)).cpu()
-                    one[f"network_{attempt}_s"] = round(time.perf_counter() - began, 3)
-                    if device == "cpu" and one["network_first_s"] > 5:
-                        break
-            if device == "cuda":
-                one["peak_allocated_MiB"] = round(torch.cuda.max_memory_allocated() / MIB)
-        except torch.cuda.OutOfMemoryError:
-            one["failed"] = "out of memory"
-            torch.cuda.empty_cache()
-        found.append(one)
-    if len(values) == 2:
-        apart, spread = (values["cuda"] - values["cpu"]).abs().max(), values["cpu"].std()
-        found[-1]["largest_difference_to_the_cpu"] = f"{float(apart / spread):.1e} of the spread"
-    return found
+    if structure.thermal.n_particles * model.footprint(structure.mixture, structure.thermal.density) < LARGEST * GIB:
+        model.encode(structure)
+        described = round(time.perf_counter() - began, 2)
+    else:
+        described = None
+    rows = [predicted(model, structure, device, memory) for device, memory in plan]
+    values = [row.pop("values", None) for row in rows]
+    for row, own in zip(rows, values, strict=True):
+        if own is not None and values[0] is not None and own is not values[0]:
+            apart = float((own - values[0]).abs().max() / values[0].std())
+            row["largest_difference_to_the_first_row"] = f"{apart:.1e} of the spread"
+    return {"learner": name, "n_particles": structure.thermal.n_particles, "described_s": described, "rows": rows}
 
 
 def main() -> None:
@@ -85,15 +93,17 @@ def main() -> None:
     result: dict[str, Any] = {"benchmark": "gpu_predictions", "device": device, "predictions": [], "left_out": []}
     for copies in options.copies or ([1] if options.quick else [1, 3, 6]):
         snapshot = tiled(parent, copies)
+        # A thermal snapshot stands for its minimum and for its cage: as many neighbours, about.
+        like = {"inherent": snapshot.unwrapped, "cage": snapshot.unwrapped}
+        structure = Structure(snapshot, mixture, temperature, **like)
         for name in options.learners.split(","):
+            small = snapshot.n_particles <= options.largest_on_cpu
+            plan = [("cpu", MEMORY)] if small or device == "cpu" else []
+            plan += [("cuda", LARGEST), ("cuda", MEMORY)] if device == "cuda" else []
             if time.monotonic() - began > options.limit:
                 result["left_out"].append({"learner": name, "n_particles": snapshot.n_particles})
                 continue
-            devices = ["cpu"] if snapshot.n_particles <= options.largest_on_cpu or device == "cpu" else []
-            devices += ["cuda"] if device == "cuda" else []
-            # A thermal snapshot stands for its minimum: the same number of particles, about as many neighbours.
-            structure = Structure(snapshot, mixture, temperature, inherent=snapshot.unwrapped)
-            result["predictions"] += predicted(name.strip(), structure, devices)
+            result["predictions"].append(compared(name.strip(), structure, plan))
             print(result["predictions"][-1], flush=True)
             record(f"gpu_predictions_{device}", result, folder_of(options), show=False)
 

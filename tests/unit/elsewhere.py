@@ -90,14 +90,15 @@ class _Names(TorchFunctionMode):
                 self._storages.put(result, there=there)
             return result
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        of_here = kwargs.get("device") in ("cpu", torch.device("cpu"))
         before, self._storages.working = self._storages.working, any(map(self._storages.hold, tensors))
         args, kwargs = tree_map(_here, (args, kwargs))
         try:
             result = self._backward(args[0]) if func == Tensor.backward else func(*args, **kwargs)
         finally:
             self._storages.working = before
-        if ELSEWHERE in named:
-            self._storages.put(result)
+        if ELSEWHERE in named or of_here:
+            self._storages.put(result, there=not of_here)
         return result
 
     def _backward(self, loss: Tensor) -> None:

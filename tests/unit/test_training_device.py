@@ -16,6 +16,7 @@ from glassmd.learners import LEARNERS, model_class
 from glassmd.learners.fitting.solved import Solved
 from glassmd.learners.glassnet.glassnet import GlassNet
 from glassmd.learners.part import FOLDS
+from glassmd.learners.tiles import GIB, in_parts
 from glassmd.models.store import load_model
 from glassmd.prediction import predict
 from glassmd.settings import Settings, TrainSettings
@@ -28,6 +29,7 @@ from glassmd.training.session import train
 from glassmd.training.source import SampleSource
 from tests.conftest import TINY, needs_lammps
 from tests.unit.elsewhere import ELSEWHERE, elsewhere
+from tests.unit.test_tiles import LONG, for_tiles, liquid, taught
 
 STEPPED = [name for name in LEARNERS if model_class(name).stepped]
 SMALL: dict[str, dict[str, Any]] = {
@@ -140,6 +142,25 @@ def test_a_prediction_elsewhere_is_that_on_the_cpu(
         assert is_there(loaded.model.scale)
     np.testing.assert_allclose(there.propensity, here.propensity, rtol=1e-5)
     np.testing.assert_allclose(there.std, here.std, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_a_large_snapshot_elsewhere_goes_in_parts_as_on_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    structure = liquid(LONG)
+    model = taught(name, structure)
+    monkeypatch.setattr(type(model), "at_once", 0.0)  # a learner that has a wave goes in it
+    memory = GIB if name in ("bapst", "botan") else for_tiles(model, structure)
+    here = in_parts(model, structure, memory)
+    with elsewhere() as is_there:
+        there = in_parts(model.to(ELSEWHERE), structure, memory)
+        assert is_there(model.scale)
+        assert not is_there(there.values)
+    assert there.parts == here.parts
+    assert here.parts > 1 or model.in_passing(structure, memory, None) is not None
+    torch.testing.assert_close(there.values, here.values, rtol=1e-5, atol=1e-6 * float(here.values.abs().max()))
+    assert (there.spread is None) == (here.spread is None)
+    if here.spread is not None:
+        torch.testing.assert_close(there.spread, here.spread, rtol=1e-5, atol=1e-6)
 
 
 @needs_lammps
