@@ -1,14 +1,15 @@
-"""All that is measured on a GPU, in the order in which it matters, within a quarter of an hour.
+"""All that is measured on a GPU, in the order in which it matters.
 
     python benchmarks/gpu_day.py RUN --out FOLDER                  where there is a GPU
     python benchmarks/gpu_day.py RUN --out FOLDER --quick          small, on the CPU, to see that it works
-    python benchmarks/gpu_day.py RUN --out FOLDER --stages tests   some of tests, memcheck, processes, packing,
-                                                                   kernels, loop, learners, curves, predictions
+    python benchmarks/gpu_day.py RUN --out FOLDER --stages tests   some of tests, memcheck, processes, packing, kernels,
+                                                                   loop, learners, predictions, compiled, curves
 
 RUN is a run directory of the ten published configurations with their structures: `glassmd import FILES --format botan
 --out RUN`, then `glassmd train RUN --model ridge --input thermal,inherent,cage`, which makes them. What a machine lacks
 is said first. Every stage is a process with a time limit, writes its results as they come, and says at the end how it
-went; one that fails or takes too long stops no other.
+went; one that fails or takes too long stops no other. `--limit` is the time that there is for all: a stage that has
+less than half of its own is left out, and the long trainings, which are the last, take what there is.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent
 SEEN = "seen: "
 """Before what a test compared."""
-NEEDED = ("hoomd", "torch", "torch_geometric", "gsd", "vesin", "pydantic", "e3nn", "pytest", "sklearn", "typer")
+ENDING = 20.0
+"""Seconds for what a training does at its end, of two."""
+BESIDE = ("pytest", "pytest-xdist", "matplotlib")
+"""Packages that are needed beside HOOMD-blue and what glassmd asks for."""
 
 
 @dataclass
@@ -51,8 +58,14 @@ class Stage:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def stages(run: Path, out: Path) -> list[Stage]:
-    """All of them, the most important first."""
+def stages(run: Path, out: Path, left: float | None = None) -> list[Stage]:
+    """All of them, the most important first.
+
+    Args:
+        run: The data.
+        out: Folder of the results.
+        left: Seconds that the long trainings may take together, if somebody counts.
+    """
     into = ["--out", str(out)]
     tests = [
         "-m", "pytest", "-m", "gpu", "-q", "-rPfEs", "-n", "6", "-p", "no:cacheprovider", "-o",
@@ -80,12 +93,20 @@ def stages(run: Path, out: Path) -> list[Stage]:
             on_gpu=["--train-steps", "0", "--samples", "2", "--rounds", "2", "--seconds", "1.5"],
         ),
         Stage(
-            "curves", 130, [str(HERE / "gpu_curves.py"), str(run), *into],
-            on_cpu=["--device", "cpu", "--quick", "--learners", "se3"], on_gpu=["--seconds", "55"],
-        ),
-        Stage(
             "predictions", 80, [str(HERE / "gpu_predictions.py"), str(run), *into],
             on_cpu=["--device", "cpu", "--quick"], on_gpu=["--limit", "60"],
+        ),
+        Stage(
+            "compiled", 240, [str(HERE / "gpu_learners.py"), str(run), "--train-steps", "0", "--samples", "1"],
+            on_cpu=["--out", str(out / "compiled"), "--device", "cpu", "--quick", "--learners", "glassmlp",
+                    "--variants", "cpu,cpu compiled"],
+            on_gpu=["--out", str(out / "compiled"), "--rounds", "2", "--seconds", "1.5",
+                    "--variants", "cuda,cuda compiled,cuda compiled bfloat16"],
+        ),
+        Stage(
+            "curves", 130, [str(HERE / "gpu_curves.py"), str(run), *into],
+            on_cpu=["--device", "cpu", "--quick", "--learners", "se3"],
+            on_gpu=["--seconds", f"{(left - ENDING) / 2:.0f}" if left else "55"],
         ),
     ]  # fmt: skip
 
@@ -101,7 +122,18 @@ def _best(out: Path) -> list[str]:
 
 def lacking(*, quick: bool) -> list[str]:
     """What is not here, one line each."""
-    found = [f"the package {name}" for name in NEEDED if find_spec(name) is None]
+    try:
+        asked = map(Requirement, [*(requires("glassmd") or ()), *BESIDE])
+    except PackageNotFoundError:
+        return ["the package glassmd (try python -m pip install --no-deps --no-build-isolation -e .)"]
+    needed = [one for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})]
+    found = [] if find_spec("hoomd") else ["the package hoomd"]
+    for one in needed:
+        try:
+            if not one.specifier.contains(version(one.name), prereleases=True):
+                found.append(f"{one} (found {version(one.name)})")
+        except PackageNotFoundError:
+            found.append(f"the package {one}")
     if not found and not quick:
         from glassmd.engines.hoomd_device import gpu_problem
 
@@ -151,6 +183,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--quick", action="store_true", help="small, on the CPU")
     parser.add_argument("--stages", nargs="+", help="some of them; default: all")
+    parser.add_argument("--limit", type=float, help="seconds for all of them; default: no limit but that of each")
     options = parser.parse_args()
     missing = lacking(quick=options.quick)
     if missing or not (options.run / "run.json").exists():
@@ -164,10 +197,17 @@ def main() -> int:
     if unknown := set(options.stages or ()) - set(names):
         print(f"gpu_day.py: found stages {sorted(unknown)}, expected some of {names}", file=sys.stderr)
         return 2
-    done = []
+    done, began = [], time.monotonic()
     for name in options.stages or names:
-        stage = next(one for one in stages(options.run, options.out) if one.name == name)
-        done.append(perform(stage, options.out, quick=options.quick))
+        left = None if options.limit is None else options.limit - (time.monotonic() - began)
+        stage = next(one for one in stages(options.run, options.out, left) if one.name == name)
+        if left is not None and left < stage.limit / 2:
+            done.append({"stage": name, "left_out": f"{left:.0f} s were left"})
+            print(f"-- {name}: left out, {left:.0f} s are left", flush=True)
+        else:
+            if left is not None:
+                stage.limit = left if name == "curves" else min(stage.limit, left)
+            done.append(perform(stage, options.out, quick=options.quick))
         record("gpu_day", {"benchmark": "gpu_day", "stages": done}, options.out, show=False)
     return int(any(one.get("exit_code", "0") != "0" for one in done))
 

@@ -9,9 +9,9 @@ thread has turned and batched beside the step before, on their way to the device
 What is made once per sample, or solved, is not in it. On CUDA, or with --quick, `glassmd.train` itself then trains
 every network for some steps on the run, with all that belongs to it: seconds, device and score on held-out lineages are
 kept. Every learner has a process of its own, so that peaks of memory are its own, and one that fails stops no other;
-they prepare at the same time and are measured one after the other. On CUDA a step is taken in single precision, with
-TensorFloat-32 in matrix products, under bfloat16 autocast, and with the objective through torch.compile; one that fails
-is told. `--variants "cpu compiled"` tries such a thing on the CPU.
+they prepare, and compile, at the same time and are measured one after the other. On CUDA a step is taken in single
+precision, with TensorFloat-32 in matrix products and under bfloat16 autocast, and, where `--variants` says so, with the
+objective through torch.compile; one that fails is told. `--variants "cpu,cpu compiled"` does so on the CPU.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from turns import rate, ratio, take_turns
 
 from glassmd.errors import RunError
 from glassmd.learners.fitting.stepped import Stepped
+from glassmd.learners.part import FOLDS
 from glassmd.settings import RunSettings, Settings, TrainSettings
 from glassmd.simulation.preparation import available_cores
 from glassmd.stream.dataset import open_run
@@ -53,8 +54,11 @@ from glassmd.training.source import SampleSource
 LEARNERS = ("glassnet", "glassmlp", "bapst", "botan", "se3")
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {"botan": {"pretrain_steps": 0}}
 """BOTAN learns edges alone at first, which is the cheaper part: its steps on both are measured."""
-VARIANTS = ("cuda", "cuda tf32", "cuda bfloat16", "cuda compiled", "cuda compiled bfloat16")
+VARIANTS = ("cpu", "cuda", "cuda tf32", "cuda bfloat16")
+"""Where and how steps are taken on CUDA, where nobody says; \"cuda compiled\" takes a minute or more of compiling."""
 WARM_UP = 3
+COMPILING = 2 * FOLDS
+"""Steps in which a compiled objective has met all its cases: `glassnet` trains one of its members at a time."""
 LOCK = Path(tempfile.gettempdir()) / "glassmd-gpu-learners.lock"
 """Whoever holds it measures."""
 MIB = 2**20
@@ -110,7 +114,7 @@ class Contestant:
         with self.precision():
             inputs = self.steps._on_device(self.steps._batch([key], 0, self.reservoir))
             self.model.eval()
-            return float(self.steps._objective(*inputs))
+            return float(self.steps._objective(inputs))
 
 
 def prepared(path: Path, settings: TrainSettings, count: int, out: Path) -> tuple[Trainer, dict[str, Any]]:
@@ -155,20 +159,20 @@ def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[st
         trainer, facts = prepared(path, settings, plan["samples"], Path(folder))
     first = min(trainer.taken.blocks)
     contestants, losses, memory, failed = {}, {}, {}, {}
-    held = LOCK.open("w")
-    fcntl.flock(held, fcntl.LOCK_EX)  # until the process ends
-    for where in ("cpu", *plan["variants"]):
+    for where in plan["variants"]:
         try:
             if where.startswith("cuda"):
                 torch.cuda.reset_peak_memory_stats()
             one = Contestant(trainer, where)
             losses[where] = one.first_loss(first)
-            one.take(least=1 if where == "cpu" else WARM_UP)
+            one.take(least=COMPILING if "compiled" in where else 1 if where == "cpu" else WARM_UP)
         except Exception as error:  # of torch, its compiler, or a network that cannot do it
             failed[where] = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             continue
         memory[where] = _peak(one.device.type)
         contestants[where] = one
+    held = LOCK.open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)  # until the process ends
     rates = take_turns(
         {where: (lambda one=one: one.take(plan["seconds"])) for where, one in contestants.items()}, plan["rounds"]
     )
@@ -184,15 +188,13 @@ def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[st
             **memory[where],
             "minutes_of_the_suggested_steps": round(step * suggested.max_steps / 60, 1),
         }
-    plain = "cuda" if "cuda" in contestants else "cpu"
-    if plain == "cuda":
-        found["cuda_to_cpu"] = ratio(rates, "cuda", "cpu")
-    found["to_single_precision"] = {
-        where: ratio(rates, where, plain) for where in contestants if where.startswith(f"{plain} ")
-    }
-    found["relative_difference_of_the_first_loss"] = {
-        where: abs(losses[where] / losses["cpu"] - 1) for where in contestants if where != "cpu"
-    }
+        plain = one.device.type if one.how else "cpu"
+        if plain != where and plain in contestants:
+            found["devices"][where]["compared_with"] = {
+                "what": plain,
+                "speed": ratio(rates, where, plain),
+                "relative_difference_of_the_first_loss": abs(losses[where] / losses[plain] - 1),
+            }
     if failed:
         found["failed_on"] = failed
     return found
@@ -254,7 +256,7 @@ def main() -> None:
         type=int,
         help="of the real training, 0 for none; default: 300 on CUDA, none on the CPU; 4 with --quick",
     )
-    parser.add_argument("--variants", help=f"beside the CPU; default on CUDA: {','.join(VARIANTS)}")
+    parser.add_argument("--variants", help=f"where and how; default: cpu, on CUDA {','.join(VARIANTS)}")
     parser.add_argument("--threads", type=int, default=available_cores(), help="of the CPU")
     parser.add_argument("--only", help="one learner, as JSON on the last line; what this script calls itself with")
     options = parser.parse_args()
@@ -265,7 +267,7 @@ def main() -> None:
         "seconds": options.seconds or (1.0 if options.quick else 10.0),
         "train_steps": options.train_steps,
         "threads": options.threads,
-        "variants": [] if device == "cpu" else list(VARIANTS),
+        "variants": ["cpu"] if device == "cpu" else list(VARIANTS),
     }
     if options.variants is not None:
         plan["variants"] = [one.strip() for one in options.variants.split(",")]

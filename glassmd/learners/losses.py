@@ -39,7 +39,7 @@ def weighted_square_error(
         4.0
     """
     known = mask[:, None] & torch.isfinite(target)
-    weight = known.to(output.dtype)
+    weight = known.to(target.dtype)
     if noise is not None:
         weight = weight / (1.0 + torch.nan_to_num(noise, nan=0.0))
     square = torch.where(known, output - target, 0.0) ** 2

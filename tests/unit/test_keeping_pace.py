@@ -18,6 +18,7 @@ from glassmd.errors import ModelError, SettingsError
 from glassmd.interrupt import StopRequest
 from glassmd.learners import make_model
 from glassmd.learners.losses import weighted_square_error
+from glassmd.learners.networks.bapst import BapstModel
 from glassmd.ledger.run import RunDirectory
 from glassmd.models.store import load_model
 from glassmd.report.observe import observe
@@ -320,3 +321,20 @@ def test_bfloat16_takes_about_the_same_first_step(tiny_run: Run, tmp_path: Path,
     assert losses[0] != losses[1]
     np.testing.assert_allclose(*[first for first, _ in losses], rtol=0.02)
     assert np.isfinite(losses[1][1])
+
+
+def test_bfloat16_leaves_labels_as_they_are(tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, objective = list[tuple[Tensor, Tensor]](), BapstModel.objective
+
+    def watched(model: BapstModel, data: Any, target: Any, noise: Any, mask: Any) -> Tensor:
+        loss = objective(model, data, target, noise, mask)
+        seen.append((target, loss.detach()))
+        return loss
+
+    monkeypatch.setattr(BapstModel, "objective", watched)
+    told = {"model": "bapst", "input": None, "hyperparameters": NETWORKS["bapst"], "noise_weighted": False}
+    for precision in ("32-true", "bf16-mixed"):
+        train([tiny_run.path], tmp_path / precision, settings(max_steps=1, precision=precision, **told))
+    (single, _), (half, loss) = seen
+    assert (half.dtype, loss.dtype) == (torch.float32, torch.float32)
+    assert torch.equal(single, half)

@@ -92,6 +92,13 @@ class _Drawn:
     made: Future[_Batch] | None = None
 
 
+class _Inputs:
+    """What an objective is called with, in a box: Fabric would round all tensors that it is handed, labels too."""
+
+    def __init__(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> None:
+        self.data, self.target, self.noise, self.mask = data, target, noise, mask
+
+
 class _Objective(nn.Module):
     """What Fabric wraps: calling it is what an optimiser step lowers."""
 
@@ -99,9 +106,9 @@ class _Objective(nn.Module):
         super().__init__()
         self.learner = learner
 
-    def forward(self, data: Data, target: Tensor, noise: Tensor | None, mask: Tensor) -> Tensor:
+    def forward(self, inputs: _Inputs) -> Tensor:
         """See :meth:`PropensityModel.objective`."""
-        return self.learner.objective(data, target, noise, mask)
+        return self.learner.objective(inputs.data, inputs.target, inputs.noise, inputs.mask)
 
 
 class Stepped(Part):
@@ -248,7 +255,7 @@ class Stepped(Part):
         self._optimizer.zero_grad()
         if not self._processes.first:  # dropout of its own, the same whenever the training is taken up
             torch.manual_seed(self._own_seed())
-        loss: Tensor = self._objective(*inputs)
+        loss: Tensor = self._objective(inputs)
         self._fabric.backward(loss)
         loss = self._of_all(loss.detach())
         torch.nn.utils.clip_grad_norm_(self._learner.parameters(), self._settings.clip)
@@ -272,7 +279,7 @@ class Stepped(Part):
             parameter.grad = grad.view_as(parameter).to(parameter.dtype) if share > 0 else None
         return loss[0]
 
-    def _on_device(self, batch: _Batch) -> tuple[Data, Tensor, Tensor | None, Tensor]:
+    def _on_device(self, batch: _Batch) -> _Inputs:
         learner, device, samples = self._learner, self._settings.device, batch.samples
         data = batch.data.to(device, non_blocking=True)
         known = [self._labels_of(sample) for sample in samples]
@@ -282,10 +289,10 @@ class Stepped(Part):
         data.folds_of_all = batch.folds
         target = learner.normalise(labels, data.species)
         if not self._settings.noise_weighted:
-            return data, target, None, mask
+            return _Inputs(data, target, None, mask)
         noise = np.concatenate([self._taken.labels.noise(sample) for sample in samples], axis=1).T
         scaled = torch.from_numpy(noise.astype(np.float32)).to(device) / learner.scale[data.species] ** 2
-        return data, target, scaled, mask
+        return _Inputs(data, target, scaled, mask)
 
     def _labels_of(self, sample: Sample) -> tuple[Tensor, Tensor]:
         """Labels (n_particles, n_times) and mask (n_particles,) on the device, which they go to once."""

@@ -161,7 +161,7 @@ class GlassMLPModel(SteppedModel):
         with σ the standard deviation within a configuration and C(r) = ⟨p_i p_j⟩ over the pairs of a shell, both
         per species and time. Each member answers for itself; the mean is over members.
         """
-        output = self._members(data)
+        output = self._members(data).to(target.dtype)  # means of squares need all digits of a single number
         each = output.flatten(1)
         truth = target.repeat_interleave(self.members, dim=1)
         known = None if noise is None else noise.repeat_interleave(self.members, dim=1)
