@@ -199,6 +199,13 @@ class PropensityModel(nn.Module, ABC):
         """
         return self.state_dict()
 
+    def load_state_dict(self, *arguments: Any, **choices: Any) -> Any:
+        """As torch does it; what has another shape than before, and was made anew for that, is where the model is."""
+        device = self.scale.device
+        found = super().load_state_dict(*arguments, **choices)
+        self.to(device)
+        return found
+
     @property
     def n_parameters(self) -> int:
         """Numbers that were learned: those that an optimiser moves, and those that were solved for."""

@@ -14,6 +14,7 @@ from glassmd.models.known import model_directory
 from glassmd.models.store import load_model, load_models
 from glassmd.prediction import predict
 from glassmd.settings import RunSettings, Settings, TrainSettings
+from glassmd.simulation.pool import simulate
 from glassmd.stream.dataset import Run
 from glassmd.stream.structures import Structures, cage_asked
 from glassmd.training.checkpoints import latest_checkpoint, load_checkpoint
@@ -73,6 +74,28 @@ def test_training_and_prediction_are_those_of_the_cpu(gpu_run: Run, cuda: str, t
     )
     np.testing.assert_allclose(other.propensity, one.propensity, rtol=1e-4, atol=1e-4 * scale)
     np.testing.assert_allclose(other.std, one.std, rtol=1e-4, atol=1e-4 * scale)
+
+
+def test_several_temperatures_train_as_on_the_cpu(gpu: str, gpu_run: Run, cuda: str, tmp_path: Path) -> None:
+    """The default learner knows of each, and what it knows is where the rest of it is."""
+    cold = RunSettings(
+        particles=256, temperature=1.2, lineages=4, parents=2, replicas=3, held_out_replicas=6, block=3,
+        times=[0.1, 0.5], engine="hoomd", device=gpu, packed=8, neighbor_buffer=0.3, workers=1, seed=9,  # type: ignore[arg-type]
+    )  # fmt: skip
+    simulate(cold, tmp_path / "cold")
+    runs, sample, found = [gpu_run.path, tmp_path / "cold"], gpu_run.samples()[0], []
+    for device in ("cpu", cuda):
+        for steps in (4, 20):
+            result = train(runs, tmp_path / f"on-{device}", settings_of("glassnet", steps, device))
+        assert (result["device"], np.isfinite(result["validation"]["A"]["pearson"]).all()) == (device, True)
+        loaded = load_model(tmp_path / f"on-{device}")
+        structure = Structures([gpu_run], loaded.model.inputs, cage_asked(settings_of("glassnet", 4, device))).of(
+            sample
+        )
+        where = "gpu" if device == "cuda" else "cpu"
+        found.append(predict(sample.parent, loaded, structure=structure, temperature=1.5, device=where).propensity)  # type: ignore[arg-type]
+    print(f"\nseen: two temperatures: {np.abs(found[1] - found[0]).max() / found[0].std():.1e} of the spread")
+    assert np.corrcoef(found[0].ravel(), found[1].ravel())[0, 1] > 0.99  # Adam makes much of rounding
 
 
 @pytest.mark.parametrize("name", STEPPED)

@@ -30,6 +30,7 @@ from glassmd.training.loop import Trainer
 from glassmd.training.session import train, train_stream
 from glassmd.training.source import SampleSource
 from tests.conftest import TINY, TINY_TRAIN, Outcome, needs_lammps
+from tests.unit.elsewhere import ELSEWHERE, elsewhere
 
 pytestmark = needs_lammps
 
@@ -255,3 +256,21 @@ def test_a_training_on_two_temperatures_that_was_stopped_ends_as_one_that_was_no
     stopped, at_once = (load_model(tmp_path / name).model.state_dict() for name in ("m", "whole"))
     for name, tensor in at_once.items():
         assert torch.equal(stopped[name].nan_to_num(), tensor.nan_to_num()), name
+
+
+def test_a_training_on_two_temperatures_elsewhere_is_that_on_the_cpu(
+    of_both: Path, tiny_run: Run, cold_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = load_model(of_both).card.provenance["settings"]
+    runs, (sample, *_) = [tiny_run.path, cold_run.path], tiny_run.samples()
+    here = predict(sample.parent, of_both, temperature=1.4, force=True)
+    for where in ("glassmd.training.loop.training_device", "glassmd.prediction.torch_device"):
+        monkeypatch.setattr(where, lambda *_: ELSEWHERE)
+    with elsewhere() as is_there:
+        for steps in (6, 20):  # taken up from a checkpoint
+            found = train(runs, tmp_path / "m", Settings(run=TINY, train=TrainSettings(**{**told, "max_steps": steps})))
+        assert found["device"] == ELSEWHERE.type
+        loaded = load_model(tmp_path / "m")
+        there = predict(sample.parent, loaded, temperature=1.4, force=True)
+        assert all(is_there(of) for name, of in loaded.model.named_buffers() if name not in ("steps", "from_levels"))
+    np.testing.assert_allclose(there.propensity, here.propensity, rtol=0.05)
