@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -38,6 +38,10 @@ from glassmd.trajectory.formats import format_of
 from glassmd.trajectory.species import parse_types
 
 __all__ = ["predict"]
+
+
+_MOMENT = 2.0
+"""Seconds."""
 
 
 def predict(
@@ -155,12 +159,12 @@ def predict(
         console().print(key_value_table("prediction", facts))
 
 
-def _progress() -> Callable[[int, int], None]:
-    """Says how many frames are done, where there are several."""
-    told, started = shown(True), time.monotonic()
+def _progress() -> Callable[[Counted], None]:
+    """Says how far the frames are; of a single one in a terminal, or where it takes more than a moment."""
+    told, seen = shown(True), sys.stderr.isatty()
 
-    def show(done: int, total: int) -> None:
-        if total > 1 and told is not None:
-            told(Counted(done, total, time.monotonic() - started))
+    def show(counted: Counted) -> None:
+        if told is not None and (seen or counted.total > 1 or counted.seconds > _MOMENT):
+            told(counted)
 
     return show

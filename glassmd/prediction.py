@@ -18,7 +18,7 @@ from glassmd.engines import DeviceChoice, Engine, EngineChoice, get_engine
 from glassmd.engines.base import require_fit
 from glassmd.errors import EngineError, ModelError
 from glassmd.learners.device import torch_device
-from glassmd.learners.tiles import GIB, MEMORY, in_parts
+from glassmd.learners.tiles import GIB, MEMORY, Told, in_parts
 from glassmd.mixtures import Mixture, mixture_of
 from glassmd.models.cages import cages_at
 from glassmd.models.card import ModelCard
@@ -89,6 +89,7 @@ def predict(
     memory: float = MEMORY,
     force: bool = False,
     check: Callable[[], None] | None = None,
+    show: Callable[[str, float], None] | None = None,
 ) -> Prediction:
     """Predict the propensity of every particle, or what else the model was trained on.
 
@@ -110,7 +111,8 @@ def predict(
         memory: GiB that the prediction may hold at a time; a snapshot that takes more goes through in parts, by as many
             threads as torch has.
         force: Predict liquids, too, that are unlike all of the model's training.
-        check: Called about once a second while they are computed; what it raises ends it.
+        check: Called about once a second; what it raises ends it.
+        show: Called as often with what is being done, in words, and the share of it that is done.
 
     Raises:
         ModelError: The model does not fit the configuration, has seen nothing like it or does not know a time, or the
@@ -129,7 +131,15 @@ def predict(
         torch_device(device, loaded.model)  # one that is not there is refused before anything is computed
         if structure is not None:
             loaded.card.check_mixture(structure.mixture.identity())
+
+    def progress(what: str, share: float) -> None:
+        if check is not None:
+            check()
+        if show is not None:
+            show(what, share)
+
     told = structure.temperature if structure is not None and temperature is None else temperature
+    progress("comparing with the training", 0.0)
     card = widest([loaded.card for loaded in models])
     guarded = guard(card, configuration, told)
     if guarded.outside and not force:
@@ -138,11 +148,15 @@ def predict(
             f"{guarded.outside[0].expected}, which the model has seen",
             "train a model on such liquids; --force predicts all the same",
         )
-    making = _Making(configuration, guarded.temperature, structure, engine, device, ranks, check)
+    making = _Making(configuration, guarded.temperature, structure, engine, device, ranks, progress)
     usable, warnings = making.usable(models)
     seen = [loaded.model.inputs for loaded in usable]
     plan = plan_of([loaded.card for loaded in usable], seen, guarded.temperature, times)
-    found = {k: _at_own_times(making.of(usable[k]), usable[k], guarded, device, memory, check) for k in plan.parts}
+    found: dict[int, Prediction] = {}
+    for k in plan.parts:
+        seen_of, number = making.of(usable[k]), len(found)
+        part = _share_of(progress, "predicting", number, len(plan.parts))
+        found[k] = _at_own_times(seen_of, usable[k], guarded, device, memory, part)
     return Prediction(
         times=plan.times,
         propensity=plan.together({k: one.propensity for k, one in found.items()}),
@@ -161,6 +175,11 @@ def predict(
         tau_alpha=tau_alpha_at(card, guarded.temperature),
         target=card.target,
     )
+
+
+def _share_of(progress: Callable[[str, float], None], what: str, number: int, total: int) -> Callable[[float], None]:
+    """What is told of one of several pieces of work, as of all of them."""
+    return lambda share: progress(what, (number + share) / total)
 
 
 def _beyond(cards: Sequence[ModelCard], plan: Plan, temperature: float) -> list[str]:
@@ -189,7 +208,7 @@ class _Making:
         engine: As in settings.
         device: As in settings.
         ranks: As in settings.
-        check: Called about once a second; what it raises ends it.
+        progress: Called about once a second with what is being done and the share of it that is done.
         cost: By input: what making it took.
     """
 
@@ -199,7 +218,7 @@ class _Making:
     engine: EngineChoice
     device: DeviceChoice
     ranks: int | None
-    check: Callable[[], None] | None
+    progress: Callable[[str, float], None]
     cost: dict[str, dict[str, Any]] = field(default_factory=dict)
     _opened: Engine | None = None
     _known: dict[str, Made] = field(default_factory=dict)
@@ -247,9 +266,11 @@ class _Making:
             return there.cut_off_as(mixture_of(loaded.card.mixture))
         requests, mixture = self._requests(loaded), mixture_of(loaded.card.mixture)
         before = set(self._known)
+        what = " and ".join(request.structure for request in requests if request.name not in before) + " positions"
         structure, made = structure_of_configuration(
-            self._opened, requests, self.configuration, mixture, self.temperature, self.check, self._known
-        )
+            self._opened, requests, self.configuration, mixture, self.temperature, lambda: self.progress(what, 0.0),
+            self._known,
+        )  # fmt: skip
         for request in requests:
             if request.name not in before:
                 add_cost(self.cost, request.structure, made[request.structure].facts)
@@ -265,18 +286,18 @@ def _at_own_times(
     guarded: Guarded,
     device: DeviceChoice,
     memory: float = MEMORY,
-    check: Callable[[], None] | None = None,
+    told: Told = None,
 ) -> Prediction:
     """What a model says at the times of its card."""
     where, started = torch_device(device, loaded.model), time.monotonic()
     try:
-        found = in_parts(loaded.model.eval().to(where), structure, memory * GIB, check)
+        found = in_parts(loaded.model.eval().to(where), structure, memory * GIB, told)
     except torch.OutOfMemoryError as error:
         if device != "auto":
             raise EngineError(
                 f"found no room on the GPU for {structure.thermal.n_particles:,} particles", "some", "try --device cpu"
             ) from error
-        found = in_parts(loaded.model.to("cpu"), structure, memory * GIB, check)
+        found = in_parts(loaded.model.to("cpu"), structure, memory * GIB, told)
     values, spread = _by_time(found.values), None if found.spread is None else _by_time(found.spread)
     std = _residual(structure.thermal, loaded) if spread is None else spread
     return Prediction(
@@ -402,14 +423,18 @@ def _at_all_times(
     """What a model says of samples at the times of its card."""
     structures = Structures([run], loaded.model.inputs, cages_at(loaded.card, float(run.identity["temperature"])))
     structures.make([sample.key for sample in samples], settings, check=check)
-    found = []
-    for sample in samples:
+
+    def told(_: float) -> None:
         if check is not None:
             check()
+
+    found = []
+    for sample in samples:
+        told(0.0)
         structure = structures.of(sample).cut_off_as(mixture_of(loaded.card.mixture))
         require_model_fit(structure.thermal, loaded.card)
         guarded = guard(loaded.card, structure.thermal, structure.temperature)
-        found.append(_at_own_times(structure, loaded, guarded, settings.device, check=check))
+        found.append(_at_own_times(structure, loaded, guarded, settings.device, told=told))
     return found, structures.cost
 
 

@@ -26,6 +26,7 @@ from glassmd.models.guard import Temperature, temperature_of_frames
 from glassmd.models.known import about, model_directory
 from glassmd.models.store import LoadedModel, load_models
 from glassmd.prediction import Prediction, predict, require_model_fit, widest
+from glassmd.show import Counted
 from glassmd.stream.structures import merge_cost
 from glassmd.target import quantity
 from glassmd.time_unit import REDUCED
@@ -93,7 +94,7 @@ def predict_file(
     ranks: int | None = None,
     memory: float = MEMORY,
     force: bool = False,
-    show: Callable[[int, int], None] = lambda done, total: None,
+    show: Callable[[Counted], None] = lambda counted: None,
 ) -> tuple[dict[str, Any], Configuration, Prediction]:
     """Write frames with `log/particles/propensity_t<time>` (and `_std`) of every particle, ready to colour by.
 
@@ -114,7 +115,7 @@ def predict_file(
         ranks: That it cuts a frame among, as in settings.
         memory: GiB that a prediction may hold at a time; see :func:`glassmd.prediction.predict`.
         force: Predict liquids, too, that are unlike all of the model's training.
-        show: Told how many frames of how many are done.
+        show: Told how far it is, about once a second.
 
     Returns:
         What `glassmd predict --json` prints, and the configuration and prediction of the last frame.
@@ -144,6 +145,8 @@ def predict_file(
         numbers = frame_numbers(frames, len(trajectory))
         known = _temperature(trajectory, numbers, models, told_temperature)
 
+        clock = _Clock(len(numbers), show)
+
         def predicted(frame: Frame) -> Prediction:
             check_overlaps(snapshot, frame.configuration)
             found = predict(
@@ -157,6 +160,7 @@ def predict_file(
                 ranks=ranks,
                 memory=memory,
                 force=force,
+                show=clock.doing,
             )
             return replace(found, temperature_from=known.told_by, warnings=[*found.warnings, *known.warnings()])
 
@@ -169,7 +173,7 @@ def predict_file(
                 shown = None if trajectory.time_unit == "steps" else frame.time
                 writer.append(Frame(frame.configuration, frame.step, log, shown), trajectory.original(number))
                 done.add(frame.configuration, prediction)
-                show(len(done.means), len(numbers))
+                clock.frame_done()
     notes = [note for note in trajectory.notes if "no step numbers" not in note]
     facts = {
         "output": str(out),
@@ -195,6 +199,32 @@ def predict_file(
         "seconds": time.monotonic() - started,
     }
     return facts, frame.configuration, prediction
+
+
+class _Clock:
+    """Tells how far a prediction of frames is.
+
+    Args:
+        total: How many.
+        show: Whom it tells.
+    """
+
+    def __init__(self, total: int, show: Callable[[Counted], None]) -> None:
+        self._total, self._show, self._done = total, show, 0
+        self._began = self._since = time.monotonic()
+        self._what = ""
+
+    def doing(self, what: str, share: float) -> None:
+        """What is being done with a frame, and the share of it that is done."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._since = what, now
+        self._show(Counted(self._done, self._total, now - self._began, what, share, now - self._since))
+
+    def frame_done(self) -> None:
+        """One more frame is done."""
+        self._done, self._what = self._done + 1, ""
+        self._show(Counted(self._done, self._total, time.monotonic() - self._began))
 
 
 @dataclass(eq=False)

@@ -55,11 +55,17 @@ class Counted:
         done: Frames.
         total: As many will be.
         seconds: Since the first.
+        what: Is being done with the next one.
+        share: Of that, done.
+        since: Seconds for which that has been done.
     """
 
     done: int
     total: int
     seconds: float
+    what: str = ""
+    share: float = 0.0
+    since: float = 0.0
 
     @property
     def complete(self) -> bool:
@@ -67,9 +73,14 @@ class Counted:
         return self.done >= self.total
 
     def __str__(self) -> str:
-        left = self.seconds * (self.total / max(self.done, 1) - 1)
-        until = f"in {duration(self.seconds)}" if self.complete else remaining(left if self.seconds > 2 else None)
-        return f"{bar(self.done, self.total)} {self.done:,}/{self.total:,} frames, {until}"
+        if self.total == 1:
+            said = self.what or "1 frame"
+            left = self.since * (1 / self.share - 1) if self.share > 0 and self.since > 2 else None
+        else:
+            said = f"{self.done:,}/{self.total:,} frames"
+            left = self.seconds * (self.total / max(self.done, 1) - 1) if self.seconds > 2 else None
+        until = f"in {duration(self.seconds)}" if self.complete else remaining(left)
+        return f"{bar(self.done + self.share, self.total)} {said}, {until}"
 
 
 def shown(show: Callable[..., None] | bool | None) -> Callable[..., None] | None:

@@ -18,7 +18,7 @@ from glassmd.errors import ModelError
 from glassmd.fields import EDGE_VECTOR, NODE_SPECIES
 from glassmd.learners.losses import Balance, of_one_process, weighted_square_error
 from glassmd.learners.part import Part, Taken
-from glassmd.learners.tiles import Check, Passed
+from glassmd.learners.tiles import Passed, Told
 from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
@@ -153,13 +153,13 @@ class PropensityModel(nn.Module, ABC):
         """
         return 0.0
 
-    def in_passing(self, structure: Structure, memory: float, check: Check) -> Passed | None:
+    def in_passing(self, structure: Structure, memory: float, told: Told) -> Passed | None:
         """What it predicts of a structure that is too large at once, where it has a better way than tiles with a halo.
 
         Args:
             structure: The liquid.
             memory: To be had, bytes.
-            check: Called about once a second; what it raises ends it.
+            told: See :data:`glassmd.learners.tiles.Told`.
 
         Raises:
             ModelError: There is not enough memory.

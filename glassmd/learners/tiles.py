@@ -28,10 +28,11 @@ from glassmd.mixtures import Mixture
 from glassmd.neighbour_search import BoxPart, wrapped
 from glassmd.structure import Rattling, Structure
 
-__all__ = ["GIB", "MEMORY", "Check", "Learner", "Passed", "cut_out", "in_parts", "require_memory"]
+__all__ = ["GIB", "MEMORY", "Learner", "Passed", "Told", "cut_out", "in_parts", "require_memory"]
 
 FloatArray = NDArray[np.float64]
-Check = Callable[[], None] | None
+Told = Callable[[float], None] | None
+"""Called about once a second with the share that is done; what it raises ends the work."""
 
 GIB = 2.0**30
 
@@ -85,7 +86,7 @@ class Learner(Protocol):
     def footprint(self, mixture: Mixture, density: float) -> float:
         """See :class:`glassmd.learners.base.PropensityModel`."""
 
-    def in_passing(self, structure: Structure, memory: float, check: Check) -> Passed | None:
+    def in_passing(self, structure: Structure, memory: float, told: Told) -> Passed | None:
         """See :class:`glassmd.learners.base.PropensityModel`."""
 
 
@@ -103,7 +104,7 @@ def require_memory(memory: float, needed: float, n_particles: int) -> None:
         )
 
 
-def in_parts(model: Learner, structure: Structure, memory: float, check: Check = None) -> Passed:
+def in_parts(model: Learner, structure: Structure, memory: float, told: Told = None) -> Passed:
     """What a learner says of a structure, by parts where the whole takes more memory than there is.
 
     One part is computed as ever, to the bit. Where the learner has no better way, tiles are computed by as many threads
@@ -113,7 +114,7 @@ def in_parts(model: Learner, structure: Structure, memory: float, check: Check =
         model: In evaluation mode, on the device that it computes on.
         structure: The liquid.
         memory: To be had, bytes.
-        check: Called about once a second; what it raises ends it.
+        told: See :data:`Told`.
 
     Raises:
         ModelError: There is not enough memory.
@@ -123,7 +124,7 @@ def in_parts(model: Learner, structure: Structure, memory: float, check: Check =
     reach = model.reach(mixture)
     if n * of_one <= min(memory, model.at_once) or reach is None:
         return Passed(*_said(model, structure), 1)
-    passed = model.in_passing(structure, memory, check)
+    passed = model.in_passing(structure, memory, told)
     if passed is not None:
         return passed
     furthest = _furthest(structure, model.inputs)
@@ -146,7 +147,7 @@ def in_parts(model: Learner, structure: Structure, memory: float, check: Check =
         found, width = _said(model, tile) if len(own) else (values[:0], spread[:0])
         return own, found[: len(own)], None if width is None else width[: len(own)]
 
-    for own, found, width in _in_threads(compute, parts, workers, check):
+    for own, found, width in _in_threads(compute, parts, workers, told):
         at = torch.from_numpy(own).long()
         values[at] = found.to(values)
         known = known and width is not None
@@ -166,13 +167,13 @@ _Computed = TypeVar("_Computed")
 
 
 def _in_threads(
-    compute: Callable[[BoxPart], _Computed], parts: Sequence[BoxPart], workers: int, check: Check
+    compute: Callable[[BoxPart], _Computed], parts: Sequence[BoxPart], workers: int, told: Told
 ) -> Iterator[_Computed]:
     """What comes of every part, in their order; threads that are still at work do not keep the process from ending."""
     if workers == 1:
-        for part in parts:
-            if check is not None:
-                check()
+        for number, part in enumerate(parts):
+            if told is not None:
+                told(number / len(parts))
             yield compute(part)
         return
     waiting, done = SimpleQueue[BoxPart](), SimpleQueue[_Computed | BaseException]()
@@ -195,8 +196,8 @@ def _in_threads(
     left = len(parts)
     try:
         while left:
-            if check is not None:
-                check()
+            if told is not None:
+                told(1 - left / len(parts))
             try:
                 found = done.get(timeout=0.5)
             except Empty:

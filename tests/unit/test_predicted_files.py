@@ -13,8 +13,11 @@ import pytest
 
 import glassmd as package
 from glassmd.configuration import Configuration
+from glassmd.learners.networks.bapst import BapstModel
 from glassmd.mixtures import get_mixture
 from glassmd.models.domain import kinetic_temperature
+from glassmd.prediction_files import predict_file
+from glassmd.show import Counted
 from glassmd.stream.dataset import Run
 from glassmd.trajectory import Frame, read_frames, write_frames
 from glassmd.trajectory.trajectory import open_trajectory
@@ -193,3 +196,44 @@ def test_frames_that_are_not_there_and_endings_that_no_format_has(
     assert_refused(glassmd(*known, "--types=A=A", "--out", out), "--types A=A")
     assert_refused(glassmd(*known, "--times=7", "--out", out), "time 7")
     assert not out.exists()
+
+
+def test_a_prediction_says_how_far_it_is(
+    tmp_path: Path, tiny_run: Run, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = tiny_run.samples()[0].parent
+    write_frames(tmp_path / "a.gsd", [Frame(parent, step, {}, None) for step in (0, 10)])
+    monkeypatch.setattr(BapstModel, "at_once", 0.0)
+    seen: list[Counted] = []
+    predict_file(tmp_path / "a.gsd", tiny_model, tmp_path / "out.gsd", frames="all", temperature=1.5, show=seen.append)
+    assert [one.done for one in seen] == sorted(one.done for one in seen)
+    assert {one.total for one in seen} == {2}
+    for frame in (0, 1):
+        told = [(one.what, one.share) for one in seen if one.done == frame and one.what]
+        assert told[0] == ("comparing with the training", 0.0)
+        shares = [share for what, share in told if what == "predicting"]
+        assert len(shares) > 2
+        assert shares == sorted(shares)
+    assert seen[-1].complete
+    assert str(seen[-1]).endswith("2/2 frames, in 0 s")
+
+
+def test_a_single_frame_says_what_is_done_with_it() -> None:
+    assert str(Counted(0, 1, 30.0, "predicting", 0.25, 10.0)) == "━━━━━─────────────── predicting, about 30 s left"
+    assert str(Counted(0, 1, 30.0, "cage positions")) == "──────────────────── cage positions, no estimate yet"
+    assert str(Counted(1, 1, 61.0)) == "━━━━━━━━━━━━━━━━━━━━ 1 frame, in 61 s"
+
+
+@needs_lammps
+def test_a_long_prediction_of_one_frame_is_told_on_standard_error(
+    tmp_path: Path, glassmd: Command, tiny_run: Run, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_frames(tmp_path / "a.gsd", [Frame(tiny_run.samples()[0].parent, 0, {}, None)])
+    told = ["predict", tmp_path / "a.gsd", "--model", tiny_model, "--temperature", "1.5", "--json"]
+    assert "predicting" not in glassmd(*told).err
+    monkeypatch.setattr("glassmd_cli.predict._MOMENT", 0.0)
+    monkeypatch.setattr(BapstModel, "at_once", 0.0)
+    outcome = glassmd(*told)
+    assert "comparing with the training, no estimate yet" in outcome.err
+    assert "1 frame, in" in outcome.err
+    assert outcome.json["parts"] == 1

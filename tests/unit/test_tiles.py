@@ -274,7 +274,8 @@ def test_it_ends_when_it_is_told_to(name: str, threads: int) -> None:
     model = taught(name, structure, inputs=["thermal"])
     asked: list[float] = []
 
-    def check() -> None:
+    def told(share: float) -> None:
+        assert 0 <= share < 1
         asked.append(time.monotonic())
         if len(asked) > 1:
             raise StopError
@@ -283,7 +284,7 @@ def test_it_ends_when_it_is_told_to(name: str, threads: int) -> None:
     try:
         torch.set_num_threads(threads)
         with pytest.raises(StopError):
-            in_parts(model, structure, 0.9 * for_tiles(model, structure), check)
+            in_parts(model, structure, 0.9 * for_tiles(model, structure), told)
     finally:
         torch.set_num_threads(before)
 

@@ -21,7 +21,7 @@ from glassmd.learners.networks.edge_blocks import Weights, edge_layout, pass_mes
 from glassmd.learners.networks.initialisation import initialise
 from glassmd.learners.networks.slabs import mean_edges
 from glassmd.learners.networks.sweep import Wave, sweep, sweep_plan
-from glassmd.learners.tiles import GIB, Check, Passed, require_memory
+from glassmd.learners.tiles import GIB, Passed, Told, require_memory
 from glassmd.mixtures import Mixture
 from glassmd.structure import INPUTS, Structure
 
@@ -133,7 +133,7 @@ class BapstModel(SteppedModel):
         return edges * (2 * 4 * self.width + 96) + 8 * 4 * self.width
 
     @torch.no_grad()
-    def in_passing(self, structure: Structure, memory: float, check: Check) -> Passed:
+    def in_passing(self, structure: Structure, memory: float, told: Told) -> Passed:
         """Sweep; see :mod:`glassmd.learners.networks.sweep`."""
         self.check_structure(structure)
         configuration = structure.configuration(self.inputs[0])
@@ -142,8 +142,13 @@ class BapstModel(SteppedModel):
         require_memory(memory, plan.bytes, configuration.n_particles)
         values = self.scale.new_empty((configuration.n_particles, self.n_times), device="cpu")
         species = torch.from_numpy(configuration.species.astype(np.int64))
-        for column in plan.columns:
-            for who, latent in sweep(wave, configuration, column, check):
+        for number, column in enumerate(plan.columns):
+
+            def of_all(share: float, number: int = number) -> None:
+                if told is not None:
+                    told((number + share) / len(plan.columns))
+
+            for who, latent in sweep(wave, configuration, column, of_all):
                 at = torch.from_numpy(who).long()
                 own = species[at].to(latent.device)
                 decoded = apply_layers(self.decoder, latent)

@@ -97,7 +97,7 @@ def sweep(
     wave: Wave,
     configuration: Configuration,
     column: Column,
-    check: Callable[[], None] | None = None,
+    told: Callable[[float], None] | None = None,
 ) -> Iterator[tuple[NDArray[np.int32], Tensor]]:
     """Latent particles after the last step, a few at a time.
 
@@ -105,7 +105,7 @@ def sweep(
         wave: The network.
         configuration: Particles in a periodic box.
         column: The part of it whose particles are asked for.
-        check: Called in between; what it raises ends it.
+        told: Called in between with the share of the column that is done; what it raises ends it.
 
     Yields:
         (n,) numbers of particles, and their latent vectors, (n, width).
@@ -116,9 +116,10 @@ def sweep(
     species = torch.from_numpy(configuration.species[slabs.who].astype(np.int64))
     edges = mean_edges(configuration.density, configuration.dimensions, wave.cutoff, self_edges=wave.self_edges)
     state = _State(wave, slabs, species, edges)
-    for front in range(len(slabs) + wave.n_steps * slabs.reach):
-        if check is not None:
-            check()
+    last = len(slabs) + wave.n_steps * slabs.reach
+    for front in range(last):
+        if told is not None:
+            told(front / last)
         if front < len(slabs):
             state.enter(front)
         for step in range(1, wave.n_steps + 1):
