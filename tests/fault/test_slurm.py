@@ -41,8 +41,8 @@ def test_an_array_that_is_stopped_and_queued_again_simulates_while_a_trainer_fol
     environment, run, model = install(tmp_path / "slurm"), tmp_path / "run", tmp_path / "model"
     made = ["glassmd", "simulate", settings_file(tmp_path), "--out", run, "--walltime", "0.1"]
     assert subprocess.run(made, env=environment, capture_output=True, check=False).returncode == 75
-    short = "--array=1-2", "--cpus-per-task=1", "--time=0:00:11", "--signal=B:TERM@8"
-    workers = submit(environment, *short, SCRIPTS / "simulate.sh", run)
+    preempted = {**environment, "SLURM_STAND_IN_PREEMPTS": f"{run}/workers/*.json"}
+    workers = submit(preempted, "--array=1-2", "--cpus-per-task=1", SCRIPTS / "simulate.sh", run)
     trainer = submit(
         environment, "--time=0:10:00", SCRIPTS / "train.sh", run, model, "--model", "ridge", "--input", "thermal"
     )
@@ -54,7 +54,7 @@ def test_an_array_that_is_stopped_and_queued_again_simulates_while_a_trainer_fol
     assert load_model(model).card.model == "ridge"
     logs = [path.read_text() for path in (tmp_path / "slurm").glob("simulate-*.log")]
     assert len(logs) == 2
-    assert any("stopped by SIGTERM" in log for log in logs)
+    assert all("stopped by SIGTERM" in log for log in logs)
 
 
 def test_one_model_is_trained_on_two_nodes(tiny_run, tmp_path):

@@ -2,6 +2,8 @@
 
 Installed under these three names by :func:`install`; what they are called decides what they do. Jobs run at once. The
 state of all jobs is a folder, `SLURM_STAND_IN`: a requeued job leaves a file there and is run again when it has ended.
+Where `SLURM_STAND_IN_PREEMPTS` names files (a pattern), tasks of an array are told to end, once, when there are as many
+of them as tasks: then all are at work, however busy the machine is.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from glob import glob
 from pathlib import Path
 
 NODES = "localhost,127.0.0.1"
@@ -52,7 +55,7 @@ def batch(arguments: list[str]) -> int:
     for index in tasks:
         child = os.fork()
         if child == 0:
-            os._exit(task(Path(script), rest, asked, number, index))
+            os._exit(task(Path(script), rest, asked, number, index, len(tasks)))
         children.append(child)
     return max([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
 
@@ -63,8 +66,8 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:first], arguments[first:]
 
 
-def task(script: Path, rest: list[str], asked: dict[str, str], number: int, index: str | None) -> int:
-    """Run one task until it is not queued again; like Slurm, with a signal to its shell before the time is over."""
+def task(script: Path, rest: list[str], asked: dict[str, str], number: int, index: str | None, n_tasks: int) -> int:
+    """Run one task until it is not queued again; like Slurm, with a signal to its shell before somebody else's turn."""
     name = f"{number}_{index}" if index else str(number)
     nodes = int(asked.get("nodes", "1"))
     environment = {
@@ -72,19 +75,19 @@ def task(script: Path, rest: list[str], asked: dict[str, str], number: int, inde
         "SLURM_CPUS_PER_TASK": asked.get("cpus-per-task", "1"), "SLURM_SUBMIT_DIR": os.getcwd(),
         **({"SLURM_ARRAY_JOB_ID": str(number), "SLURM_ARRAY_TASK_ID": index} if index else {}),
     }  # fmt: skip
-    early = re.fullmatch(r"B:TERM@(\d+)", asked.get("signal", ""))
-    limit = seconds(asked["time"]) - (float(early[1]) if early else 0.0)
+    preempts = os.environ.get("SLURM_STAND_IN_PREEMPTS") if index else None
     again = Path(os.environ["SLURM_STAND_IN"]) / f"requeue-{name}"
     for restart in range(20):
         again.unlink(missing_ok=True)
         environment["SLURM_RESTART_COUNT"] = str(restart)
         with Path(os.environ["SLURM_STAND_IN"], f"{script.stem}-{name}.log").open("ab") as log:
             process = subprocess.Popen(["bash", str(script), *rest], env=environment, stdout=log, stderr=log)
-            try:
-                code = process.wait(limit * (restart + 1))  # more each time: a busy machine gets on
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGTERM)
-                code = process.wait(120)
+            while preempts and restart == 0 and process.poll() is None:
+                if len(glob(preempts)) >= n_tasks:
+                    process.send_signal(signal.SIGTERM)
+                    break
+                time.sleep(0.02)
+            code = process.wait(seconds(asked["time"]))
         if not again.exists():
             return code
         time.sleep(0.1)
