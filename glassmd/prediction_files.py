@@ -143,7 +143,12 @@ def predict_file(
     with open_trajectory(snapshot, mixture=liquid, types=types, snapshots=True) as trajectory:
         told_temperature, contradicted = _require_liquid(trajectory, loaded, temperature)
         numbers = frame_numbers(frames, len(trajectory))
-        known = _temperature(trajectory, numbers, models, told_temperature)
+        only = trajectory[numbers[0]] if len(numbers) == 1 else None  # read once: what is found of it is kept
+
+        def frame_of(number: int) -> Frame:
+            return trajectory[number] if only is None else only
+
+        known = _temperature(frame_of, numbers, models, told_temperature)
 
         clock = _Clock(len(numbers), show)
 
@@ -167,7 +172,7 @@ def predict_file(
         with FrameWriter(out) as writer:
             done = _Done()
             for number in numbers:
-                frame = trajectory[number]
+                frame = frame_of(number)
                 prediction = predicted(frame)
                 log = {**frame.log, **_log_of(prediction)}
                 shown = None if trajectory.time_unit == "steps" else frame.time
@@ -263,14 +268,14 @@ def _require_liquid(
 
 
 def _temperature(
-    trajectory: Trajectory, numbers: Sequence[int], models: Sequence[LoadedModel], told: float | None
+    frame_of: Callable[[int], Frame], numbers: Sequence[int], models: Sequence[LoadedModel], told: float | None
 ) -> Temperature:
     """One of all frames, so that they are predicted at the same times."""
     if told is not None:
         return Temperature(told, "told")
     card = widest([loaded.card for loaded in models])
-    require_model_fit(trajectory[numbers[0]].configuration, card)
-    return temperature_of_frames(card, (trajectory[number].configuration for number in numbers))
+    require_model_fit(frame_of(numbers[0]).configuration, card)
+    return temperature_of_frames(card, (frame_of(number).configuration for number in numbers))
 
 
 def _log_of(prediction: Prediction) -> dict[str, NDArray[np.float32]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from glassmd.configuration import Configuration
 from glassmd.errors import InputError
 from glassmd.features.angular import SCHOENHOLZ_ANGULAR, AngularFunctions
 from glassmd.features.neighbours import checked, neighbour_blocks, spatial_order
@@ -16,7 +18,7 @@ from glassmd.features.recursion import AVERAGING, Averages
 from glassmd.features.voronoi import VORONOI_REACH, voronoi_cells
 from glassmd.mixtures import Mixture
 
-__all__ = ["RECIPES", "Recipe", "describe", "n_columns", "reach_of"]
+__all__ = ["RECIPES", "Recipe", "begun", "describe", "n_columns", "reach_of", "thermal_base"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,12 @@ def n_columns(recipe: Recipe, n_species: int) -> int:
 
 
 def describe(
-    positions: ArrayLike, box: ArrayLike, species: ArrayLike, mixture: Mixture, recipe: Recipe
+    positions: ArrayLike,
+    box: ArrayLike,
+    species: ArrayLike,
+    mixture: Mixture,
+    recipe: Recipe,
+    base: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Descriptors of every particle, invariant to translation, rotation, reflection and the order of the particles.
 
@@ -72,6 +79,7 @@ def describe(
         species: (n_particles,) int.
         mixture: Species and potential.
         recipe: What to compute.
+        base: (n_particles, n) what the generations begin with, where that is known.
 
     Returns:
         (n_particles, n_features) float32; columns as many as :func:`n_columns` says.
@@ -92,7 +100,10 @@ def describe(
         raise InputError(f"found positions {points.shape}", f"(n_particles, {mixture.dimensions}) for {mixture.name}")
     order = spatial_order(points, edges)
     points, kinds = points[order], kinds[order]
-    columns, averages = _base(points, edges, kinds, mixture, recipe)
+    if base is None:
+        columns, averages = _base(points, edges, kinds, mixture, recipe)
+    else:
+        columns, averages = base[order], _averages(points, edges, kinds, mixture, recipe)
     width = columns.shape[1]
     result = np.empty((len(points), width * (recipe.generations + 1)), np.float32)
     for generation in range(recipe.generations + 1):
@@ -100,6 +111,32 @@ def describe(
             columns = averages.of(columns)
         result[order, generation * width : (generation + 1) * width] = columns
     return result
+
+
+_BEGUN: WeakKeyDictionary[Configuration, tuple[Mixture, Recipe, NDArray[np.float32]]] = WeakKeyDictionary()
+
+
+def thermal_base(configuration: Configuration, mixture: Mixture, recipe: Recipe) -> NDArray[np.float32]:
+    """(n_particles, n) what the generations of a recipe begin with, of a configuration's own positions.
+
+    It is known as long as the configuration lives: a model is asked whether it knows such surroundings before it
+    predicts from them.
+    """
+    found = begun(configuration, mixture, recipe)
+    if found is None:
+        points, edges, kinds = checked(configuration.positions, configuration.box, configuration.species)
+        order, reach = spatial_order(points, edges), max(_reaches(recipe, mixture))
+        columns, _ = _base(points[order], edges, kinds[order], mixture, replace(recipe, generations=0), reach)
+        found = np.empty_like(columns)
+        found[order] = columns
+        _BEGUN[configuration] = mixture, recipe, found
+    return found
+
+
+def begun(configuration: Configuration, mixture: Mixture, recipe: Recipe) -> NDArray[np.float32] | None:
+    """What :func:`thermal_base` has found of a configuration; None where it was not asked."""
+    known = _BEGUN.get(configuration)
+    return None if known is None or known[:2] != (mixture, recipe) else known[2]
 
 
 def reach_of(recipe: Recipe, mixture: Mixture) -> float:
@@ -125,11 +162,19 @@ def _reaches(recipe: Recipe, mixture: Mixture) -> list[float]:
 
 
 def _base(
-    points: NDArray[np.float64], box: NDArray[np.float64], kinds: NDArray[np.int64], mixture: Mixture, recipe: Recipe
+    points: NDArray[np.float64],
+    box: NDArray[np.float64],
+    kinds: NDArray[np.int64],
+    mixture: Mixture,
+    recipe: Recipe,
+    reach_of_vectors: float = 0.0,
 ) -> tuple[NDArray[np.float32], Averages]:
-    """Generation 0, and what averages it: one search for shells, another for what needs vectors too."""
+    """Generation 0, and what averages it: one search for shells, another for what needs vectors too.
+
+    Sums are taken in the order that pairs are found in, which follows from how far is searched: at least so far.
+    """
     n_species, averages = len(mixture.species), Averages(len(points))
-    reaches = _reaches(recipe, mixture)
+    farthest = max([*_reaches(recipe, mixture), reach_of_vectors])
     columns = np.empty((len(points), n_columns(replace(recipe, generations=0), n_species)), np.float32)
     n_radial = sum(grid.n_columns(n_species) for grid in recipe.radial)
     if recipe.radial:
@@ -137,7 +182,7 @@ def _base(
         for pairs in neighbour_blocks(points, box, kinds, reach, n_species, with_vectors=False):
             columns[pairs.block, :n_radial] = np.hstack([grid.compute(pairs) for grid in recipe.radial])
     cells = voronoi_cells(points, box) if recipe.physical else None
-    for near in neighbour_blocks(points, box, kinds, max(reaches), n_species) if reaches else ():
+    for near in neighbour_blocks(points, box, kinds, farthest, n_species) if farthest else ():
         found = [family.compute(near) for family in recipe.angular]
         if cells is not None:
             found.append(physical_quantities(near, mixture, cells[near.block]).astype(np.float32))
@@ -146,6 +191,17 @@ def _base(
         if recipe.generations:
             averages.add(near.within(recipe.averaging))
     return columns, averages
+
+
+def _averages(
+    points: NDArray[np.float64], box: NDArray[np.float64], kinds: NDArray[np.int64], mixture: Mixture, recipe: Recipe
+) -> Averages:
+    """The averages of :func:`_base` alone: from the same search, so that sums are taken in the same order."""
+    averages = Averages(len(points))
+    if recipe.generations:
+        for near in neighbour_blocks(points, box, kinds, max(_reaches(recipe, mixture)), len(mixture.species)):
+            averages.add(near.within(recipe.averaging))
+    return averages
 
 
 RECIPES: dict[str, Recipe] = {

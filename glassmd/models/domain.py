@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -259,10 +259,9 @@ def kinetic_temperature(configuration: Configuration, mixture: Mixture) -> float
 
 
 def _columns(configuration: Configuration, mixture: Mixture) -> NDArray[np.float32]:
-    from glassmd.features import RECIPES, describe  # which load torch: cards are read without
+    from glassmd.features import RECIPES, thermal_base  # which load torch: cards are read without
 
-    recipe = replace(RECIPES["recursive"], generations=0)
-    return describe(configuration.positions, configuration.box, configuration.species, mixture, recipe)
+    return thermal_base(configuration, mixture, RECIPES["recursive"])
 
 
 def _species(by_temperature: Sequence[Sequence[FloatArray]]) -> SpeciesDomain:

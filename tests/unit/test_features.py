@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -16,7 +18,16 @@ from scipy.spatial import ConvexHull, Voronoi
 from glassmd.configuration import Configuration
 from glassmd.engines.lammps import LammpsEngine
 from glassmd.errors import InputError
-from glassmd.features import RECIPES, Recipe, coarse_grain, describe, displacement_features, voronoi
+from glassmd.features import (
+    RECIPES,
+    Recipe,
+    begun,
+    coarse_grain,
+    describe,
+    displacement_features,
+    thermal_base,
+    voronoi,
+)
 from glassmd.features.angular import SCHOENHOLZ_ANGULAR
 from glassmd.features.neighbours import Neighbours, find_neighbours, neighbour_blocks
 from glassmd.features.physical import energies_and_forces
@@ -337,3 +348,37 @@ def test_distances_between_inputs_are_taken_across_the_faces_of_the_box() -> Non
     np.testing.assert_allclose(found[:, :4], [[0.2, 0.1, 0.3, 0.02], [0.1, 0, 0.1, 0.01]], atol=1e-6)
     np.testing.assert_allclose(found[:, 4:], found[:, :4], atol=1e-6, err_msg="2.3 apart: each averages over itself")
     assert displacement_features(Structure(thermal, KA, 0.5)).shape == (2, 0)
+
+
+@pytest.mark.parametrize("name", ["kob-andersen", "kob-andersen-2d", "wca"])
+def test_what_is_known_of_thermal_positions_is_not_computed_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture, recipe = get_mixture(name), RECIPES["recursive"]
+    configuration = liquid(mixture, 400)
+    whole = describe(*_of(configuration), mixture, recipe)
+    assert begun(configuration, mixture, recipe) is None
+    base = thermal_base(configuration, mixture, recipe)
+    np.testing.assert_array_equal(base, whole[:, : base.shape[1]])
+    assert begun(configuration, replace(mixture, truncation="truncated"), recipe) is None
+    assert begun(configuration, mixture, replace(recipe, averaging=2.0)) is None
+    assert begun(replace(configuration), mixture, recipe) is None
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("glassmd.features.recipe._base", refuse)
+    assert thermal_base(configuration, mixture, recipe) is base
+    again = describe(*_of(configuration), mixture, recipe, base)
+    np.testing.assert_array_equal(again, whole)
+
+
+def test_what_is_known_of_a_configuration_goes_with_it() -> None:
+    configuration = liquid(KA, 200)
+    there = weakref.ref(thermal_base(configuration, KA, RECIPES["recursive"]))
+    assert there() is not None
+    del configuration
+    gc.collect()
+    assert there() is None
+
+
+def _of(configuration: Configuration) -> tuple[Any, Any, Any]:
+    return configuration.positions, configuration.box, configuration.species

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,15 @@ import pytest
 from glassmd.configuration import Configuration
 from glassmd.errors import EngineError, ModelError
 from glassmd.evaluation import evaluate
+from glassmd.features import recipe
+from glassmd.learners.tiles import GIB, in_parts
+from glassmd.mixtures import mixture_of
 from glassmd.models.store import load_model
 from glassmd.prediction import predict
+from glassmd.prediction_files import predict_file
 from glassmd.settings import Settings
 from glassmd.stream.dataset import Run
+from glassmd.structure import Structure
 from glassmd.training.session import train
 from glassmd.trajectory import Frame, write_frames
 from tests.conftest import TINY, TINY_TRAIN, Outcome, needs_lammps
@@ -139,3 +145,28 @@ def test_a_box_that_is_too_small_for_an_engine_is_predicted_from_what_needs_none
     assert any("found a box of edge 4" in one for one in found.warnings)
     with pytest.raises(EngineError, match=r"found a box of edge 4.*sees thermal positions only"):
         predict(small, tmp_path / "all", temperature=1.5, force=True)
+
+
+@needs_lammps
+def test_what_the_comparison_computes_is_what_the_learner_begins_with(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = TINY_TRAIN.model_copy(update={"model": "ridge", "input": ["thermal"]})
+    train([tiny_run.path], tmp_path / "m", Settings(run=TINY, train=told))
+    loaded, parent = load_model(tmp_path / "m"), parent_of(tiny_run)
+    structure = Structure(parent, mixture_of(loaded.card.mixture), TINY.temperature)
+    alone = in_parts(loaded.model.eval(), structure, GIB).values.numpy().T
+    computed, base = list[int](), recipe._base
+
+    def counted(points: Any, *others: Any) -> Any:
+        computed.append(len(points))
+        return base(points, *others)
+
+    monkeypatch.setattr(recipe, "_base", counted)
+    found = predict(parent, loaded)
+    assert computed == [parent.n_particles]
+    np.testing.assert_array_equal(found.propensity, alone)
+    write_frames(tmp_path / "a.gsd", [Frame(parent, 0, {}, None)])
+    computed.clear()
+    predict_file(tmp_path / "a.gsd", tmp_path / "m", tmp_path / "out.gsd")
+    assert computed == [parent.n_particles]

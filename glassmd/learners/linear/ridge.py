@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
-from glassmd.features import RECIPES, describe, displacement_features
+from glassmd.features import RECIPES, begun, describe, displacement_features
 from glassmd.features.recipe import reach_of
 from glassmd.fields import NODE_FEATURES, NODE_SPECIES
 from glassmd.learners.fitting.solved import SolvedModel
@@ -114,5 +114,6 @@ class RidgeModel(SolvedModel):
 
 def recursive_descriptors(structure: Structure, name: str) -> NDArray[np.float32]:
     """(n_particles, n_features) of the positions `name`."""
-    box, species = structure.thermal.box, structure.thermal.species
-    return describe(structure.positions(name), box, species, structure.mixture, RECIPES["recursive"])
+    thermal, mixture, recipe = structure.thermal, structure.mixture, RECIPES["recursive"]
+    base = begun(thermal, mixture, recipe) if name == "thermal" else None
+    return describe(structure.positions(name), thermal.box, thermal.species, mixture, recipe, base)
