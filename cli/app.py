@@ -31,6 +31,7 @@ from glassmd_cli import (
 from glassmd.errors import GlassmdError, InputError, storage_errors
 from glassmd.interrupt import StoppedAtOnce, stop_at_once
 from glassmd.processes import origin_of, processes_asked
+from glassmd.show import whole_lines
 
 __all__ = ["app", "main"]
 
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        with stop_at_once(), storage_errors(Path.cwd()):
+        with stop_at_once(), storage_errors(Path.cwd()), whole_lines():
             result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
     except GlassmdError as error:
         if _speaks():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
-__all__ = ["Counted", "bar", "duration", "remaining", "shown"]
+__all__ = ["Counted", "bar", "duration", "remaining", "shown", "whole_lines"]
 
 _EVERY = 0.5  # seconds between two changes of what is shown
 _EVERY_LINE = 10.0  # seconds between two lines where none can be taken back
@@ -155,6 +156,8 @@ class _Cell:
 class _Stream:
     """Standard error: a line that is written over in a terminal, one now and then elsewhere."""
 
+    open_line: ClassVar[bool] = False
+
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self.every = _EVERY if self._terminal else _EVERY_LINE
@@ -165,7 +168,19 @@ class _Stream:
         if self._terminal:
             width = shutil.get_terminal_size().columns
             text = "\r" + text[: width - 1].ljust(width - 1) + ("\n" if ended else "")
+            _Stream.open_line = not ended
         else:
             text += "\n"
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+@contextmanager
+def whole_lines() -> Iterator[None]:
+    """Whoever writes to standard error after the block begins a line: progress that was cut short left one open."""
+    try:
+        yield
+    finally:
+        if _Stream.open_line:
+            sys.stderr.write("\n")
+            _Stream.open_line = False

@@ -237,3 +237,16 @@ def test_a_long_prediction_of_one_frame_is_told_on_standard_error(
     assert "comparing with the training, no estimate yet" in outcome.err
     assert "1 frame, in" in outcome.err
     assert outcome.json["parts"] == 1
+
+
+@needs_lammps
+def test_what_is_refused_in_a_terminal_is_told_on_a_line_of_its_own(
+    tmp_path: Path, glassmd: Command, tiny_run: Run, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_frames(tmp_path / "a.gsd", [Frame(tiny_run.samples()[0].parent, 0, {}, None)])
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    outcome = glassmd("predict", tmp_path / "a.gsd", "--model", tiny_model, "--temperature", "30")
+    assert outcome.code == 2
+    shown, said = outcome.err.strip().split("\n")
+    assert "comparing with the training" in shown
+    assert said.startswith("glassmd: found T = 30")
