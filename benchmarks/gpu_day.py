@@ -73,7 +73,7 @@ def stages(run: Path, out: Path, left: float | None = None) -> list[Stage]:
     ]  # fmt: skip
     return [
         Stage("tests", 240, tests, environment={"GLASSMD_GPU_STAND_IN": "1"}),
-        Stage("memcheck", 100, [str(HERE / "gpu_memcheck.py"), *into, "--limit", "30"], on_cpu=None),
+        Stage("memcheck", 130, [str(HERE / "gpu_memcheck.py"), *into, "--limit", "45"], on_cpu=None),
         Stage(
             "processes", 190, [str(HERE / "gpu_packing.py"), str(run), *into, "--parts", "processes"],
             on_cpu=["--device", "cpu", "--quick", "--go-on"], on_gpu=["--device", "gpu", "--limit", "165", "--go-on"],
