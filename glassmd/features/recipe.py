@@ -114,13 +114,14 @@ def describe(
 
 
 _BEGUN: WeakKeyDictionary[Configuration, tuple[Mixture, Recipe, NDArray[np.float32]]] = WeakKeyDictionary()
+"""Of one configuration at a time."""
 
 
 def thermal_base(configuration: Configuration, mixture: Mixture, recipe: Recipe) -> NDArray[np.float32]:
     """(n_particles, n) what the generations of a recipe begin with, of a configuration's own positions.
 
-    It is known as long as the configuration lives: a model is asked whether it knows such surroundings before it
-    predicts from them.
+    It is known as long as the configuration lives and nobody asks for another's: a model is asked whether it knows
+    such surroundings before it predicts from them.
     """
     found = begun(configuration, mixture, recipe)
     if found is None:
@@ -129,12 +130,13 @@ def thermal_base(configuration: Configuration, mixture: Mixture, recipe: Recipe)
         columns, _ = _base(points[order], edges, kinds[order], mixture, replace(recipe, generations=0), reach)
         found = np.empty_like(columns)
         found[order] = columns
+        _BEGUN.clear()
         _BEGUN[configuration] = mixture, recipe, found
     return found
 
 
 def begun(configuration: Configuration, mixture: Mixture, recipe: Recipe) -> NDArray[np.float32] | None:
-    """What :func:`thermal_base` has found of a configuration; None where it was not asked."""
+    """What :func:`thermal_base` has found of a configuration; None where it was not asked, or of another since."""
     known = _BEGUN.get(configuration)
     return None if known is None or known[:2] != (mixture, recipe) else known[2]
 

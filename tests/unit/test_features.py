@@ -375,6 +375,11 @@ def test_what_is_known_of_a_configuration_goes_with_it() -> None:
     configuration = liquid(KA, 200)
     there = weakref.ref(thermal_base(configuration, KA, RECIPES["recursive"]))
     assert there() is not None
+    other = liquid(KA, 200, seed=1)
+    thermal_base(other, KA, RECIPES["recursive"])  # of one at a time
+    assert begun(configuration, KA, RECIPES["recursive"]) is None
+    assert there() is None
+    there = weakref.ref(thermal_base(configuration, KA, RECIPES["recursive"]))
     del configuration
     gc.collect()
     assert there() is None
