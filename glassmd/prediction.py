@@ -111,8 +111,8 @@ def predict(
         memory: GiB that the prediction may hold at a time; a snapshot that takes more goes through in parts, by as many
             threads as torch has.
         force: Predict liquids, too, that are unlike all of the model's training.
-        check: Called about once a second; what it raises ends it.
-        show: Called as often with what is being done, in words, and the share of it that is done.
+        check: Called about once a second, but not within what is computed at once; what it raises ends it.
+        show: Called as often with what is being done, in words, and the share of the prediction that is done.
 
     Raises:
         ModelError: The model does not fit the configuration, has seen nothing like it or does not know a time, or the
@@ -154,9 +154,9 @@ def predict(
     plan = plan_of([loaded.card for loaded in usable], seen, guarded.temperature, times)
     found: dict[int, Prediction] = {}
     for k in plan.parts:
-        seen_of, number = making.of(usable[k]), len(found)
-        part = _share_of(progress, "predicting", number, len(plan.parts))
-        found[k] = _at_own_times(seen_of, usable[k], guarded, device, memory, part)
+        making.share = len(found) / len(plan.parts)
+        part = _share_of(progress, "predicting", len(found), len(plan.parts))
+        found[k] = _at_own_times(making.of(usable[k]), usable[k], guarded, device, memory, part)
     return Prediction(
         times=plan.times,
         propensity=plan.together({k: one.propensity for k, one in found.items()}),
@@ -208,8 +208,9 @@ class _Making:
         engine: As in settings.
         device: As in settings.
         ranks: As in settings.
-        progress: Called about once a second with what is being done and the share of it that is done.
+        progress: See :func:`predict`, `show`.
         cost: By input: what making it took.
+        share: Of the prediction, done.
     """
 
     configuration: Configuration
@@ -220,6 +221,7 @@ class _Making:
     ranks: int | None
     progress: Callable[[str, float], None]
     cost: dict[str, dict[str, Any]] = field(default_factory=dict)
+    share: float = 0.0
     _opened: Engine | None = None
     _known: dict[str, Made] = field(default_factory=dict)
 
@@ -267,10 +269,13 @@ class _Making:
         requests, mixture = self._requests(loaded), mixture_of(loaded.card.mixture)
         before = set(self._known)
         what = " and ".join(request.structure for request in requests if request.name not in before) + " positions"
+
+        def check() -> None:
+            self.progress(what, self.share)
+
         structure, made = structure_of_configuration(
-            self._opened, requests, self.configuration, mixture, self.temperature, lambda: self.progress(what, 0.0),
-            self._known,
-        )  # fmt: skip
+            self._opened, requests, self.configuration, mixture, self.temperature, check, self._known
+        )
         for request in requests:
             if request.name not in before:
                 add_cost(self.cost, request.structure, made[request.structure].facts)

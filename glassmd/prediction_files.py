@@ -41,6 +41,7 @@ _LEDGER = ("parents", "structures", "segments", "index", "requests", "engines", 
 
 
 _SAME_TEMPERATURE = 0.02  # relative
+_TELLING = 2.0  # seconds from which on a time that is left can be told
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(\d*))?")
 
 
@@ -216,20 +217,34 @@ class _Clock:
 
     def __init__(self, total: int, show: Callable[[Counted], None]) -> None:
         self._total, self._show, self._done = total, show, 0
-        self._began = self._since = time.monotonic()
-        self._what = ""
+        self._began = self._ended = time.monotonic()
+        self._what, self._share = "", 0.0
+        self._since = self._began, 0.0
 
     def doing(self, what: str, share: float) -> None:
-        """What is being done with a frame, and the share of it that is done."""
+        """What is being done with a frame, and the share of the frame that is done."""
         now = time.monotonic()
-        if what != self._what:
-            self._what, self._since = what, now
-        self._show(Counted(self._done, self._total, now - self._began, what, share, now - self._since))
+        if what != self._what or share < self._share:
+            self._since = now, share
+        self._what, self._share = what, share
+        self._show(Counted(self._done, self._total, now - self._began, what, share, self._left(now)))
+
+    def _left(self, now: float) -> float | None:
+        """Seconds: as long as this has been done so far for every share, or as long as a frame took so far for each."""
+        if self._total == 1:
+            began, share = self._since
+            done = self._share - share
+            return (now - began) * (1 - self._share) / done if done > 0 and now - began > _TELLING else None
+        if not self._done or now - self._began < _TELLING:
+            return None
+        each = (self._ended - self._began) / self._done
+        return max(0.0, each * (self._total - self._done) - (now - self._ended))
 
     def frame_done(self) -> None:
         """One more frame is done."""
-        self._done, self._what = self._done + 1, ""
-        self._show(Counted(self._done, self._total, time.monotonic() - self._began))
+        self._ended = time.monotonic()
+        self._done, self._what, self._share = self._done + 1, "", 0.0
+        self._show(Counted(self._done, self._total, self._ended - self._began))
 
 
 @dataclass(eq=False)

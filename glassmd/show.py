@@ -57,8 +57,8 @@ class Counted:
         total: As many will be.
         seconds: Since the first.
         what: Is being done with the next one.
-        share: Of that, done.
-        since: Seconds for which that has been done.
+        share: Of the next one, done.
+        left: Seconds that the others take, where somebody knows.
     """
 
     done: int
@@ -66,7 +66,7 @@ class Counted:
     seconds: float
     what: str = ""
     share: float = 0.0
-    since: float = 0.0
+    left: float | None = None
 
     @property
     def complete(self) -> bool:
@@ -74,12 +74,10 @@ class Counted:
         return self.done >= self.total
 
     def __str__(self) -> str:
-        if self.total == 1:
-            said = self.what or "1 frame"
-            left = self.since * (1 / self.share - 1) if self.share > 0 and self.since > 2 else None
-        else:
-            said = f"{self.done:,}/{self.total:,} frames"
-            left = self.seconds * (self.total / max(self.done, 1) - 1) if self.seconds > 2 else None
+        said = (self.what or "1 frame") if self.total == 1 else f"{self.done:,}/{self.total:,} frames"
+        left = self.left
+        if not self.what and self.done and self.seconds > 2:
+            left = self.seconds * (self.total / self.done - 1)
         until = f"in {duration(self.seconds)}" if self.complete else remaining(left)
         return f"{bar(self.done + self.share, self.total)} {said}, {until}"
 
@@ -122,12 +120,15 @@ class _Line:
 
     def __init__(self, place: _Cell | _Stream) -> None:
         self._place, self._said = place, float("-inf")
+        self._what: list[Any] = []
 
     def __call__(self, *progress: Any) -> None:
         parts = [part for part in progress if part is not None]
         ended = all(getattr(part, "complete", False) for part in parts)
-        if ended or time.monotonic() - self._said >= self._place.every:
-            self._said = time.monotonic()
+        what = [getattr(part, "what", None) for part in parts]
+        other = what != self._what and self._place.every <= _EVERY  # where a line takes the place of another
+        if ended or other or time.monotonic() - self._said >= self._place.every:
+            self._said, self._what = time.monotonic(), what
             self._place.say([str(part) for part in parts], ended=ended)
 
 

@@ -96,8 +96,7 @@ def describe(
         True
     """
     points, edges, kinds = checked(positions, box, species)
-    if points.shape[1] != mixture.dimensions:
-        raise InputError(f"found positions {points.shape}", f"(n_particles, {mixture.dimensions}) for {mixture.name}")
+    _require_dimensions(points, mixture)
     order = spatial_order(points, edges)
     points, kinds = points[order], kinds[order]
     if base is None:
@@ -113,6 +112,11 @@ def describe(
     return result
 
 
+def _require_dimensions(points: NDArray[np.float64], mixture: Mixture) -> None:
+    if points.shape[1] != mixture.dimensions:
+        raise InputError(f"found positions {points.shape}", f"(n_particles, {mixture.dimensions}) for {mixture.name}")
+
+
 _BEGUN: WeakKeyDictionary[Configuration, tuple[Mixture, Recipe, NDArray[np.float32]]] = WeakKeyDictionary()
 """Of one configuration at a time."""
 
@@ -125,11 +129,13 @@ def thermal_base(configuration: Configuration, mixture: Mixture, recipe: Recipe)
     """
     found = begun(configuration, mixture, recipe)
     if found is None:
+        _require_dimensions(configuration.positions, mixture)
         points, edges, kinds = checked(configuration.positions, configuration.box, configuration.species)
-        order, reach = spatial_order(points, edges), max(_reaches(recipe, mixture))
+        order, reach = spatial_order(points, edges), max(_reaches(recipe, mixture), default=0.0)
         columns, _ = _base(points[order], edges, kinds[order], mixture, replace(recipe, generations=0), reach)
         found = np.empty_like(columns)
         found[order] = columns
+        found.setflags(write=False)
         _BEGUN.clear()
         _BEGUN[configuration] = mixture, recipe, found
     return found

@@ -32,7 +32,7 @@ __all__ = ["GIB", "MEMORY", "Learner", "Passed", "Told", "cut_out", "in_parts", 
 
 FloatArray = NDArray[np.float64]
 Told = Callable[[float], None] | None
-"""Called about once a second with the share that is done; what it raises ends the work."""
+"""Called about once a second with the share that is done, but not within a part; what it raises ends the work."""
 
 GIB = 2.0**30
 
@@ -119,6 +119,8 @@ def in_parts(model: Learner, structure: Structure, memory: float, told: Told = N
     Raises:
         ModelError: There is not enough memory.
     """
+    if told is not None:
+        told(0.0)
     n, mixture = structure.thermal.n_particles, structure.mixture
     of_one = model.footprint(mixture, structure.thermal.density)
     reach = model.reach(mixture)

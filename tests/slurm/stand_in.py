@@ -76,7 +76,7 @@ def task(script: Path, rest: list[str], asked: dict[str, str], number: int, inde
         **({"SLURM_ARRAY_JOB_ID": str(number), "SLURM_ARRAY_TASK_ID": index} if index else {}),
     }  # fmt: skip
     preempts = os.environ.get("SLURM_STAND_IN_PREEMPTS") if index else None
-    again = Path(os.environ["SLURM_STAND_IN"]) / f"requeue-{name}"
+    again, all_at_work = (Path(os.environ["SLURM_STAND_IN"], of) for of in (f"requeue-{name}", f"preempt-{number}"))
     for restart in range(20):
         again.unlink(missing_ok=True)
         environment["SLURM_RESTART_COUNT"] = str(restart)
@@ -84,6 +84,8 @@ def task(script: Path, rest: list[str], asked: dict[str, str], number: int, inde
             process = subprocess.Popen(["bash", str(script), *rest], env=environment, stdout=log, stderr=log)
             while preempts and restart == 0 and process.poll() is None:
                 if len(glob(preempts)) >= n_tasks:
+                    all_at_work.touch()  # those that look later are told, too
+                if all_at_work.exists():
                     process.send_signal(signal.SIGTERM)
                     break
                 time.sleep(0.02)

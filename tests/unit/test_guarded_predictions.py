@@ -148,10 +148,11 @@ def test_a_box_that_is_too_small_for_an_engine_is_predicted_from_what_needs_none
 
 
 @needs_lammps
+@pytest.mark.parametrize("name", ["ridge", "glassnet"])
 def test_what_the_comparison_computes_is_what_the_learner_begins_with(
-    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    told = TINY_TRAIN.model_copy(update={"model": "ridge", "input": ["thermal"]})
+    told = TINY_TRAIN.model_copy(update={"model": name, "input": ["thermal"]})
     train([tiny_run.path], tmp_path / "m", Settings(run=TINY, train=told))
     loaded, parent = load_model(tmp_path / "m"), parent_of(tiny_run)
     structure = Structure(parent, mixture_of(loaded.card.mixture), TINY.temperature)

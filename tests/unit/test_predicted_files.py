@@ -16,7 +16,7 @@ from glassmd.configuration import Configuration
 from glassmd.learners.networks.bapst import BapstModel
 from glassmd.mixtures import get_mixture
 from glassmd.models.domain import kinetic_temperature
-from glassmd.prediction_files import predict_file
+from glassmd.prediction_files import _Clock, predict_file
 from glassmd.show import Counted
 from glassmd.stream.dataset import Run
 from glassmd.trajectory import Frame, read_frames, write_frames
@@ -215,13 +215,41 @@ def test_a_prediction_says_how_far_it_is(
         assert len(shares) > 2
         assert shares == sorted(shares)
     assert seen[-1].complete
-    assert str(seen[-1]).endswith("2/2 frames, in 0 s")
+    assert "━━━━━━━━━━━━━━━━━━━━ 2/2 frames, in " in str(seen[-1])
 
 
 def test_a_single_frame_says_what_is_done_with_it() -> None:
-    assert str(Counted(0, 1, 30.0, "predicting", 0.25, 10.0)) == "━━━━━─────────────── predicting, about 30 s left"
+    assert str(Counted(0, 1, 30.0, "predicting", 0.25, 30.0)) == "━━━━━─────────────── predicting, about 30 s left"
     assert str(Counted(0, 1, 30.0, "cage positions")) == "──────────────────── cage positions, no estimate yet"
     assert str(Counted(1, 1, 61.0)) == "━━━━━━━━━━━━━━━━━━━━ 1 frame, in 61 s"
+
+
+def test_what_is_left_is_estimated_from_what_took_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, seen = 100.0, list[Counted]()
+    monkeypatch.setattr("glassmd.prediction_files.time.monotonic", lambda: now)
+
+    def at(seconds: float, what: str, share: float) -> float | None:
+        nonlocal now
+        now = 100.0 + seconds
+        clock.doing(what, share)
+        return None if seen[-1].left is None else round(seen[-1].left, 6)
+
+    clock = _Clock(1, seen.append)
+    assert at(5, "cage positions", 0.0) is None  # nobody knows how long these take
+    assert at(10, "predicting", 0.0) is None
+    assert at(11, "predicting", 0.1) is None  # too early to tell
+    assert at(15, "predicting", 0.25) == 15.0
+    assert at(20, "cage positions", 0.5) is None  # of the second of two models
+    assert at(40, "predicting", 0.5) is None
+    assert at(50, "predicting", 0.75) == 10.0
+    assert at(60, "predicting", 0.0) is None  # begun again, where the GPU had no room
+    clock = _Clock(3, seen.append)
+    assert at(70, "predicting", 0.9) is None
+    now = 180.0
+    clock.frame_done()
+    assert str(seen[-1]).endswith("1/3 frames, about 40 s left")
+    assert at(85, "predicting", 0.1) == 35.0
+    assert at(200, "predicting", 0.2) == 0.0
 
 
 @needs_lammps

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from glassmd.features import RECIPES, describe
+from glassmd.features import RECIPES
 from glassmd.features.bonds import bond_features, n_bond_features
 from glassmd.features.displacement import displacement_features, n_displacement_features
 from glassmd.features.rattling import ShakenBonds, n_rattling_features, rattling_features
@@ -25,6 +25,7 @@ from glassmd.learners.glassnet.blend import Blend
 from glassmd.learners.glassnet.bond_network import BondNetwork, NodeScale
 from glassmd.learners.glassnet.calibration import Calibration
 from glassmd.learners.linear.head import BETWEEN, encoded
+from glassmd.learners.linear.ridge import recursive_descriptors
 from glassmd.learners.linear.temperature_head import TemperatureHead
 from glassmd.learners.linear.temperature_sums import TemperatureSums
 from glassmd.learners.losses import shrink_offsets, weighted_square_error
@@ -354,15 +355,14 @@ def _columns(
     structure: Structure, inputs: tuple[str, ...], described: tuple[str, ...], shaken: ShakenBonds | None
 ) -> NDArray[np.float32]:
     """(n_particles, n_columns): descriptors, displacements, rattling and, last, temperature."""
-    box, species, mixture = structure.thermal.box, structure.thermal.species, structure.mixture
-    sets = [describe(structure.positions(name), box, species, mixture, RECIPE) for name in described]
+    sets = [recursive_descriptors(structure, name) for name in described]
     if len(inputs) > 1 or "cage" in inputs:
         pairs = None if shaken is None else shaken.pairs
         sets.append(displacement_features(structure, inputs=inputs, count=RECIPE.generations, pairs=pairs))
     if shaken is not None:
         sets.append(rattling_features(structure, count=RECIPE.generations, bonds=shaken))
     heat = np.log(structure.temperature / 0.5)  # of order one in supercooled liquids
-    sets.append(np.full((len(species), 1), heat, np.float32))
+    sets.append(np.full((structure.thermal.n_particles, 1), heat, np.float32))
     return np.hstack(sets)
 
 
