@@ -7,9 +7,10 @@
 
 RUN is a run directory of the ten published configurations with their structures: `glassmd import FILES --format botan
 --out RUN`, then `glassmd train RUN --model ridge --input thermal,inherent,cage`, which makes them. What a machine lacks
-is said first. Every stage is a process with a time limit, writes its results as they come, and says at the end how it
-went; one that fails or takes too long stops no other. `--limit` is the time that there is for all: a stage that has
-less than half of its own is left out, and the long trainings, which are the last, take what there is.
+is said first, and what has another version than glassmd asks for. Every stage is a process with a time limit, writes
+its results as they come, and says at the end how it went; one that fails or takes too long stops no other. `--limit` is
+the time that there is for all: a stage that has less than half of its own is left out, and the long trainings, which
+are the last, take what there is.
 """
 
 from __future__ import annotations
@@ -26,15 +27,14 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
 HERE = Path(__file__).parent
 SEEN = "seen: "
 """Before what a test compared."""
 ENDING = 20.0
 """Seconds for what a training does at its end, of two."""
-BESIDE = ("pytest", "pytest-xdist", "matplotlib")
-"""Packages that are needed beside HOOMD-blue and what glassmd asks for."""
+NEEDED = (
+    "hoomd", "torch", "torch_geometric", "lightning_fabric", "gsd", "vesin", "pydantic", "pytest", "xdist", "packaging",
+)  # fmt: skip
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Stage:
         on_cpu: More of them with --quick; None: nothing stands in for the GPU.
         on_gpu: More of them without.
         environment: Of the process, with --quick.
+        margin: Seconds before its limit at which it comes to an end by itself, where it takes `--limit`.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Stage:
     on_cpu: list[str] | None = field(default_factory=list)
     on_gpu: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
+    margin: float | None = None
 
 
 def stages(run: Path, out: Path, left: float | None = None) -> list[Stage]:
@@ -73,19 +75,21 @@ def stages(run: Path, out: Path, left: float | None = None) -> list[Stage]:
     ]  # fmt: skip
     return [
         Stage("tests", 240, tests, environment={"GLASSMD_GPU_STAND_IN": "1"}),
-        Stage("memcheck", 130, [str(HERE / "gpu_memcheck.py"), *into, "--limit", "45"], on_cpu=None),
+        Stage("memcheck", 130, [str(HERE / "gpu_memcheck.py"), *into], on_cpu=None, margin=10),
         Stage(
             "processes", 190, [str(HERE / "gpu_packing.py"), str(run), *into, "--parts", "processes"],
-            on_cpu=["--device", "cpu", "--quick", "--go-on"], on_gpu=["--device", "gpu", "--limit", "165", "--go-on"],
+            on_cpu=["--device", "cpu", "--quick", "--go-on"], on_gpu=["--device", "gpu", "--go-on"],
+            margin=25,
         ),
         Stage(
             "packing", 235, [str(HERE / "gpu_packing.py"), str(run), *into, "--parts", "packs"],
-            on_cpu=["--device", "cpu", "--quick", "--go-on"], on_gpu=["--device", "gpu", "--limit", "200", "--go-on"],
+            on_cpu=["--device", "cpu", "--quick", "--go-on"], on_gpu=["--device", "gpu", "--go-on"],
+            margin=35,
         ),
         Stage("kernels", 60, [str(HERE / "gpu_kernels.py"), str(run), *into], on_cpu=None),
         Stage(
             "loop", 110, [str(HERE / "gpu_loop.py"), str(run), *into],
-            on_cpu=["--device", "cpu", "--quick"], on_gpu=["--device", "gpu", "--limit", "100", *_best(out)],
+            on_cpu=["--device", "cpu", "--quick"], on_gpu=["--device", "gpu", *_best(out)], margin=10,
         ),
         Stage(
             "learners", 150, [str(HERE / "gpu_learners.py"), str(run), *into],
@@ -93,14 +97,14 @@ def stages(run: Path, out: Path, left: float | None = None) -> list[Stage]:
             on_gpu=["--train-steps", "0", "--samples", "2", "--rounds", "2", "--seconds", "1.5"],
         ),
         Stage(
-            "predictions", 80, [str(HERE / "gpu_predictions.py"), str(run), *into],
-            on_cpu=["--device", "cpu", "--quick"], on_gpu=["--limit", "60"],
+            "predictions", 150, [str(HERE / "gpu_predictions.py"), str(run), *into],
+            on_cpu=["--device", "cpu", "--quick"], margin=60,
         ),
         Stage(
             "compiled", 240, [str(HERE / "gpu_learners.py"), str(run), "--train-steps", "0", "--samples", "1"],
             on_cpu=["--out", str(out / "compiled"), "--device", "cpu", "--quick", "--learners", "glassmlp",
                     "--variants", "cpu,cpu compiled"],
-            on_gpu=["--out", str(out / "compiled"), "--rounds", "2", "--seconds", "1.5",
+            on_gpu=["--out", str(out / "compiled"), "--rounds", "2", "--seconds", "1.5", "--compile-limit", "80",
                     "--variants", "cuda,cuda compiled,cuda compiled bfloat16"],
         ),
         Stage(
@@ -121,19 +125,12 @@ def _best(out: Path) -> list[str]:
 
 
 def lacking(*, quick: bool) -> list[str]:
-    """What is not here, one line each."""
+    """What is not here and nothing works without, one line each."""
+    found = [f"the package {name}" for name in NEEDED if find_spec(name) is None]
     try:
-        asked = map(Requirement, [*(requires("glassmd") or ()), *BESIDE])
+        version("glassmd")
     except PackageNotFoundError:
-        return ["the package glassmd (try python -m pip install --no-deps --no-build-isolation -e .)"]
-    needed = [one for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})]
-    found = [] if find_spec("hoomd") else ["the package hoomd"]
-    for one in needed:
-        try:
-            if not one.specifier.contains(version(one.name), prereleases=True):
-                found.append(f"{one} (found {version(one.name)})")
-        except PackageNotFoundError:
-            found.append(f"the package {one}")
+        found.append("an installed glassmd (try python -m pip install --no-deps --no-build-isolation -e .)")
     if not found and not quick:
         from glassmd.engines.hoomd_device import gpu_problem
 
@@ -142,11 +139,31 @@ def lacking(*, quick: bool) -> list[str]:
     return found
 
 
+def unusual() -> list[str]:
+    """What glassmd asks for and is not here, or has another version, one line each: some stage may do without."""
+    from packaging.requirements import Requirement
+
+    found = []
+    for one in map(Requirement, requires("glassmd") or ()):
+        if one.marker is not None and not one.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            there = version(one.name)
+        except PackageNotFoundError:
+            found.append(f"{one} is not installed")
+            continue
+        if not one.specifier.contains(there, prereleases=True):
+            found.append(f"{one} is {there}")
+    return found
+
+
 def perform(stage: Stage, out: Path, *, quick: bool) -> dict[str, object]:
     """One stage, its output in a file beside the results."""
     more = stage.on_cpu if quick else stage.on_gpu
     if more is None:
         return {"stage": stage.name, "left_out": "it needs a GPU"}
+    if stage.margin is not None and not quick:
+        more = [*more, "--limit", f"{stage.limit - stage.margin:.0f}"]
     command = [sys.executable, "-u", *stage.command, *more]
     environment = {**os.environ, **(stage.environment if quick else {})}
     print(f"== {stage.name}, at most {stage.limit:.0f} s", flush=True)
@@ -191,6 +208,9 @@ def main() -> int:
         print("gpu_day.py: this machine lacks " + "; ".join(missing), file=sys.stderr)
         return 2
     from record import record  # what it imports may be missing
+
+    for line in unusual():
+        print(f"gpu_day.py: {line}", file=sys.stderr)
 
     options.out.mkdir(parents=True, exist_ok=True)
     names = [stage.name for stage in stages(options.run, options.out)]

@@ -9,9 +9,10 @@ thread has turned and batched beside the step before, on their way to the device
 What is made once per sample, or solved, is not in it. On CUDA, or with --quick, `glassmd.train` itself then trains
 every network for some steps on the run, with all that belongs to it: seconds, device and score on held-out lineages are
 kept. Every learner has a process of its own, so that peaks of memory are its own, and one that fails stops no other;
-they prepare, and compile, at the same time and are measured one after the other. On CUDA a step is taken in single
-precision, with TensorFloat-32 in matrix products and under bfloat16 autocast, and, where `--variants` says so, with the
-objective through torch.compile; one that fails is told. `--variants "cpu,cpu compiled"` does so on the CPU.
+all prepare, and compile, at the same time, and when they have done so they are measured one after the other. On CUDA a
+step is taken in single precision, with TensorFloat-32 in matrix products and under bfloat16 autocast, and, where
+`--variants` says so, with the objective through torch.compile; one that fails, or takes longer to compile than
+`--compile-limit`, is told. `--variants "cpu,cpu compiled"` does so on the CPU.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import fcntl
 import json
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -60,7 +62,7 @@ WARM_UP = 3
 COMPILING = 2 * FOLDS
 """Steps in which a compiled objective has met all its cases: `glassnet` trains one of its members at a time."""
 LOCK = Path(tempfile.gettempdir()) / "glassmd-gpu-learners.lock"
-"""Whoever holds it measures."""
+"""Whoever prepares shares it, and whoever measures has it alone."""
 MIB = 2**20
 
 
@@ -76,8 +78,6 @@ class Contestant:
         device, _, self.how = where.partition(" ")
         self.device = torch.device(device)
         self.model = deepcopy(trainer.model).to(device)
-        if "compiled" in self.how:
-            self.model.objective = torch.compile(self.model.objective)  # type: ignore[method-assign]
         stepping = replace(
             trainer._stepping(),
             device=self.device,
@@ -87,6 +87,20 @@ class Contestant:
         self.steps = next(part for part in parts if isinstance(part, Stepped))
         self.steps.step = 1  # weights and units are those of the trainer
         self.reservoir = trainer.reservoir
+
+    def warm_up(self, limit: float) -> None:
+        """Steps until all is allocated, or compiled, which may take so many seconds."""
+        if "compiled" in self.how:
+            torch._dynamo.config.recompile_limit = 64  # of all contestants together
+            torch._dynamo.config.fail_on_recompile_limit_hit = True
+            self.model.objective = torch.compile(self.model.objective, dynamic=True)  # type: ignore[method-assign]
+        before = signal.signal(signal.SIGALRM, _too_long)
+        signal.setitimer(signal.ITIMER_REAL, limit if "compiled" in self.how else 0)
+        try:
+            self.take(least=COMPILING if "compiled" in self.how else 1 if self.device.type == "cpu" else WARM_UP)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
     def take(self, seconds: float = 0.0, least: int = 1) -> float:
         """Steps for so long, so many at least; how many a second."""
@@ -117,6 +131,10 @@ class Contestant:
             return float(self.steps._objective(inputs))
 
 
+def _too_long(number: int, frame: object) -> None:
+    raise TimeoutError("it took too long to compile")
+
+
 def prepared(path: Path, settings: TrainSettings, count: int, out: Path) -> tuple[Trainer, dict[str, Any]]:
     """A trainer on the CPU that has taken so many samples and a step, and what there is to know of it."""
     opened = open_run(path)
@@ -124,7 +142,7 @@ def prepared(path: Path, settings: TrainSettings, count: int, out: Path) -> tupl
     keys = sorted({sample.key for sample in opened.samples()})
     learned = {key.lineage for key in keys[:count]}
     others = {(key.run, key.lineage) for key in keys if key.lineage not in learned}
-    source = SampleSource([opened], held_out=others, requests=structures.requests)
+    source = SampleSource([opened], 0.0, held_out=others, requests=structures.requests)
     structures.make(keys, RunSettings())
     encodings = Encodings()
     trainer = Trainer(source, settings, out, structures=structures, encodings=encodings)
@@ -133,6 +151,7 @@ def prepared(path: Path, settings: TrainSettings, count: int, out: Path) -> tupl
     while trainer.step == 0:  # what is solved comes first, and the first step sets the unit of the output
         if trainer.fit.advance(trainer.reservoir, final=True) is None:
             raise RunError(f"found no samples in {path}", "at least one", "simulate or import some first")
+    assert len(trainer.taken.blocks) == min(count, len(keys)), "a sample of each lineage"
     sample = trainer.taken.sample(min(trainer.taken.blocks))
     data = trainer.taken.encode(sample)
     tensors = [value for value in data.to_dict().values() if isinstance(value, torch.Tensor)]
@@ -155,23 +174,25 @@ def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[st
         model=name, hyperparameters=HYPERPARAMETERS.get(name, {}), max_steps=often, validate_every=often,
         checkpoint_every=often, train_device="cpu",
     )  # fmt: skip
+    contestants, losses, memory, failed = {}, {}, {}, {}
+    held = LOCK.open("w")
+    fcntl.flock(held, fcntl.LOCK_SH)
     with tempfile.TemporaryDirectory() as folder:
         trainer, facts = prepared(path, settings, plan["samples"], Path(folder))
     first = min(trainer.taken.blocks)
-    contestants, losses, memory, failed = {}, {}, {}, {}
     for where in plan["variants"]:
         try:
             if where.startswith("cuda"):
                 torch.cuda.reset_peak_memory_stats()
             one = Contestant(trainer, where)
             losses[where] = one.first_loss(first)
-            one.take(least=COMPILING if "compiled" in where else 1 if where == "cpu" else WARM_UP)
+            one.warm_up(plan["compile_limit"])
         except Exception as error:  # of torch, its compiler, or a network that cannot do it
             failed[where] = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             continue
         memory[where] = _peak(one.device.type)
         contestants[where] = one
-    held = LOCK.open("w")
+    fcntl.flock(held, fcntl.LOCK_UN)
     fcntl.flock(held, fcntl.LOCK_EX)  # until the process ends
     rates = take_turns(
         {where: (lambda one=one: one.take(plan["seconds"])) for where, one in contestants.items()}, plan["rounds"]
@@ -235,7 +256,13 @@ def in_their_own_processes(names: Sequence[str]) -> Iterator[dict[str, Any]]:
             said = Path(folder) / name  # a pipe that nobody reads would hold up whoever holds the lock
             with said.with_suffix(".out").open("w") as out, said.with_suffix(".err").open("w") as problems:
                 started.append((name, said, subprocess.Popen(command, stdout=out, stderr=problems)))
-        for name, said, process in started:
+        while started:
+            ended = next((one for one in started if one[2].poll() is not None), None)
+            if ended is None:
+                time.sleep(0.1)
+                continue
+            started.remove(ended)
+            name, said, process = ended
             code = process.wait()
             print(f"{name}: {'measured' if code == 0 else 'failed'}", file=sys.stderr, flush=True)
             kind = ".err" if code else ".out"
@@ -257,6 +284,7 @@ def main() -> None:
         help="of the real training, 0 for none; default: 300 on CUDA, none on the CPU; 4 with --quick",
     )
     parser.add_argument("--variants", help=f"where and how; default: cpu, on CUDA {','.join(VARIANTS)}")
+    parser.add_argument("--compile-limit", type=float, default=300.0, help="seconds of each")
     parser.add_argument("--threads", type=int, default=available_cores(), help="of the CPU")
     parser.add_argument("--only", help="one learner, as JSON on the last line; what this script calls itself with")
     options = parser.parse_args()
@@ -267,6 +295,7 @@ def main() -> None:
         "seconds": options.seconds or (1.0 if options.quick else 10.0),
         "train_steps": options.train_steps,
         "threads": options.threads,
+        "compile_limit": options.compile_limit,
         "variants": ["cpu"] if device == "cpu" else list(VARIANTS),
     }
     if options.variants is not None:

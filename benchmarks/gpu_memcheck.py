@@ -9,10 +9,13 @@ melted on the CPU beforehand: kernels are many times slower under it.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +40,31 @@ def inner(name: Any, count: int, melt: Path) -> None:
     print(f"{pack.rate(STEPS):.0f} replica-steps/s under the checker")
 
 
+def said_by(command: list[str], limit: float, log: Path) -> list[str]:
+    """What a command has printed when it ends, or is ended with all that it has started."""
+    with log.open("w", encoding="utf-8") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            process.wait(max(limit, 1.0))
+            ending = []
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            ending = [f"stopped after {limit:.0f} s"]
+    return [*log.read_text(encoding="utf-8", errors="replace").splitlines(), *ending]
+
+
 def main() -> None:
     parser = parser_of(__doc__, device=False)
     parser.add_argument(
         "--inner", nargs=3, metavar=("LIST", "SYSTEMS", "MELT"), help="what this script calls itself with"
     )
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds of each")
+    parser.add_argument("--limit", type=float, default=240.0, help="seconds of all")
     options = parser.parse_args()
     if options.inner:
         inner(options.inner[0], int(options.inner[1]), Path(options.inner[2]))
         return
+    began = time.monotonic()
     checker = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
     if checker is None:
         raise EngineError("found no compute-sanitizer", "NVIDIA's memory checker", "it comes with the CUDA toolkit")
@@ -54,13 +72,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         melt = Path(place) / "melt.gsd"
         write_frames(melt, [Frame(simulated_liquid(HoomdEngine("cpu"), 1024, 0.8, steps=200), 0, {}, None)])
-        for name, count in PACKS:
+        for number, (name, count) in enumerate(PACKS):
+            limit = (options.limit - (time.monotonic() - began)) / (len(PACKS) - number)
             command = [checker, "--print-limit", "5", sys.executable, __file__, "--inner", name, str(count), str(melt)]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=options.limit)
-                said = done.stdout.splitlines() + done.stderr.splitlines()
-            except subprocess.TimeoutExpired:
-                said = [f"stopped after {options.limit:.0f} s"]
+            said = said_by(command, limit, Path(place) / "said")
             result["packs"].append({"neighbor_list": name, "systems": count, "said": said[-40:]})
             print(name, count, said[-1] if said else "", flush=True)
             record("gpu_memcheck", result, folder_of(options), show=False)

@@ -5,15 +5,17 @@
 
 Snapshots are copies of the first parent of RUN side by side. A prediction is what `glassmd predict` has a learner do,
 in parts where the whole takes more than `--memory`: describe surroundings, on the CPU on any device, and compute. The
-weights are fresh ones: they cost as much as trained ones. On CUDA every snapshot is predicted with each of these
-memories, the largest first; with the default, one part after another is brought there.
+weights are fresh ones: they cost as much as trained ones. On CUDA a snapshot is predicted as one, if 64 GiB are enough,
+and with the default memory, in the wave or the tiles that it takes then.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from command import cuda_or_cpu, folder_of, numbers, parser_of, run
@@ -32,48 +34,58 @@ from glassmd.structure import Structure
 MIB = 2**20
 LARGEST = 64.0
 """GiB: as much as a large GPU has room for."""
+TILED = 200_000
+"""Particles above which tiles would take minutes."""
 
 
-def predicted(model: PropensityModel, structure: Structure, device: str, memory: float) -> dict[str, Any]:
-    """One snapshot on one device: seconds and memory, and the values under "values", which nobody writes down."""
-    found: dict[str, Any] = {"device": device, "memory_GiB": memory}
+class Row(NamedTuple):
+    """How a snapshot is predicted."""
+
+    device: str
+    memory: float  # GiB
+    at_once: bool  # where a learner has a quicker way for large ones, without it
+
+
+def predicted(model: PropensityModel, structure: Structure, row: Row) -> tuple[dict[str, Any], torch.Tensor | None]:
+    """One snapshot one way: seconds and memory, and the values."""
+    found: dict[str, Any] = {
+        "learner": model.name, "n_particles": structure.thermal.n_particles, "device": row.device,
+        "memory_GiB": row.memory, "without_a_wave": row.at_once,
+    }  # fmt: skip
+    model.at_once = math.inf if row.at_once else type(model).at_once  # type: ignore[misc]
     try:
-        model.to(device)
-        if device == "cuda":
+        model.to(row.device)
+        if row.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         for attempt in ("first", "again"):
             began = time.perf_counter()
-            said = in_parts(model, structure, memory * GIB)
+            said = in_parts(model, structure, row.memory * GIB)
             found[f"{attempt}_s"] = round(time.perf_counter() - began, 3)
             if found["first_s"] > 5:
                 break
-        found |= {"parts": said.parts, "values": said.values}
-        if device == "cuda":
+        found["parts"] = said.parts
+        if row.device == "cuda":
             found["peak_allocated_MiB"] = round(torch.cuda.max_memory_allocated() / MIB)
     except (GlassmdError, torch.OutOfMemoryError) as error:
         found["failed"] = str(error).splitlines()[0][:200]
-        if device == "cuda":
+        if row.device == "cuda":
             torch.cuda.empty_cache()
-    return found
-
-
-def compared(name: str, structure: Structure, plan: list[tuple[str, float]]) -> dict[str, Any]:
-    """One snapshot by one learner, on every device with every memory."""
-    torch.manual_seed(0)
-    model = make_model(name, n_times=1).eval()
-    began = time.perf_counter()
-    if structure.thermal.n_particles * model.footprint(structure.mixture, structure.thermal.density) < LARGEST * GIB:
+        return found, None
+    if said.parts == 1 and row.at_once:
+        began = time.perf_counter()
         model.encode(structure)
-        described = round(time.perf_counter() - began, 2)
-    else:
-        described = None
-    rows = [predicted(model, structure, device, memory) for device, memory in plan]
-    values = [row.pop("values", None) for row in rows]
-    for row, own in zip(rows, values, strict=True):
-        if own is not None and values[0] is not None and own is not values[0]:
-            apart = float((own - values[0]).abs().max() / values[0].std())
-            row["largest_difference_to_the_first_row"] = f"{apart:.1e} of the spread"
-    return {"learner": name, "n_particles": structure.thermal.n_particles, "described_s": described, "rows": rows}
+        found["of_which_described_s"] = round(time.perf_counter() - began, 3)
+    return found, said.values
+
+
+def ways(model: PropensityModel, n_particles: int, device: str, largest_on_cpu: int) -> Iterator[Row]:
+    """In which ways a snapshot is predicted."""
+    if n_particles <= largest_on_cpu or device == "cpu":
+        yield Row("cpu", MEMORY, at_once=False)
+    if device == "cuda":
+        yield Row("cuda", LARGEST, at_once=True)
+        if model.at_once < math.inf or n_particles <= TILED:  # tiles are described on one core
+            yield Row("cuda", MEMORY, at_once=False)
 
 
 def main() -> None:
@@ -97,15 +109,20 @@ def main() -> None:
         like = {"inherent": snapshot.unwrapped, "cage": snapshot.unwrapped}
         structure = Structure(snapshot, mixture, temperature, **like)
         for name in options.learners.split(","):
-            small = snapshot.n_particles <= options.largest_on_cpu
-            plan = [("cpu", MEMORY)] if small or device == "cpu" else []
-            plan += [("cuda", LARGEST), ("cuda", MEMORY)] if device == "cuda" else []
-            if time.monotonic() - began > options.limit:
-                result["left_out"].append({"learner": name, "n_particles": snapshot.n_particles})
-                continue
-            result["predictions"].append(compared(name.strip(), structure, plan))
-            print(result["predictions"][-1], flush=True)
-            record(f"gpu_predictions_{device}", result, folder_of(options), show=False)
+            torch.manual_seed(0)
+            model, first = make_model(name.strip(), n_times=1).eval(), None
+            for row in ways(model, snapshot.n_particles, device, options.largest_on_cpu):
+                if time.monotonic() - began > options.limit:
+                    result["left_out"].append([name, snapshot.n_particles, *row])
+                    continue
+                found, values = predicted(model, structure, row)
+                if first is not None and values is not None:
+                    apart = float((values - first).abs().max() / first.std())
+                    found["largest_difference_to_the_first_way"] = f"{apart:.1e} of the spread"
+                first = values if first is None else first
+                result["predictions"].append(found)
+                print(found, flush=True)
+                record(f"gpu_predictions_{device}", result, folder_of(options), show=False)
 
 
 if __name__ == "__main__":
