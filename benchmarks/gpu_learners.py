@@ -57,7 +57,7 @@ LEARNERS = ("glassnet", "glassmlp", "bapst", "botan", "se3")
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {"botan": {"pretrain_steps": 0}}
 """BOTAN learns edges alone at first, which is the cheaper part: its steps on both are measured."""
 VARIANTS = ("cpu", "cuda", "cuda tf32", "cuda bfloat16")
-"""Where and how steps are taken on CUDA, where nobody says; \"cuda compiled\" takes a minute or more of compiling."""
+"""Where and how steps are taken on CUDA, where nobody says; `cuda compiled` takes a minute or more of compiling."""
 WARM_UP = 3
 COMPILING = 2 * FOLDS
 """Steps in which a compiled objective has met all its cases: `glassnet` trains one of its members at a time."""
@@ -183,6 +183,7 @@ def measure(path: Path, name: str, device: str, plan: dict[str, Any]) -> dict[st
     for where in plan["variants"]:
         try:
             if where.startswith("cuda"):
+                torch.cuda.init()
                 torch.cuda.reset_peak_memory_stats()
             one = Contestant(trainer, where)
             losses[where] = one.first_loss(first)

@@ -84,7 +84,7 @@ def ways(model: PropensityModel, n_particles: int, device: str, largest_on_cpu: 
         yield Row("cpu", MEMORY, at_once=False)
     if device == "cuda":
         yield Row("cuda", LARGEST, at_once=True)
-        if model.at_once < math.inf or n_particles <= TILED:  # tiles are described on one core
+        if type(model).at_once < math.inf or n_particles <= TILED:  # tiles are described on one core
             yield Row("cuda", MEMORY, at_once=False)
 
 
