@@ -41,7 +41,7 @@ __all__ = ["predict"]
 
 
 _MOMENT = 2.0
-"""Seconds."""
+"""Seconds that a single frame may take without a word, where nobody looks."""
 
 
 def predict(

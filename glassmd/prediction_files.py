@@ -150,7 +150,6 @@ def predict_file(
             return trajectory[number] if only is None else only
 
         known = _temperature(frame_of, numbers, models, told_temperature)
-
         clock = _Clock(len(numbers), show)
 
         def predicted(frame: Frame) -> Prediction:
